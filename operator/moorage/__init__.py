@@ -1,0 +1,1 @@
+"""Moorage: groups of virtual servers, placed by a policy, configured in two steps."""

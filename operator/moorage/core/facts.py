@@ -1,0 +1,165 @@
+"""What the decisions about servers rest on: immutable facts, gathered by the edges.
+
+Nothing here does I/O. A fact that was not observed is ``None``, never a guess: "the service did not say" and "the
+service said no" are different values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+
+class SeenState(StrEnum):
+    """State of a server as its hosting service reports it."""
+
+    PENDING = "Pending"
+    RUNNING = "Running"
+    STOPPED = "Stopped"
+    TERMINATING = "Terminating"
+    FAILED = "Failed"
+    UNKNOWN = "Unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One server as a hosting service showed it.
+
+    ``key`` is the identity it carries (None for a server that is not ours), ``owner`` the whole identity
+    ``<installation>/<VirtualServer uid>`` from its tags, or ``released``.
+    """
+
+    provider_id: str
+    key: str | None
+    owner: str | None
+    state: SeenState
+    addresses: tuple[tuple[str, str], ...] = ()
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """A complete listing of one service: the only kind that may say that something is absent.
+
+    ``started`` is when its first page was asked for: whatever was made before then (and the service's listing lag)
+    is in it.
+    """
+
+    started: datetime
+    by_id: Mapping[str, Seen]
+    by_key: Mapping[str, tuple[Seen, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One recorded intention to create: after ``deadline`` no call of it is under way any more."""
+
+    time: datetime
+    deadline: datetime
+
+
+class LookupResult(StrEnum):
+    """Answer of a direct question for one provider id."""
+
+    FOUND = "Found"
+    NOT_FOUND = "NotFound"
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """The newest direct answer about one server."""
+
+    at: datetime
+    result: LookupResult
+    seen: Seen | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceFacts:
+    """What is known of the hosting service that holds a server.
+
+    ``trusted`` is false where the account is not the one seen at first contact (ScopeChanged): nothing that the
+    service says, and nothing that we would tell it, counts then. ``frozen`` holds a reason while more servers are
+    missing at once than may be believed.
+    """
+
+    name: str
+    uid: str
+    connected: bool
+    trusted: bool = True
+    frozen: str = ""
+    idempotent_create: bool = True
+    can_retag: bool = True
+    listing_lag: timedelta = timedelta(0)
+    create_timeout: timedelta = timedelta(seconds=60)
+    latest: Inventory | None = None
+    previous: Inventory | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CallFailure:
+    """The typed error of the last call about this server.
+
+    ``terminal`` errors (capacity, quota, invalid) end the object; ``definite`` ones say that nothing was made.
+    """
+
+    reason: str
+    message: str
+    terminal: bool
+    definite: bool
+    retry_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SecretFacts:
+    """The Secret ``<uid>`` as far as decisions need it. ``closed`` was posted to bar every later attempt."""
+
+    attempts: tuple[Attempt, ...] = ()
+    closed: bool = False
+    has_request: bool = True
+    revision: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a server is: the key on the wire and the owner it stands for."""
+
+    key: str
+    owner: str
+
+
+RELEASED = "released"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """Everything that is decided upon for one VirtualServer.
+
+    ``failed`` is the terminal failure that status records, ``failure`` what the last call met. ``recorded_at`` is when
+    ``provider_id`` was recorded, ``deleted_at`` when the service last accepted its deletion. ``remaining_dependents``
+    are names of servers that depend on this one and are being deleted as well: they go first. ``secret`` is None only
+    when the API server was asked and has no such Secret.
+    """
+
+    name: str
+    uid: str
+    identity: Identity
+    created: datetime
+    deleting_since: datetime | None
+    has_finalizer: bool
+    retain: bool
+    adopt_id: str | None
+    provider_id: str | None
+    recorded_at: datetime | None
+    lost: bool
+    failed: CallFailure | None
+    secret: SecretFacts | None
+    joined: bool
+    service: ServiceFacts | None
+    lookup: Lookup | None = None
+    failure: CallFailure | None = None
+    deleted_at: datetime | None = None
+    remaining_dependents: tuple[str, ...] = ()
