@@ -1,0 +1,163 @@
+"""HostingService: one account of one hosting service, in one region."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from moorage.api.base import Model, Text, Timestamp, Word, free_form, listed, mapped
+from moorage.api.meta import Condition, LabelKey, LabelSelector, LabelValue, ObjectMeta, SecretRef
+from moorage.api.quantities import Duration, Price, Quantity, parse_duration
+
+OrphanPolicy = Literal["Report", "Delete"]
+CircuitState = Literal["Closed", "Open", "HalfOpen"]
+Url = Annotated[str, Field(max_length=2048, pattern=r"^https?://[^\s/?#]+[^\s]*$")]
+HttpsUrl = Annotated[str, Field(max_length=2048, pattern=r"^https://[^\s/?#]+[^\s]*$")]
+
+
+class Offering(Model):
+    """A size of server that the service sells."""
+
+    name: Word
+    """The service's own name of it."""
+    cpu: Quantity = Decimal(1)
+    """Cores."""
+    memory: Quantity = Decimal(0)
+    """Memory in bytes, as a quantity such as 1Gi."""
+    arch: Word = "amd64"
+    """The processor's architecture, as Go and container images name it."""
+    price_per_hour: Price | None = None
+    """Price of one hour, a decimal number in quotes; all services must use one currency."""
+
+
+class Limits(Model):
+    """Bounds that Moorage keeps to, whatever the service itself would allow."""
+
+    servers: Annotated[int, Field(ge=0)] | None = None
+    """The most servers at one time. Default: the service's own limit."""
+    requests_per_second: Annotated[int, Field(ge=1, le=10000)] = 20
+    """The mean rate of requests to the service."""
+    burst: Annotated[int, Field(ge=1, le=10000)] = 40
+    """How many requests may go out at once after a pause."""
+
+
+class HostingServiceSpec(Model):
+    """What the platform team declares of a hosting service."""
+
+    type: Word
+    """The kind of service: the name of a backend, such as `local`. Immutable."""
+    endpoint: Url
+    """The URL of the service's API."""
+    region: Annotated[str, Field(max_length=63)] = ""
+    """The region in which servers are made, as the service names it."""
+    project: Annotated[str, Field(max_length=253)] | None = None
+    """The project, tenant or subscription within the account. Immutable."""
+    credentials_secret_ref: SecretRef | None = None
+    """The Secret with the credentials, in the controller's namespace; which keys it needs depends on `type`."""
+    allowed_namespaces: LabelSelector = LabelSelector()
+    """Which namespaces may place servers here, by their labels. Default: all."""
+    config_endpoint: HttpsUrl | None = None
+    """The https URL at which this service's servers reach the configuration channel. Default: the controller's."""
+    labels: dict[LabelKey, LabelValue] = mapped(32)
+    """Facts about the service that policies can require, such as zone or jurisdiction."""
+    offerings: tuple[Offering, ...] = listed(200, key="name")
+    """Sizes of servers. Discovered where the service tells them; those declared here win by name."""
+    limits: Limits = Limits()
+    """Bounds that Moorage keeps to."""
+    inventory_interval: Duration = parse_duration("30s")
+    """How often all servers of the account are listed."""
+    orphan_policy: OrphanPolicy = "Report"
+    """What happens to servers of this installation that have no VirtualServer: reported, or deleted after a while."""
+    settings: dict[str, Any] = free_form()
+    """Settings of the backend; each backend documents and checks its own."""
+
+
+class Account(Model):
+    """Whose account it is."""
+
+    id: Text
+    """The account's identity, as the service tells it."""
+    first_seen: Timestamp
+    """When it was first asked."""
+
+
+class ServiceCapacity(Model):
+    """How many servers the service takes."""
+
+    limit: int | None = None
+    """The most servers, where there is a limit."""
+    used: int = 0
+    """Servers there now, of whomever."""
+    available: int | None = None
+    """Room for that many more, where it is known."""
+
+
+class Circuit(Model):
+    """Whether the service is asked at all after repeated failures."""
+
+    state: CircuitState = "Closed"
+    """Closed: asked; Open: left alone for a while; HalfOpen: tried once."""
+    since: Timestamp | None = None
+    """Since when."""
+
+
+class LastError(Model):
+    """The service's last failure."""
+
+    reason: Annotated[str, Field(max_length=128)]
+    """The kind of failure, one CamelCase word."""
+    message: Text = ""
+    """What it said."""
+    time: Timestamp
+    """When it first failed in this way."""
+
+
+class Orphan(Model):
+    """A server of this installation that no VirtualServer knows."""
+
+    provider_id: Text
+    """The service's id of it."""
+    virtual_server: Text = ""
+    """The uid of the VirtualServer that it was made for."""
+    since: Timestamp
+    """When it was first seen."""
+
+
+class HostingServiceStatus(Model):
+    """What Moorage has seen of a hosting service."""
+
+    observed_generation: int = -1
+    """The generation that was last worked on; -1: none yet."""
+    conditions: tuple[Condition, ...] = listed(16, key="type")
+    """Available, Ready and, while true, Reconciling and Stalled."""
+    account: Account | None = None
+    """The account seen at first contact; servers are never judged by another one."""
+    capacity: ServiceCapacity | None = None
+    """How many servers it takes."""
+    offerings: tuple[Offering, ...] = listed(200)
+    """The offerings in force, declared and discovered."""
+    images: tuple[Text, ...] = listed(200)
+    """Boot images, where the service lists them."""
+    circuit: Circuit | None = None
+    """Whether the service is asked at all."""
+    servers: int | None = None
+    """How many VirtualServers are on it."""
+    last_error: LastError | None = None
+    """The last failure, until the next success."""
+    orphans: tuple[Orphan, ...] = listed(20)
+    """Servers without a VirtualServer, the oldest 20."""
+    orphan_count: int | None = None
+    """How many servers without a VirtualServer there are."""
+
+
+class HostingService(Model):
+    """One account of one hosting service in one region, on which servers can be made."""
+
+    KIND: ClassVar[str] = "HostingService"
+    PLURAL: ClassVar[str] = "hostingservices"
+
+    metadata: ObjectMeta
+    spec: HostingServiceSpec
+    status: HostingServiceStatus = HostingServiceStatus()

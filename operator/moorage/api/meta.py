@@ -1,0 +1,133 @@
+"""What all kinds share: metadata, selectors, references and conditions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from moorage.api.base import Label, Model, Name, Timestamp, listed, mapped
+
+LabelValue = Annotated[str, Field(max_length=63)]
+LabelKey = Annotated[str, Field(min_length=1, max_length=317)]
+
+
+class OwnerReference(Model):
+    """An owner of an object."""
+
+    api_version: str = ""
+    kind: str = ""
+    name: str = ""
+    uid: str = ""
+    controller: bool = False
+    block_owner_deletion: bool = False
+
+
+class ObjectMeta(Model):
+    """The part of an object's metadata that Moorage reads."""
+
+    name: str
+    namespace: str = ""
+    uid: str = ""
+    resource_version: str = ""
+    generation: int = 0
+    labels: dict[str, str] = Field(default_factory=dict)
+    annotations: dict[str, str] = Field(default_factory=dict)
+    finalizers: tuple[str, ...] = ()
+    owner_references: tuple[OwnerReference, ...] = ()
+    creation_timestamp: Timestamp | None = None
+    deletion_timestamp: Timestamp | None = None
+
+    @property
+    def deleting(self) -> bool:
+        """Whether a deletion was asked for."""
+        return self.deletion_timestamp is not None
+
+
+class LabelSelectorRequirement(Model):
+    """One requirement on a label."""
+
+    key: LabelKey
+    """The label's key."""
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
+    """How the label's value relates to `values`."""
+    values: tuple[LabelValue, ...] = listed(32)
+    """The values; needed by `In` and `NotIn`, and not allowed with `Exists` and `DoesNotExist`."""
+
+    def matches(self, labels: Mapping[str, str]) -> bool:
+        """Whether `labels` meets this requirement. As in Kubernetes, `NotIn` holds where the label is absent."""
+        match self.operator:
+            case "In":
+                return labels.get(self.key) in self.values
+            case "NotIn":
+                return labels.get(self.key) not in self.values
+            case "Exists":
+                return self.key in labels
+            case "DoesNotExist":
+                return self.key not in labels
+
+
+class LabelSelector(Model):
+    """Selects by labels; an empty selector selects everything."""
+
+    match_labels: dict[LabelKey, LabelValue] = mapped(32)
+    """Labels that must be there with exactly these values."""
+    match_expressions: tuple[LabelSelectorRequirement, ...] = listed(32)
+    """Requirements that must all hold."""
+
+    def matches(self, labels: Mapping[str, str]) -> bool:
+        """Whether `labels` has every label and meets every requirement."""
+        return all(labels.get(k) == v for k, v in self.match_labels.items()) and all(
+            requirement.matches(labels) for requirement in self.match_expressions
+        )
+
+
+class NameRef(Model):
+    """A reference by name to an object of the same namespace (or a cluster-scoped one)."""
+
+    name: Name
+    """The object's name."""
+
+
+class LabelRef(Model):
+    """A reference by name to an object whose name is a single label (no dots)."""
+
+    name: Label
+    """The object's name."""
+
+
+class SecretRef(Model):
+    """A reference to a Secret."""
+
+    name: Name
+    """The Secret's name."""
+
+
+class KeyRef(Model):
+    """A reference to one key of a Secret or a ConfigMap of the same namespace."""
+
+    name: Name
+    """The name of the Secret or ConfigMap."""
+    key: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")]
+    """The key within it."""
+
+
+ConditionStatus = Literal["True", "False", "Unknown"]
+
+
+class Condition(Model):
+    """One aspect of an object's state, after Kubernetes' API conventions."""
+
+    type: Annotated[str, Field(min_length=1, max_length=316)]
+    """The aspect, in CamelCase."""
+    status: ConditionStatus
+    """Whether it holds."""
+    reason: Annotated[str, Field(max_length=1024)] = ""
+    """Why, as one CamelCase word."""
+    message: Annotated[str, Field(max_length=32768)] = ""
+    """Why, for people: what is waited for, of whom, since when."""
+    last_transition_time: Timestamp
+    """When `status` last changed."""
+    observed_generation: int | None = None
+    """The generation of the spec that this is about."""

@@ -1,0 +1,63 @@
+"""Names on the API server that more than one part of Moorage must agree on."""
+
+from __future__ import annotations
+
+GROUP = "moorage.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+
+LABEL_GROUP = f"{GROUP}/group"
+LABEL_MEMBER = f"{GROUP}/member"
+LABEL_SERVICE = f"{GROUP}/service"
+LABEL_SECRET = f"{GROUP}/secret"
+"""On Secrets: which kind of Secret, one of the SECRET_KIND_ values."""
+
+SECRET_KIND_SERVER = "server"  # noqa: S105 - a label's value
+SECRET_KIND_SESSION = "session"  # noqa: S105 - a label's value
+SECRET_KIND_OUTPUTS = "outputs"  # noqa: S105 - a label's value
+
+ANNOTATION_SERVER = f"{GROUP}/server"
+"""On the Secrets of a server: the name of its VirtualServer."""
+ANNOTATION_STATE = f"{GROUP}/state"
+"""On the Secret `<uid>`: attempts, revision, input versions as compact JSON; nothing sensitive."""
+
+FINALIZER_SERVER = f"{GROUP}/server"
+"""On a VirtualServer, until its server is confirmed gone or released."""
+FINALIZER_GROUP = f"{GROUP}/group"
+"""On a ServerGroup, until its servers are gone."""
+FINALIZER_SERVICE = f"{GROUP}/service"
+"""On a HostingService and its credentials Secret, while a server uses them."""
+
+MANAGER_CONTROLLER = "moorage-controller"
+MANAGER_CONFIGD = "moorage-configd"
+
+DEFAULT_CONTROLLER_NAMESPACE = "moorage-system"
+SECRET_CA = "moorage-ca"  # noqa: S105 - an object's name
+SECRET_INSTALLATION = "moorage-installation"  # noqa: S105 - an object's name
+LEASE_CONTROLLER = "moorage-controller"
+
+TAG_INSTALLATION = "moorage-installation"
+TAG_NAMESPACE = "moorage-namespace"
+TAG_SERVICE = "moorage-service"
+TAG_SERVER = "moorage-server"
+
+
+def server_secret(uid: str) -> str:
+    """The Secret of the create request, the join token and the rendered configuration of the VirtualServer `uid`."""
+    return uid
+
+
+def session_secret(uid: str) -> str:
+    """The Secret whose creation burns the join token of the VirtualServer `uid`."""
+    return f"{uid}-session"
+
+
+def outputs_secret(uid: str) -> str:
+    """The Secret of the sensitive and large outputs of the VirtualServer `uid`."""
+    return f"{uid}-outputs"
+
+
+def server_name(group: str, member: str, ordinal: int, placement: int | None = None) -> str:
+    """`<group>-<member>-<ordinal>`, with `-<placement>` for a placement that may overlap an earlier one."""
+    name = f"{group}-{member}-{ordinal}"
+    return name if placement is None else f"{name}-{placement}"

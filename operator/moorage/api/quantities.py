@@ -1,0 +1,179 @@
+"""Kubernetes quantities, Go durations, numbers-or-percent and prices: parsed on reading, spelled out on writing."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal, InvalidOperation
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
+
+_SUFFIXES: dict[str, Decimal] = {
+    "": Decimal(1),
+    "n": Decimal("1e-9"),
+    "u": Decimal("1e-6"),
+    "m": Decimal("1e-3"),
+    **{s: Decimal(1000) ** i for i, s in enumerate(("k", "M", "G", "T", "P", "E"), 1)},
+    **{s: Decimal(1024) ** i for i, s in enumerate(("Ki", "Mi", "Gi", "Ti", "Pi", "Ei"), 1)},
+}
+_BINARY = tuple(reversed(("Ki", "Mi", "Gi", "Ti", "Pi", "Ei")))
+
+QUANTITY_PATTERN = r"^[0-9]+(\.[0-9]+)?([numkMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]+)?$"
+DURATION_PATTERN = r"^([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+$"
+SHARE_PATTERN = r"^(100|[0-9]{1,2})%$"
+PRICE_PATTERN = r"^[0-9]{1,12}(\.[0-9]{1,9})?$"
+
+_QUANTITY = re.compile(QUANTITY_PATTERN)
+_DURATION = re.compile(DURATION_PATTERN)
+_DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ns|us|µs|ms|s|m|h)")
+_SHARE = re.compile(SHARE_PATTERN)
+_PRICE = re.compile(PRICE_PATTERN)
+_MICROSECONDS = {
+    "ns": Decimal("0.001"),
+    "us": Decimal(1),
+    "µs": Decimal(1),
+    "ms": Decimal(1000),
+    "s": Decimal(1_000_000),
+    "m": Decimal(60_000_000),
+    "h": Decimal(3_600_000_000),
+}
+
+
+def parse_quantity(value: Any) -> Decimal:
+    """`512Mi` -> 536870912, `100m` -> 0.1, `2` -> 2; not negative. Raises ValueError for anything else."""
+    if isinstance(value, Decimal):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return Decimal(value)
+    text = str(value) if isinstance(value, str | float) else ""
+    if len(text) > 64 or not _QUANTITY.match(text):
+        raise ValueError("is not a quantity; write a number with or without a unit, such as 2, 500m, 512Mi or 1.5Gi")
+    number = text.rstrip("numkMGTPEi")
+    suffix = text[len(number) :]
+    try:
+        return Decimal(number) * _SUFFIXES[suffix]
+    except (InvalidOperation, KeyError, OverflowError):
+        raise ValueError("is not a quantity; write a number with or without a unit, such as 2, 500m or 512Mi") from None
+
+
+def format_quantity(value: Decimal) -> str:
+    """The shortest exact spelling: whole binary units where they fit (`512Mi`), else a plain number or thousandths."""
+    if value == value.to_integral_value():
+        whole = int(value)
+        for suffix in _BINARY:
+            unit = int(_SUFFIXES[suffix])
+            if whole >= unit and whole % unit == 0:
+                return f"{whole // unit}{suffix}"
+        return str(whole)
+    thousandths = value * 1000
+    if thousandths == thousandths.to_integral_value():
+        return f"{int(thousandths)}m"
+    return format(value.normalize(), "f")
+
+
+def parse_duration(value: Any) -> timedelta:
+    """A Go duration (`1h30m`, `250ms`, `0s`); not negative. Raises ValueError for anything else."""
+    if isinstance(value, timedelta):
+        return value
+    if not isinstance(value, str) or len(value) > 64 or not _DURATION.match(value):
+        raise ValueError("is not a duration; write numbers with units ms, s, m or h, such as 30s, 10m or 1h30m")
+    micros = sum((Decimal(number) * _MICROSECONDS[unit] for number, unit in _DURATION_PART.findall(value)), Decimal(0))
+    try:
+        return timedelta(microseconds=int(micros))
+    except OverflowError:
+        raise ValueError("is too long a duration; write one below 999999999 days") from None
+
+
+def format_duration(value: timedelta) -> str:
+    """`timedelta(minutes=90)` -> `1h30m`; `0s` for nothing."""
+    micros = round(value / timedelta(microseconds=1))
+    text = ""
+    for unit in ("h", "m", "s", "ms", "us"):
+        count, micros = divmod(micros, int(_MICROSECONDS[unit]))
+        if count:
+            text += f"{count}{unit}"
+    return text or "0s"
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A number of servers, or a percentage of all of them."""
+
+    amount: int
+    percent: bool = False
+
+    def of(self, total: int, *, round_up: bool = False) -> int:
+        """How many of `total` this is; percentages are rounded down unless told otherwise."""
+        if not self.percent:
+            return self.amount
+        return -(-self.amount * total // 100) if round_up else self.amount * total // 100
+
+    def __str__(self) -> str:
+        return f"{self.amount}%" if self.percent else str(self.amount)
+
+
+def parse_share(value: Any) -> Share:
+    """`2` or `"40%"`. Raises ValueError for anything else, negative numbers and more than 100 % included."""
+    if isinstance(value, Share):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return Share(value)
+    if isinstance(value, str) and _SHARE.match(value):
+        return Share(int(value[:-1]), percent=True)
+    raise ValueError('is neither a number nor a percentage; write a number such as 1 or a string such as "25%"')
+
+
+def parse_price(value: Any) -> Decimal:
+    """`"0.02"` -> Decimal("0.02"). Raises ValueError for anything but digits with at most one point."""
+    if isinstance(value, Decimal):
+        return value
+    if isinstance(value, str) and _PRICE.match(value):
+        return Decimal(value)
+    raise ValueError('is not a price; write a decimal number in quotes, such as "0.02"')
+
+
+def _share_to_json(value: Share) -> int | str:
+    return str(value) if value.percent else value.amount
+
+
+def _format_price(value: Decimal) -> str:
+    return format(value, "f")
+
+
+def _int_or_string(pattern: str) -> dict[str, Any]:
+    return {"x-kubernetes-int-or-string": True, "pattern": pattern, "maxLength": 64}
+
+
+Quantity = Annotated[
+    Decimal,
+    BeforeValidator(parse_quantity),
+    PlainSerializer(format_quantity, return_type=str),
+    WithJsonSchema(_int_or_string(QUANTITY_PATTERN)),
+]
+"""A Kubernetes quantity: a Decimal in base units (bytes, cores)."""
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(parse_duration),
+    PlainSerializer(format_duration, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN, "maxLength": 64}),
+]
+"""A Go duration as a timedelta."""
+
+IntOrPercent = Annotated[
+    Share,
+    BeforeValidator(parse_share),
+    PlainSerializer(_share_to_json, return_type=int | str),
+    WithJsonSchema(_int_or_string(SHARE_PATTERN)),
+]
+"""A count or a percentage."""
+
+Price = Annotated[
+    Decimal,
+    BeforeValidator(parse_price),
+    PlainSerializer(_format_price, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": PRICE_PATTERN, "maxLength": 32}),
+]
+"""Money for one hour, in whatever one currency the platform team keeps to."""

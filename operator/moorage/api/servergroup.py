@@ -1,0 +1,235 @@
+"""ServerGroup: servers that belong together, on one hosting service."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from moorage.api.base import Label, Model, Name, Text, Timestamp, listed, mapped
+from moorage.api.hostingpolicy import Verdict
+from moorage.api.meta import Condition, NameRef, ObjectMeta
+from moorage.api.quantities import Duration, IntOrPercent, Share, parse_duration
+
+DeletionPolicy = Literal["Delete", "Retain"]
+ConfigureWhen = Literal["GroupInstantiated", "ServerInstantiated"]
+Replicas = Annotated[int, Field(ge=0, le=1000)]
+
+
+class Member(Model):
+    """Servers of one configuration."""
+
+    name: Label
+    """Its name; the servers are called <group>-<member>-<ordinal>."""
+    config_ref: NameRef
+    """The VirtualServerConfig."""
+    replicas: Replicas | None = None
+    """How many servers. Default: 1; for the member of `spec.scale`, the number there."""
+
+
+class UpdateStrategy(Model):
+    """How a change reaches the servers."""
+
+    type: Literal["Rolling", "Recreate", "OnDelete"] = "Rolling"
+    """Rolling: some at a time; Recreate: all at once; OnDelete: only when a person deletes a server."""
+    max_unavailable: IntOrPercent = Share(1)
+    """With Rolling, how many servers of a member may be not ready at a time: a number or a percentage, at least 1."""
+
+
+class Remediation(Model):
+    """When a server is given up and replaced."""
+
+    boot_timeout: Duration = parse_duration("10m")
+    """Until the service reports it running."""
+    join_timeout: Duration = parse_duration("10m")
+    """From then until its agent has joined."""
+    unhealthy_for: Duration = parse_duration("5m")
+    """How long it may be not ready after it was ready."""
+    max_unhealthy: IntOrPercent = Share(40, percent=True)
+    """With more unhealthy servers than this in the group, none is replaced: the fault is probably elsewhere."""
+
+
+class Scale(Model):
+    """The member that `kubectl scale` and autoscalers act on."""
+
+    member: Label | None = None
+    """Its name."""
+    replicas: Replicas = 1
+    """How many servers it has."""
+
+
+class ServerGroupSpec(Model):
+    """Servers that belong together, and how they live."""
+
+    members: tuple[Member, ...] = listed(32, key="name", min_items=1)
+    """The members; each is one configuration and a number of servers."""
+    policy_ref: NameRef
+    """The HostingPolicy that says when the servers are made, and where."""
+    configure_when: ConfigureWhen = "GroupInstantiated"
+    """Configuration flows once all servers of the group run, or for each server as soon as it runs."""
+    update_strategy: UpdateStrategy = UpdateStrategy()
+    """How a change reaches the servers."""
+    remediation: Remediation = Remediation()
+    """When a server is given up and replaced."""
+    deletion_policy: DeletionPolicy = "Delete"
+    """What becomes of the servers when the group is deleted: they go too, or they are released and stay."""
+    deletion_protection: bool = False
+    """Whether the servers are kept although a deletion was asked for."""
+    suspend: bool = False
+    """Whether Moorage leaves the group as it is."""
+    scale: Scale = Scale(replicas=0)
+    """The member that `kubectl scale` and autoscalers act on. Default: none."""
+
+    def replicas_of(self, member: Member) -> int:
+        """How many servers `member` shall have."""
+        if self.scale.member == member.name:
+            return self.scale.replicas
+        return 1 if member.replicas is None else member.replicas
+
+    @property
+    def replicas(self) -> int:
+        """How many servers the group shall have."""
+        return sum(self.replicas_of(m) for m in self.members)
+
+
+class PolicyState(Model):
+    """What the policy says of this group."""
+
+    name: Name
+    """The policy."""
+    verdict: Verdict
+    """Met, Unmet, or Unknown, which decides nothing."""
+    since: Timestamp
+    """Since when."""
+    message: Text = ""
+    """Why."""
+
+
+class Scores(Model):
+    """A candidate's scores, 0 to 100 each."""
+
+    price: float | None = None
+    """The cheaper, the higher."""
+    capacity: float | None = None
+    """The more room, the higher."""
+    spread: float | None = None
+    """The fewer groups there, the higher."""
+
+
+class Candidate(Model):
+    """A service that was looked at."""
+
+    service: Name
+    """Its name."""
+    feasible: bool
+    """Whether it could take the group."""
+    score: float | None = None
+    """The weighted mean of its scores, 0 to 100."""
+    scores: Scores | None = None
+    """Its score in each view."""
+    reasons: tuple[Text, ...] = listed(16)
+    """Why it could not, or what the scores come from."""
+
+
+class Placement(Model):
+    """The service that was chosen, and why. Once recorded, it holds."""
+
+    number: int
+    """Counts the group's placements from 1."""
+    service: Name
+    """The chosen HostingService."""
+    service_uid: Annotated[str, Field(max_length=64)] = ""
+    """Its uid."""
+    score: float | None = None
+    """Its score, 0 to 100."""
+    message: Text = ""
+    """Why it was chosen."""
+    time: Timestamp
+    """When."""
+    gate_opened: Timestamp | None = None
+    """When configuration began to flow."""
+    candidates: tuple[Candidate, ...] = listed(20)
+    """The best 20 services that were looked at."""
+    rejected: dict[Annotated[str, Field(max_length=128)], int] = mapped(64)
+    """How many services could not take the group, by reason."""
+
+
+class MemberStatus(Model):
+    """How far a member is."""
+
+    name: Label
+    """The member."""
+    config: Name
+    """Its VirtualServerConfig."""
+    revision: Annotated[str, Field(max_length=253)] | None = None
+    """The ControllerRevision that its servers shall have."""
+    desired: int = 0
+    """How many servers it shall have."""
+    current: int = 0
+    """How many VirtualServers there are."""
+    instantiated: int = 0
+    """How many run at the service."""
+    configured: int = 0
+    """How many have their whole configuration."""
+    ready: int = 0
+    """How many are ready."""
+    updated: int = 0
+    """How many have `revision`."""
+
+
+class ScaleStatus(Model):
+    """The scaled member as it is."""
+
+    replicas: int = 0
+    """How many VirtualServers it has."""
+
+
+class PendingItem(Model):
+    """An item that a server does not have yet."""
+
+    server: Name
+    """The VirtualServer."""
+    item: Annotated[str, Field(max_length=63)]
+    """The item."""
+    waiting_for: Text = ""
+    """What it waits for."""
+    since: Timestamp
+    """Since when."""
+
+
+class ServerGroupStatus(Model):
+    """How far the group is."""
+
+    observed_generation: int = -1
+    """The generation that was last worked on; -1: none yet."""
+    conditions: tuple[Condition, ...] = listed(16, key="type")
+    """PolicyMet, Placed, Instantiated, Configured, Ready and, while true, Reconciling and Stalled."""
+    policy: PolicyState | None = None
+    """What the policy says of this group."""
+    placement: Placement | None = None
+    """The service that was chosen, and why."""
+    members: tuple[MemberStatus, ...] = listed(32)
+    """How far each member is."""
+    scale: ScaleStatus | None = None
+    """The scaled member as it is."""
+    selector: Annotated[str, Field(max_length=512)] | None = None
+    """Selects the VirtualServers of the scaled member, for autoscalers."""
+    replicas: int | None = None
+    """How many VirtualServers the group has."""
+    ready_replicas: int | None = None
+    """How many of them are ready."""
+    pending: tuple[PendingItem, ...] = listed(20)
+    """Items that servers wait for, the oldest 20."""
+    pending_items: int | None = None
+    """How many items servers wait for."""
+
+
+class ServerGroup(Model):
+    """Servers that belong together: placed on one hosting service by a policy, configured in two steps."""
+
+    KIND: ClassVar[str] = "ServerGroup"
+    PLURAL: ClassVar[str] = "servergroups"
+
+    metadata: ObjectMeta
+    spec: ServerGroupSpec
+    status: ServerGroupStatus = ServerGroupStatus()
