@@ -1,0 +1,65 @@
+"""How a backend is opened: what each kind of hosting service registers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from moorage.hosting.contract import Backend
+from moorage.hosting.errors import Invalid
+
+Model = TypeVar("Model", bound=BaseModel)
+SettingsModel: TypeAlias = type[BaseModel]
+
+
+class ServiceSpec(Protocol):
+    """The part of a HostingService's spec that a backend sees. `HostingServiceSpec` satisfies it."""
+
+    @property
+    def endpoint(self) -> str | None: ...
+    @property
+    def region(self) -> str: ...
+    @property
+    def project(self) -> str | None: ...
+    @property
+    def settings(self) -> Mapping[str, Any]: ...
+
+
+def parse_settings(model: type[Model], values: Mapping[str, Any]) -> Model:
+    """The settings as the backend's model. Raises Invalid with `field` = `settings.<path>`; the message holds no
+    value, since a setting may be secret."""
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        path = ".".join(str(part) for part in ("settings", *first["loc"]))
+        raise Invalid(f"{path}: {first['msg']}", field=path) from None
+
+
+@dataclass(frozen=True, slots=True)
+class BackendFactory:
+    """One kind of hosting service.
+
+    `settings_model` is the model of `HostingService.spec.settings`, `server_settings_model` that of the values in
+    `VirtualServerConfig.spec.settings[]` for this type; both forbid unknown fields.
+
+    `open(spec, credentials)` gives a backend. `credentials` is the data of the Secret (decoded), empty where the spec
+    names none. It does no I/O and needs a running event loop. It raises Invalid (endpoint, region, project, settings)
+    or AuthenticationError (a key is missing or malformed).
+    """
+
+    type: str
+    settings_model: SettingsModel
+    server_settings_model: SettingsModel
+    open: Callable[[ServiceSpec, Mapping[str, bytes]], Backend]
+
+    def validate_settings(self, values: Mapping[str, Any]) -> None:
+        """Check a HostingService's settings. Raises Invalid naming the field."""
+        parse_settings(self.settings_model, values)
+
+    def validate_server_settings(self, values: Mapping[str, Any]) -> None:
+        """Check a server's settings. Raises Invalid naming the field."""
+        parse_settings(self.server_settings_model, values)

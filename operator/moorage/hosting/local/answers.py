@@ -1,0 +1,62 @@
+"""What hostd's answers mean, in the contract's errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pydantic import ValidationError
+
+from moorage.api.hostd import ErrorBody
+from moorage.hosting.errors import (
+    AuthenticationError,
+    CapacityError,
+    HostingError,
+    Invalid,
+    KeyConflict,
+    NotFound,
+    QuotaError,
+    Throttled,
+    Unavailable,
+    Unknown,
+)
+
+MAX_RETRY_AFTER = 3600.0
+
+# A typed refusal is believed only as status *and* reason together: a proxy's bare 404 or 507 is neither "gone" nor
+# "full".
+_TYPED: dict[tuple[int, str], Callable[[str, ErrorBody], HostingError]] = {
+    (400, "Invalid"): lambda text, body: Invalid(text, field=body.field),
+    (403, "QuotaExceeded"): lambda text, body: QuotaError(text),
+    (404, "NotFound"): lambda text, body: NotFound(text),
+    (409, "KeyConflict"): lambda text, body: KeyConflict(text, field=body.field),
+    (507, "InsufficientCapacity"): lambda text, body: CapacityError(text),
+}
+
+
+def refusal(what: str, status: int, retry_after: str | None, raw: bytes) -> HostingError:
+    """The error that an answer other than success stands for. `what` names the call, `raw` is the body."""
+    try:
+        body = ErrorBody.model_validate_json(raw)
+    except ValidationError:
+        body = None
+    if body is not None:
+        typed = _TYPED.get((status, body.reason))
+        if typed is not None:
+            return typed(f"{what}: {body.message or body.reason}", body)
+    text = f"{what}: status {status}" + (f", {body.reason}: {body.message}" if body else "")
+    if status in {401, 403, 407}:
+        return AuthenticationError(text)
+    if status == 429:
+        return Throttled(text, retry_after=seconds(retry_after))
+    if status >= 500 or status in {404, 408, 425}:
+        return Unavailable(text, retry_after=seconds(retry_after))
+    return Unknown(text)
+
+
+def seconds(text: str | None) -> float | None:
+    """The seconds of a Retry-After, at most an hour; None for none, a date or nonsense."""
+    try:
+        value = float(text) if text is not None else None
+    except ValueError:
+        return None
+    return min(value, MAX_RETRY_AFTER) if value is not None and value >= 0 else None
