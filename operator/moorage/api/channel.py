@@ -220,8 +220,10 @@ class OutputReport(Wire):
     @field_validator("value")
     @classmethod
     def _encodable(cls, value: str | None) -> str | None:
-        if value is not None and any("\ud800" <= c <= "\udfff" for c in value):
-            raise ValueError("a lone surrogate is not text")
+        try:
+            (value or "").encode()
+        except UnicodeEncodeError:
+            raise ValueError("a lone surrogate is not text") from None
         return value
 
 

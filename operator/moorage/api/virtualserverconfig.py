@@ -160,7 +160,7 @@ class Output(Model):
     sensitive: bool = False
     """Whether the value must be shown nowhere."""
     pattern: Annotated[str, Field(min_length=1, max_length=512)] | None = None
-    """A regular expression (RE2) that the whole or part of the value must match."""
+    """A regular expression (RE2) that the whole value must match."""
     max_bytes: Annotated[int, Field(ge=1, le=524288)] = 4096
     """The most bytes it may have."""
 
