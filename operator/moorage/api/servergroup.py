@@ -175,6 +175,8 @@ class MemberStatus(Model):
     """How many are ready."""
     updated: int = 0
     """How many have `revision`."""
+    failures: int | None = None
+    """How many of its servers in a row could not be made; the next try waits longer each time."""
 
 
 class ScaleStatus(Model):

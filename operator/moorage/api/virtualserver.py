@@ -187,14 +187,14 @@ class VirtualServerStatus(Model):
     """Its state when it was last seen at the service."""
     lost: bool | None = None
     """Whether the server is gone for good without having been deleted."""
-    started_at: Timestamp | None = None
-    """When it was first seen running."""
+    recorded_at: Timestamp | None = None
+    """When `providerID` was recorded."""
     agent: AgentState | None = None
     """What its agent last reported."""
     configuration: ConfigurationState | None = None
     """Its configuration."""
-    dependents: tuple[Name, ...] = listed(200)
-    """VirtualServers whose configuration needs this one's outputs; they are deleted first."""
+    dependents: tuple[Annotated[str, Field(max_length=127)], ...] = listed(64)
+    """Members (`member`, or `group/member` of another group) whose servers need this one's outputs: they go first."""
 
 
 class VirtualServer(Model):

@@ -1,0 +1,223 @@
+"""One ServerGroup: from its world to what is done now, what its status says, and when to look again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from moorage.api.hostingpolicy import Verdict
+from moorage.api.servergroup import Member, PendingItem, Placement, ServerGroup
+from moorage.core.rollout import (
+    Creation,
+    GroupServer,
+    MemberPlan,
+    MemberWant,
+    Removal,
+    Revision,
+    Sick,
+    find_sick,
+    plan_member,
+    remediation_allowed,
+)
+from moorage.core.timing import earliest
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyView:
+    """What the group's policy says. ``problem`` is set where there is no such policy or it cannot be read."""
+
+    name: str
+    verdict: Verdict
+    message: str
+    when_unmet_release: bool = False
+    problem: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that a person has to change, or that has to appear. ``stalled``: waiting alone cannot mend it."""
+
+    reason: str
+    message: str
+    stalled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GroupWorld:
+    """Everything that is decided upon for one group.
+
+    ``proposal`` is the placement that would be recorded now (its number included), or the reason why there is none;
+    it is looked for only where `wants_placement` says so. ``pending`` are the items that its servers wait for.
+    """
+
+    group: ServerGroup
+    policy: PolicyView
+    wants: Sequence[MemberWant]
+    servers: Sequence[GroupServer]
+    problems: Sequence[Problem] = ()
+    proposal: Placement | Problem | None = None
+    pending: Sequence[PendingItem] = ()
+    pending_items: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class GroupPlan:
+    """What is done for a group now.
+
+    In this order: a ``placement`` (or its end, or the opened gate) is written to status before anything that rests on
+    it; then ``retain`` and ``revisions`` are patched, servers posted and deleted.
+    """
+
+    placement: Placement | None
+    commit: bool = False
+    creations: tuple[Creation, ...] = ()
+    removals: tuple[Removal, ...] = ()
+    revisions: tuple[Revision, ...] = ()
+    retain: tuple[tuple[str, str, bool], ...] = ()
+    drop_finalizer: bool = False
+    sick: tuple[Sick, ...] = ()
+    remediation_blocked: str = ""
+    failures: Mapping[str, int] = field(default_factory=dict)
+    wake_at: datetime | None = None
+    phase: str = ""
+    message: str = ""
+
+
+def wants_placement(group: ServerGroup, policy: PolicyView) -> bool:
+    """Whether a placement is looked for: once the policy is met, and only while none is recorded."""
+    return (
+        not group.metadata.deleting
+        and not group.spec.suspend
+        and group.status.placement is None
+        and policy.problem is None
+        and policy.verdict == "Met"
+    )
+
+
+def granted(group: ServerGroup, member: Member) -> int:
+    """How many servers of a member the policy has allowed so far, as status recorded it."""
+    return next((m.desired for m in group.status.members if m.name == member.name), 0)
+
+
+def decide_group(world: GroupWorld, now: datetime) -> GroupPlan:
+    """The next changes of one group. The same world at the same time gives the same plan."""
+    group, placement = world.group, world.group.status.placement
+    if group.metadata.deleting:
+        return _deletion(world)
+    if group.spec.suspend:
+        return GroupPlan(placement, phase="Suspended", message="suspend is set: nothing is changed")
+    if placement is None:
+        return _place(world)
+    if world.policy.verdict == "Unmet" and world.policy.when_unmet_release and world.policy.problem is None:
+        return _release(world, placement)
+    if placement.gate_opened is None and _gate_may_open(world):
+        return GroupPlan(placement.model_copy(update={"gate_opened": now.replace(microsecond=0)}), commit=True)
+    return _members(world, placement, now)
+
+
+def _gate_may_open(world: GroupWorld) -> bool:
+    """Configuration flows once every server of the original set runs (or at once, where the group asks for that)."""
+    if world.group.spec.configure_when == "ServerInstantiated":
+        return True
+    running = {(s.member, s.ordinal) for s in world.servers if s.instantiated and not s.deleting and s.failed is None}
+    wanted = {(w.name, ordinal) for w in world.wants for ordinal in range(w.replicas)}
+    return bool(wanted) and wanted <= running
+
+
+def _place(world: GroupWorld) -> GroupPlan:
+    """No placement is recorded: record one, or say why not. Servers of an earlier one are cleared away first."""
+    leftovers = _removals(world.servers, "Released", "the group has no placement")
+    if world.servers:
+        return GroupPlan(None, removals=leftovers, phase="Releasing", message="servers of the last placement are going")
+    if isinstance(world.proposal, Placement):
+        return GroupPlan(world.proposal, commit=True)
+    return GroupPlan(None, phase="Unplaced")
+
+
+def _removals(servers: Sequence[GroupServer], reason: str, message: str) -> tuple[Removal, ...]:
+    return tuple(
+        Removal(s.name, s.uid, reason, message) for s in sorted(servers, key=lambda s: s.name) if not s.deleting
+    )
+
+
+def _retain(world: GroupWorld) -> tuple[tuple[str, str, bool], ...]:
+    """Servers whose deletionPolicy has to follow the group's, as (name, uid, retain)."""
+    keep = world.group.spec.deletion_policy == "Retain"
+    return tuple((s.name, s.uid, keep) for s in world.servers if s.retain != keep and not s.adopted)
+
+
+def _protected(world: GroupWorld) -> bool:
+    return world.group.spec.deletion_protection
+
+
+def _release(world: GroupWorld, placement: Placement) -> GroupPlan:
+    if _protected(world):
+        message = "the policy is unmet and asks for release, but deletionProtection keeps the servers"
+        return GroupPlan(placement, phase="DeletionProtected", message=message)
+    if world.servers:
+        removals = _removals(world.servers, "Released", "the policy is no longer met (whenUnmet: Release)")
+        return GroupPlan(placement, removals=removals, retain=_retain(world), phase="Releasing")
+    return GroupPlan(None, commit=True, phase="Released", message="the policy is no longer met; servers were released")
+
+
+def _deletion(world: GroupWorld) -> GroupPlan:
+    placement = world.group.status.placement
+    if _protected(world) and any(not s.deleting for s in world.servers):
+        message = "deletion was asked for, but deletionProtection is set: set spec.deletionProtection to false to go on"
+        return GroupPlan(placement, phase="DeletionProtected", message=message)
+    if not world.servers:
+        return GroupPlan(placement, drop_finalizer=True, phase="Deleting")
+    retain = _retain(world)
+    removals = () if retain else _removals(world.servers, "GroupDeleted", "the group is being deleted")
+    return GroupPlan(
+        placement,
+        removals=removals,
+        retain=retain,
+        phase="Deleting",
+        message=f"{len(world.servers)} servers are still there",
+    )
+
+
+def _members(world: GroupWorld, placement: Placement, now: datetime) -> GroupPlan:
+    spec = world.group.spec
+    live = [s for s in world.servers if s.placement == placement.number]
+    sick, wake_sick = find_sick(live, spec.remediation, now)
+    blocked = ""
+    if sick and not remediation_allowed(len(sick), len(live), spec.remediation):
+        blocked = (
+            f"{len(sick)} of {len(live)} servers are unhealthy, more than maxUnhealthy ({spec.remediation.max_unhealthy}): "
+            "none is replaced; look for a common cause"
+        )
+    given_up = {} if blocked else {s.server.uid: s for s in sick}
+    may_grow = world.policy.verdict == "Met" and world.policy.problem is None
+    known = {want.name for want in world.wants}
+    plans = [
+        plan_member(
+            want,
+            [s for s in world.servers if s.member == want.name],
+            spec.update_strategy,
+            given_up,
+            placement=placement.number,
+            may_grow=may_grow,
+            now=now,
+        )
+        for want in world.wants
+    ]
+    strays = [s for s in world.servers if s.member not in known]
+    return GroupPlan(
+        placement,
+        creations=tuple(c for plan in plans for c in plan.creations),
+        removals=tuple(r for plan in plans for r in plan.removals)
+        + _removals(strays, "MemberRemoved", "the group has no such member any more"),
+        revisions=tuple(r for plan in plans for r in plan.revisions),
+        retain=_retain(world),
+        sick=sick,
+        remediation_blocked=blocked,
+        failures=_failures(world.wants, plans),
+        wake_at=earliest(wake_sick, *(plan.wake_at for plan in plans)),
+    )
+
+
+def _failures(wants: Sequence[MemberWant], plans: Sequence[MemberPlan]) -> dict[str, int]:
+    return {want.name: plan.failures for want, plan in zip(wants, plans, strict=True)}

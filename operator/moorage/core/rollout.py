@@ -1,0 +1,261 @@
+"""Which servers of a member are made, replaced, revised and removed now.
+
+Pure: the same wants and servers at the same time give the same plan, whatever happened before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from moorage.api.servergroup import Remediation, UpdateStrategy
+from moorage.core.timing import earliest
+
+FAILURE_BACKOFF = timedelta(seconds=5)
+FAILURE_BACKOFF_MAX = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """What a server is made from: a change of any of it takes another server."""
+
+    image: str
+    offering: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class MemberWant:
+    """What a member shall be: ``granted`` is how many servers it already had the policy's leave for.
+
+    ``template`` is None where the chosen service cannot serve the configuration now (``problem`` says why): existing
+    servers stay as they are then, and none is made.
+    """
+
+    name: str
+    config: str
+    replicas: int
+    granted: int
+    revision: str | None
+    template: Template | None
+    problem: tuple[str, str] | None = None
+    failures: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class GroupServer:
+    """One VirtualServer as its group sees it.
+
+    ``outdated``: its image, size or settings are no longer those of the configuration. ``failed`` is the reason of a
+    terminal state. ``unhealthy_since``: since when it has been configured and yet not ready, or stopped.
+    """
+
+    name: str
+    uid: str
+    member: str
+    ordinal: int
+    placement: int
+    revision: str | None
+    retain: bool
+    created: datetime
+    deleting: bool = False
+    outdated: bool = False
+    adopted: bool = False
+    instantiated: bool = False
+    instantiated_at: datetime | None = None
+    joined: bool = False
+    configured: bool = False
+    ready: bool = False
+    unhealthy_since: datetime | None = None
+    failed: str | None = None
+    failed_at: datetime | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Creation:
+    """A VirtualServer to post."""
+
+    member: str
+    ordinal: int
+    template: Template
+    revision: str
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """A VirtualServer to delete, and why."""
+
+    name: str
+    uid: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """A VirtualServer that gets another revision in place."""
+
+    name: str
+    uid: str
+    revision: str
+
+
+@dataclass(frozen=True, slots=True)
+class MemberPlan:
+    """What is done for one member now, and when to look again at the latest."""
+
+    creations: tuple[Creation, ...] = ()
+    removals: tuple[Removal, ...] = ()
+    revisions: tuple[Revision, ...] = ()
+    wake_at: datetime | None = None
+    failures: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sick:
+    """A server that remediation would replace, with the reason."""
+
+    server: GroupServer
+    reason: str
+    message: str
+
+
+def find_sick(
+    servers: Sequence[GroupServer], remediation: Remediation, now: datetime
+) -> tuple[tuple[Sick, ...], datetime | None]:
+    """Servers past one of the time-outs, and when the next one may be."""
+    sick: list[Sick] = []
+    due: list[datetime] = []
+    for server in sorted(servers, key=lambda s: s.name):
+        found = _sickness(server, remediation)
+        if found is None or server.deleting or server.failed is not None:
+            continue
+        at, reason, message = found
+        if now >= at:
+            sick.append(Sick(server, reason, message))
+        else:
+            due.append(at)
+    return tuple(sick), earliest(*due)
+
+
+def _sickness(server: GroupServer, remediation: Remediation) -> tuple[datetime, str, str] | None:
+    if not server.instantiated:
+        limit = remediation.boot_timeout
+        return server.created + limit, "BootTimeout", f"{server.name} did not run within {_seconds(limit)}"
+    if server.adopted:
+        return None
+    if not server.joined:
+        limit, start = remediation.join_timeout, server.instantiated_at or server.created
+        return start + limit, "JoinTimeout", f"the agent of {server.name} did not join within {_seconds(limit)}"
+    if server.unhealthy_since is not None:
+        limit = remediation.unhealthy_for
+        return server.unhealthy_since + limit, "Unhealthy", f"{server.name} was not ready for {_seconds(limit)}"
+    return None
+
+
+def _seconds(limit: timedelta) -> str:
+    return f"{limit.total_seconds():g} s"
+
+
+def remediation_allowed(sick: int, total: int, remediation: Remediation) -> bool:
+    """Whether so few servers are sick that replacing them is likely to help."""
+    return sick <= remediation.max_unhealthy.of(total, round_up=True)
+
+
+def plan_member(
+    want: MemberWant,
+    servers: Sequence[GroupServer],
+    strategy: UpdateStrategy,
+    sick: Mapping[str, Sick],
+    *,
+    placement: int,
+    may_grow: bool,
+    now: datetime,
+) -> MemberPlan:
+    """The next changes of one member. ``servers`` are all VirtualServers of the member, deleted ones included.
+
+    ``sick`` holds, by uid, the servers that remediation gives up; ``may_grow`` is false while the policy is not met.
+    """
+    count = want.replicas if may_grow else min(want.replicas, want.granted)
+    mine = [s for s in servers if s.placement == placement and s.ordinal < count]
+    removals = [
+        Removal(s.name, s.uid, "ScaledDown", f"member {want.name} has {count} servers")
+        for s in servers
+        if not s.deleting and (s.placement != placement or s.ordinal >= count)
+    ]
+    failed, wake_failed = _give_up(want, mine, sick, now)
+    removals += failed
+    leaving = {r.uid for r in failed} | {s.uid for s in mine if s.deleting}
+    staying = [s for s in mine if s.uid not in leaving]
+    replaced, revised = _roll(want, staying, strategy, count)
+    creations = _creations(want, {s.ordinal for s in servers if s.placement == placement}, count)
+    recovered = any(s.instantiated for s in mine)
+    return MemberPlan(
+        creations=creations,
+        removals=tuple(sorted([*removals, *replaced], key=lambda r: r.name)),
+        revisions=revised,
+        wake_at=wake_failed,
+        failures=0 if recovered and not failed else want.failures + sum(r.reason == "CreateFailed" for r in failed),
+    )
+
+
+def _creations(want: MemberWant, taken: set[int], count: int) -> tuple[Creation, ...]:
+    if want.template is None or want.revision is None:
+        return ()
+    return tuple(Creation(want.name, o, want.template, want.revision) for o in range(count) if o not in taken)
+
+
+def _give_up(
+    want: MemberWant, servers: Sequence[GroupServer], sick: Mapping[str, Sick], now: datetime
+) -> tuple[list[Removal], datetime | None]:
+    """Servers that ended or are given up. One that could not be made stays a while, so that tries are spaced."""
+    removals: list[Removal] = []
+    due: list[datetime] = []
+    for server in servers:
+        if server.deleting:
+            continue
+        if server.failed is not None and not server.instantiated and server.failed != "Lost":
+            at = (server.failed_at or server.created) + failure_backoff(want.failures)
+            if now >= at:
+                removals.append(Removal(server.name, server.uid, "CreateFailed", server.message))
+            else:
+                due.append(at)
+        elif server.failed is not None:
+            removals.append(Removal(server.name, server.uid, server.failed, server.message))
+        elif server.uid in sick:
+            ill = sick[server.uid]
+            removals.append(Removal(server.name, server.uid, ill.reason, ill.message))
+    return removals, earliest(*due)
+
+
+def failure_backoff(failures: int) -> timedelta:
+    """How long a server that could not be made stays before the next try: doubling, at most five minutes."""
+    return min(FAILURE_BACKOFF * (1 << min(failures, 10)), FAILURE_BACKOFF_MAX)
+
+
+def _roll(
+    want: MemberWant, servers: Sequence[GroupServer], strategy: UpdateStrategy, count: int
+) -> tuple[list[Removal], tuple[Revision, ...]]:
+    """Paced changes: servers that are not ready change first and cost nothing, ready ones within maxUnavailable."""
+    if strategy.type == "OnDelete" or want.revision is None or want.template is None:
+        return [], ()
+    behind = [s for s in servers if s.outdated or s.revision != want.revision]
+    ready = sum(s.ready for s in servers)
+    allowed = max(1, strategy.max_unavailable.of(count, round_up=False))
+    budget = len(behind) if strategy.type == "Recreate" else max(0, allowed - (count - ready))
+    removals: list[Removal] = []
+    revisions: list[Revision] = []
+    for server in sorted(behind, key=lambda s: (s.ready, -s.ordinal)):
+        if server.ready:
+            if budget == 0:
+                continue
+            budget -= 1
+        if server.outdated:
+            message = f"image, size or settings of {want.config} changed"
+            removals.append(Removal(server.name, server.uid, "Replaced", message))
+        else:
+            revisions.append(Revision(server.name, server.uid, want.revision))
+    return removals, tuple(revisions)
