@@ -186,8 +186,8 @@ def _members(world: GroupWorld, placement: Placement, now: datetime) -> GroupPla
     blocked = ""
     if sick and not remediation_allowed(len(sick), len(live), spec.remediation):
         blocked = (
-            f"{len(sick)} of {len(live)} servers are unhealthy, more than maxUnhealthy ({spec.remediation.max_unhealthy}): "
-            "none is replaced; look for a common cause"
+            f"{len(sick)} of {len(live)} servers are unhealthy, more than maxUnhealthy "
+            f"({spec.remediation.max_unhealthy}): none is replaced; look for a common cause"
         )
     given_up = {} if blocked else {s.server.uid: s for s in sick}
     may_grow = world.policy.verdict == "Met" and world.policy.problem is None

@@ -192,13 +192,13 @@ def plan_member(
     staying = [s for s in mine if s.uid not in leaving]
     replaced, revised = _roll(want, staying, strategy, count)
     creations = _creations(want, {s.ordinal for s in servers if s.placement == placement}, count)
-    recovered = any(s.instantiated for s in mine)
+    recovered = len(mine) == count and all(s.instantiated for s in mine)
     return MemberPlan(
         creations=creations,
         removals=tuple(sorted([*removals, *replaced], key=lambda r: r.name)),
         revisions=revised,
         wake_at=wake_failed,
-        failures=0 if recovered and not failed else want.failures + sum(r.reason == "CreateFailed" for r in failed),
+        failures=0 if recovered else want.failures + sum(r.reason == "CreateFailed" for r in failed),
     )
 
 
