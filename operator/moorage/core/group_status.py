@@ -1,0 +1,210 @@
+"""What a ServerGroup's status says, from the same world that its plan was made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from moorage.api import conditions as c
+from moorage.api.meta import Condition
+from moorage.api.names import LABEL_GROUP, LABEL_MEMBER
+from moorage.api.servergroup import MemberStatus, PolicyState, ScaleStatus, ServerGroupStatus
+from moorage.core.group import GroupPlan, GroupWorld, Problem
+from moorage.core.rollout import GroupServer, MemberWant
+
+MAX_PENDING = 20
+MAX_NAMED = 3
+
+_QUIET_PHASES = frozenset({"Suspended", "DeletionProtected"})
+
+
+def group_status(world: GroupWorld, plan: GroupPlan, now: datetime) -> ServerGroupStatus:
+    """The whole status of the group; times change only together with what they describe."""
+    group, old = world.group, world.group.status
+    members = tuple(_member(want, world, plan, old.members) for want in world.wants)
+    live = [s for s in world.servers if not s.deleting]
+    scaled = group.spec.scale.member
+    return ServerGroupStatus(
+        observed_generation=group.metadata.generation,
+        conditions=c.replace(old.conditions, _conditions(world, plan, members, now)),
+        policy=_policy(world, now),
+        placement=plan.placement,
+        members=members,
+        scale=None if scaled is None else ScaleStatus(replicas=sum(s.member == scaled for s in live)),
+        selector=None if scaled is None else f"{LABEL_GROUP}={group.metadata.name},{LABEL_MEMBER}={scaled}",
+        replicas=len(live),
+        ready_replicas=sum(s.ready for s in live),
+        pending=tuple(world.pending[:MAX_PENDING]),
+        pending_items=world.pending_items,
+    )
+
+
+def _policy(world: GroupWorld, now: datetime) -> PolicyState:
+    old = world.group.status.policy
+    same = old is not None and old.verdict == world.policy.verdict and old.name == world.policy.name
+    return PolicyState(
+        name=world.policy.name,
+        verdict=world.policy.verdict,
+        since=old.since if same and old is not None else now.replace(microsecond=0),
+        message=world.policy.message,
+    )
+
+
+def _member(want: MemberWant, world: GroupWorld, plan: GroupPlan, old: Sequence[MemberStatus]) -> MemberStatus:
+    servers = [s for s in world.servers if s.member == want.name and not s.deleting]
+    before = next((m for m in old if m.name == want.name), None)
+    may_grow = world.policy.verdict == "Met" and world.policy.problem is None
+    held = world.group.spec.suspend or world.group.metadata.deleting
+    desired = want.granted if held else want.replicas if may_grow else min(want.granted, want.replicas)
+    failures = plan.failures.get(want.name, before.failures if before is not None else 0) or None
+    return MemberStatus(
+        name=want.name,
+        config=want.config,
+        revision=want.revision,
+        desired=0 if plan.placement is None else desired,
+        current=len(servers),
+        instantiated=sum(s.instantiated for s in servers),
+        configured=sum(s.configured for s in servers),
+        ready=sum(s.ready for s in servers),
+        updated=sum(_updated(s, want) for s in servers),
+        failures=failures,
+    )
+
+
+def _updated(server: GroupServer, want: MemberWant) -> bool:
+    return server.revision == want.revision and not server.outdated
+
+
+def _conditions(
+    world: GroupWorld, plan: GroupPlan, members: Sequence[MemberStatus], now: datetime
+) -> tuple[Condition, ...]:
+    generation = world.group.metadata.generation
+
+    def make(type_: str, status: bool | None, reason: str, message: str) -> Condition:
+        return c.condition(type_, status, reason, message, now, generation)
+
+    stalled = _stalled(world, plan)
+    ready, reason, message = _ready(world, plan, stalled)
+    result = [
+        make(c.POLICY_MET, *_policy_met(world)),
+        make(c.PLACED, *_placed(world, plan)),
+        make(c.INSTANTIATED, *_counted(world, plan, "instantiated", "Instantiated", "Booting", "run")),
+        make(c.CONFIGURED, *_configured(world, plan)),
+        make(c.READY, ready, reason, message),
+    ]
+    if stalled is not None:
+        result.append(make(c.STALLED, True, stalled.reason, stalled.message))
+    elif not ready and plan.phase not in _QUIET_PHASES:
+        result.append(make(c.RECONCILING, True, reason, message))
+    return tuple(result)
+
+
+def _policy_met(world: GroupWorld) -> tuple[bool | None, str, str]:
+    policy = world.policy
+    if policy.problem is not None:
+        return None, *policy.problem
+    status = {"Met": True, "Unmet": False, "Unknown": None}[policy.verdict]
+    return status, f"Policy{policy.verdict}", policy.message
+
+
+def _stalled(world: GroupWorld, plan: GroupPlan) -> Problem | None:
+    if world.group.metadata.deleting:
+        return None
+    for problem in world.problems:
+        if problem.stalled:
+            return problem
+    if plan.remediation_blocked:
+        return Problem("RemediationBlocked", plan.remediation_blocked, stalled=True)
+    return None
+
+
+def _placed(world: GroupWorld, plan: GroupPlan) -> tuple[bool, str, str]:
+    if plan.placement is not None:
+        return True, "Placed", f"on {plan.placement.service}: {plan.placement.message}"
+    if isinstance(world.proposal, Problem):
+        return False, world.proposal.reason, world.proposal.message
+    if plan.phase in {"Released", "Releasing"}:
+        return False, plan.phase, plan.message or "servers of the last placement are going"
+    if world.policy.problem is not None:
+        return False, world.policy.problem[0], world.policy.problem[1]
+    return False, f"Policy{world.policy.verdict}", f"waiting for policy {world.policy.name}: {world.policy.message}"
+
+
+def _wanted(world: GroupWorld) -> int:
+    return sum(want.replicas for want in world.wants)
+
+
+def _counted(
+    world: GroupWorld, plan: GroupPlan, attribute: str, done: str, waiting: str, verb: str
+) -> tuple[bool, str, str]:
+    wanted = _wanted(world)
+    have = sum(bool(getattr(s, attribute)) for s in world.servers if not s.deleting)
+    if plan.placement is not None and have >= wanted:
+        return True, done, f"{have} of {wanted} servers {verb}"
+    if plan.placement is None:
+        return False, "NotPlaced", "no hosting service is chosen yet"
+    missing = _name_some([s for s in world.servers if not getattr(s, attribute)])
+    return False, waiting, f"{have} of {wanted} servers {verb}{missing}"
+
+
+def _name_some(servers: Sequence[GroupServer]) -> str:
+    told = [f"{s.name} ({s.message})" if s.message else s.name for s in sorted(servers, key=lambda s: s.name)]
+    if not told:
+        return ""
+    more = f" and {len(told) - MAX_NAMED} more" if len(told) > MAX_NAMED else ""
+    return "; waiting for " + ", ".join(told[:MAX_NAMED]) + more
+
+
+def _configured(world: GroupWorld, plan: GroupPlan) -> tuple[bool, str, str]:
+    status, reason, message = _counted(world, plan, "configured", "Configured", "ItemsPending", "are configured")
+    if status or plan.placement is None:
+        return status, reason, message
+    if plan.placement.gate_opened is None:
+        return False, "WaitingForInstantiation", "configuration flows once all servers of the group run"
+    if world.pending:
+        first = world.pending[0]
+        more = f" (and {world.pending_items - 1} more items)" if world.pending_items > 1 else ""
+        return (
+            False,
+            reason,
+            f"{first.server} waits for item {first.item}: {first.waiting_for}, "
+            f"since {first.since:%Y-%m-%dT%H:%M:%SZ}{more}",
+        )
+    return status, reason, message
+
+
+def _ready(world: GroupWorld, plan: GroupPlan, stalled: Problem | None) -> tuple[bool, str, str]:
+    """Whether everything is as it shall be; if not, the first thing that is waited for."""
+    if world.group.metadata.deleting:
+        return False, "DeletionProtected" if plan.phase == "DeletionProtected" else "Deleting", plan.message
+    if stalled is not None:
+        return False, stalled.reason, stalled.message
+    if plan.placement is None:
+        _, reason, message = _placed(world, plan)
+        return False, reason, message
+    for problem in world.problems:
+        return False, problem.reason, problem.message
+    if plan.phase in {"Releasing", "DeletionProtected"}:
+        return False, plan.phase, plan.message or "the policy is no longer met; servers are given back"
+    wanted = _wanted(world)
+    current = [s for s in world.servers if s.placement == plan.placement.number and not s.deleting]
+    changing = {w.name: w.revision for w in world.wants}
+    good = [s for s in current if s.ready and not s.outdated and s.revision == changing.get(s.member)]
+    if len(good) == wanted == len(world.servers):
+        return True, "Ready", f"{wanted} of {wanted} servers are ready on {plan.placement.service}"
+    if plan.phase == "Suspended":
+        return False, "Suspended", f"{len(good)} of {wanted} servers are ready; {plan.message}"
+    for status, reason, message in (
+        _counted(world, plan, "instantiated", "Instantiated", "Booting", "run"),
+        _configured(world, plan),
+    ):
+        if not status:
+            return False, reason, message
+    waiting = [s for s in world.servers if s not in good]
+    if wanted > len(current) and world.policy.verdict != "Met":
+        return (
+            False,
+            f"Policy{world.policy.verdict}",
+            f"growth waits for policy {world.policy.name}: {world.policy.message}",
+        )
+    return False, "Progressing", f"{len(good)} of {wanted} servers are ready and up to date{_name_some(waiting)}"
