@@ -1,0 +1,354 @@
+"""The client of the API server that everything else uses. Objects are plain dicts, as the API server sends them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import aiohttp
+
+from moorage.kube.calls import Call, Observer, body_fields
+from moorage.kube.credentials import Credentials, loader
+from moorage.kube.errors import Gone, Unavailable, from_status
+from moorage.kube.kinds import Kind
+from moorage.kube.lanes import Lane
+from moorage.kube.transport import (
+    APPLY_PATCH,
+    JSON,
+    JSON_PATCH,
+    MERGE_PATCH,
+    PARTIAL,
+    PARTIAL_LIST,
+    Guard,
+    Limits,
+    Request,
+    Transport,
+)
+
+Obj = dict[str, Any]
+
+PAGE = 500
+_MAX_LINE = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A complete list: all items as of `resource_version`."""
+
+    items: list[Obj]
+    resource_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class WatchEvent:
+    """`type` is ADDED, MODIFIED, DELETED or BOOKMARK."""
+
+    type: str
+    object: Obj = field(repr=False)
+
+
+class Client:
+    """Typed errors, observers, a guard for writes, bounded concurrency; see `Transport` for what is repeated.
+
+    All methods raise `ApiError` subclasses, and writes raise `NotLeader` where a guard is set and refuses.
+    """
+
+    def __init__(self, transport: Transport, *, guarded: bool = True, lane: Lane | None = None) -> None:
+        self._transport = transport
+        self._guarded = guarded
+        self._lane = lane
+
+    @classmethod
+    async def connect(
+        cls, kubeconfig: str | None = None, context: str | None = None, *, limits: Limits | None = None
+    ) -> Self:
+        """A client for the given kubeconfig and context, else in-cluster, else the default kubeconfig.
+
+        Raises ConfigError. Close it with `close()` or use it as an async context manager.
+        """
+        credentials = Credentials(loader(kubeconfig or None, context or None))
+        await credentials.refresh()
+        return cls(Transport(credentials, limits=limits))
+
+    async def close(self) -> None:
+        """Close all connections (shared with the views of this client)."""
+        await self._transport.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    @property
+    def observers(self) -> list[Observer]:
+        """Called before and after each attempt; shared with all views of this client. Append to it."""
+        return self._transport.observers
+
+    @property
+    def namespace(self) -> str:
+        """The namespace of the context or of the pod; empty where none is set."""
+        return self._transport.credentials.loaded.namespace
+
+    @property
+    def host(self) -> str:
+        """The API server's URL."""
+        return self._transport.credentials.loaded.host
+
+    def set_guard(self, guard: Guard | None) -> None:
+        """Call `guard` directly before each guarded write is sent; it raises (NotLeader) to refuse."""
+        self._transport.guard = guard
+
+    def unguarded(self) -> Client:
+        """A view of this client whose writes do not ask the guard: for the lease itself, and for configd."""
+        return Client(self._transport, guarded=False, lane=self._lane)
+
+    def in_lane(self, lane: Lane) -> Client:
+        """A view of this client whose writes take this lane, whatever the context says."""
+        return Client(self._transport, guarded=self._guarded, lane=lane)
+
+    # Reads
+
+    async def get(self, kind: Kind, namespace: str | None, name: str, *, metadata_only: bool = False) -> Obj:
+        """One object. Raises NotFound."""
+        call = Call("get", kind, namespace, name)
+        accept = PARTIAL if metadata_only else JSON
+        return await self._send(call, "GET", accept=accept)
+
+    async def list(
+        self,
+        kind: Kind,
+        namespace: str | None = None,
+        *,
+        labels: str = "",
+        fields: str = "",
+        metadata_only: bool = False,
+        limit: int = PAGE,
+    ) -> Listing:
+        """All objects (of one namespace, or everywhere) in pages of `limit`, consistent as of one resourceVersion.
+
+        `labels` and `fields` are selectors as kubectl takes them. Items of core kinds have no apiVersion and kind.
+        Raises Gone where the pages expired again and again.
+        """
+        for _ in range(3):
+            try:
+                return await self._pages(kind, namespace, labels, fields, metadata_only, limit)
+            except Gone:
+                continue
+        return await self._pages(kind, namespace, labels, fields, metadata_only, 0)
+
+    async def _pages(
+        self, kind: Kind, namespace: str | None, labels: str, fields: str, metadata_only: bool, limit: int
+    ) -> Listing:
+        items: list[Obj] = []
+        params = _selectors(labels, fields)
+        if limit:
+            params["limit"] = str(limit)
+        call = Call("list", kind, namespace)
+        while True:
+            page = await self._send(call, "GET", params=params, accept=PARTIAL_LIST if metadata_only else JSON)
+            meta = page.get("metadata") or {}
+            items += page.get("items") or ()
+            if not meta.get("continue"):
+                return Listing(items, str(meta.get("resourceVersion", "")))
+            params["continue"] = meta["continue"]
+
+    async def watch(
+        self,
+        kind: Kind,
+        namespace: str | None = None,
+        *,
+        resource_version: str,
+        labels: str = "",
+        fields: str = "",
+        metadata_only: bool = False,
+        duration: float = 300.0,
+    ) -> AsyncIterator[WatchEvent]:
+        """Changes after `resource_version`, bookmarks included, until the server ends the watch (about `duration` s).
+
+        Raises Gone where `resource_version` is too old, Unavailable where the connection breaks.
+        """
+        params = _selectors(labels, fields) | {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": resource_version,
+            "timeoutSeconds": str(int(duration)),
+        }
+        request = Request(
+            Call("watch", kind, namespace),
+            "GET",
+            kind.path(namespace),
+            params,
+            accept=PARTIAL if metadata_only else JSON,
+        )
+        limits = aiohttp.ClientTimeout(total=duration + 15, sock_connect=10)
+        async with self._transport.open(request, limits) as response:
+            async for line in _lines(response):
+                event = json.loads(line)
+                if event.get("type") == "ERROR":
+                    status = event.get("object") or {}
+                    raise from_status(int(status.get("code") or 500), status)
+                yield WatchEvent(str(event["type"]), event["object"])
+
+    # Writes
+
+    async def create(self, kind: Kind, obj: Mapping[str, Any], *, manager: str = "") -> Obj:
+        """POST; the namespace is the object's. Raises AlreadyExists."""
+        meta = obj.get("metadata") or {}
+        call = self._write("create", kind, meta.get("namespace"), str(meta.get("name", "")), manager, obj)
+        body = {"apiVersion": kind.api_version, "kind": kind.kind, **obj}
+        return await self._send(call, "POST", path=kind.path(meta.get("namespace")), body=body)
+
+    async def update(self, kind: Kind, obj: Mapping[str, Any], *, manager: str = "", subresource: str = "") -> Obj:
+        """PUT the whole object; its metadata must have name and resourceVersion. Raises Conflict, NotFound."""
+        meta = obj["metadata"]
+        if not meta.get("resourceVersion"):
+            raise ValueError("an update without resourceVersion would overwrite what we have not seen")
+        call = self._write("update", kind, meta.get("namespace"), meta["name"], manager, obj, subresource)
+        body = {"apiVersion": kind.api_version, "kind": kind.kind, **obj}
+        return await self._send(call, "PUT", body=body)
+
+    async def apply_status(
+        self,
+        kind: Kind,
+        namespace: str | None,
+        name: str,
+        resource_version: str,
+        status: Mapping[str, Any],
+        manager: str,
+    ) -> Obj:
+        """Server-side apply of the whole status that `manager` owns; what it omits and owned before is removed.
+
+        Only resourceVersion protects a successor of the same name, so it is required. Raises Conflict, NotFound.
+        """
+        if not resource_version:
+            raise ValueError("a status apply needs the resourceVersion that it was computed from")
+        body: Obj = {
+            "apiVersion": kind.api_version,
+            "kind": kind.kind,
+            "metadata": {"name": name, "resourceVersion": resource_version},
+            "status": status,
+        }
+        return await self._apply(kind, namespace, name, body, manager, "status")
+
+    async def apply(self, kind: Kind, obj: Mapping[str, Any], manager: str) -> Obj:
+        """Server-side apply of an object that exists; its metadata must have name and uid.
+
+        The uid keeps a deleted object from being made anew. Raises Conflict where the uid is another's, NotFound.
+        """
+        meta = obj["metadata"]
+        if not meta.get("uid"):
+            raise ValueError("an apply without uid would make a deleted object anew")
+        body = {"apiVersion": kind.api_version, "kind": kind.kind, **obj}
+        return await self._apply(kind, meta.get("namespace"), meta["name"], body, manager, "")
+
+    async def _apply(
+        self, kind: Kind, namespace: str | None, name: str, body: Obj, manager: str, subresource: str
+    ) -> Obj:
+        if not manager:
+            raise ValueError("a server-side apply needs a field manager")
+        call = self._write("apply", kind, namespace, name, manager, body, subresource)
+        return await self._send(call, "PATCH", params={"force": "true"}, body=body, content_type=APPLY_PATCH)
+
+    async def patch(
+        self,
+        kind: Kind,
+        namespace: str | None,
+        name: str,
+        body: Mapping[str, Any] | Sequence[Obj],
+        *,
+        content_type: str = "",
+        subresource: str = "",
+        manager: str = "",
+    ) -> Obj:
+        """A merge patch (a mapping) or a JSON patch (a list of operations), as the body's type says.
+
+        Put `metadata.resourceVersion` into a merge patch (Conflict), a test of `/metadata/uid` into a JSON patch
+        (Invalid): on `/status` a uid in a merge patch guards nothing.
+        """
+        implied = MERGE_PATCH if isinstance(body, Mapping) else JSON_PATCH
+        call = self._write("patch", kind, namespace, name, manager, body, subresource)
+        return await self._send(call, "PATCH", body=body, content_type=content_type or implied)
+
+    async def delete(
+        self,
+        kind: Kind,
+        namespace: str | None,
+        name: str,
+        *,
+        uid: str = "",
+        resource_version: str = "",
+        propagation: str = "",
+    ) -> Obj:
+        """Delete; the answer is the object while finalizers hold it, else a Status.
+
+        Raises Conflict where the uid or resourceVersion is another's, NotFound where it is gone already.
+        """
+        body: Obj = {"apiVersion": "v1", "kind": "DeleteOptions"}
+        preconditions = {"uid": uid, "resourceVersion": resource_version}
+        if uid or resource_version:
+            body["preconditions"] = {key: value for key, value in preconditions.items() if value}
+        if propagation:
+            body["propagationPolicy"] = propagation
+        return await self._send(self._write("delete", kind, namespace, name, "", body), "DELETE", body=body)
+
+    # How
+
+    @staticmethod
+    def _write(
+        verb: str, kind: Kind, namespace: str | None, name: str, manager: str, body: Any, subresource: str = ""
+    ) -> Call:
+        return Call(verb, kind, namespace, name, subresource, manager, body_fields(body))
+
+    async def _send(
+        self,
+        call: Call,
+        method: str,
+        *,
+        path: str = "",
+        params: Mapping[str, str] | None = None,
+        body: Any = None,
+        content_type: str = JSON,
+        accept: str = JSON,
+    ) -> Obj:
+        query = dict(params or {})
+        if call.manager:
+            query["fieldManager"] = call.manager
+        answer = await self._transport.send(
+            Request(
+                call,
+                method,
+                path or call.kind.path(call.namespace, call.name, call.subresource),
+                query,
+                body=body,
+                content_type=content_type,
+                accept=accept,
+                guarded=self._guarded,
+                lane=self._lane,
+            )
+        )
+        if not isinstance(answer, dict):
+            raise Unavailable(0, "NotJSON", f"the answer is not a JSON object: {call}")
+        return answer
+
+
+def _selectors(labels: str, fields: str) -> dict[str, str]:
+    return {key: value for key, value in (("labelSelector", labels), ("fieldSelector", fields)) if value}
+
+
+async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """The lines of a stream, however long: aiohttp's own reader refuses lines above its buffer."""
+    rest = bytearray()
+    async for chunk in response.content.iter_any():
+        start = 0
+        while (end := chunk.find(b"\n", start)) >= 0:
+            rest += chunk[start:end]
+            if rest:
+                yield bytes(rest)
+                rest.clear()
+            start = end + 1
+        rest += chunk[start:]
+        if len(rest) > _MAX_LINE:
+            raise Unavailable(0, "LineTooLong", "a watch event is longer than any object may be")
