@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from collections.abc import Callable
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+)
 from pydantic.alias_generators import to_camel
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticUndefined
+
+from moorage.api.rules import VALIDATIONS, Rule, remedy
 
 _INITIALISMS = {"Id": "ID", "Uid": "UID"}
 
@@ -33,6 +45,30 @@ class Model(BaseModel):
         use_attribute_docstrings=True,
         hide_input_in_errors=True,
     )
+
+    RULES: ClassVar[tuple[Rule, ...]] = ()
+    """What must hold between the fields; checked by the API server at admission, not by the model."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        schema = handler.resolve_ref_schema(handler(core_schema))
+        for name, field in cls.model_fields.items():
+            described = schema["properties"][to_alias(name)]
+            described.pop("default", None)
+            if field.default not in (PydanticUndefined, None, ()):
+                described["default"] = cls._written_default(name)
+        if cls.RULES:
+            schema[VALIDATIONS] = [rule.to_schema() for rule in cls.RULES]
+        return schema
+
+    @classmethod
+    def _written_default(cls, name: str) -> Any:
+        """The default as a user would write it; what lies deeper and is a default itself is left out."""
+        value = cls.model_fields[name].default
+        if isinstance(value, Model):
+            return value.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
+        alone = cls.model_construct(**{name: value}).model_dump(mode="json", by_alias=True, include={name})
+        return alone[to_alias(name)]
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form with the API's names; absent optional fields and empty lists and maps are left out."""
@@ -76,23 +112,79 @@ def free_form() -> Any:
     )
 
 
+def text(max_length: int, pattern: str, problem: str, advice: str, min_length: int = 1) -> Any:
+    """A string that must match `pattern`; a violation is told in the words of `problem` and `advice`."""
+    return Field(
+        min_length=min_length, max_length=max_length, pattern=pattern, json_schema_extra=remedy(problem, advice)
+    )
+
+
+def number(least: int, most: int, problem: str, advice: str) -> Any:
+    """A whole number within bounds; a violation is told in the words of `problem` and `advice`."""
+    return Field(ge=least, le=most, json_schema_extra=remedy(problem, advice))
+
+
+def _shortened(limit: int) -> Callable[[str], str]:
+    def shorten(value: str) -> str:
+        return value if len(value) <= limit else value[: limit - 1] + "…"
+
+    return shorten
+
+
+def prose(limit: int) -> Any:
+    """What is for people to read: cut to `limit` characters rather than refused."""
+    return AfterValidator(_shortened(limit))
+
+
 Timestamp = Annotated[AwareDatetime, Field(json_schema_extra={"format": "date-time"})]
 """An instant; RFC 3339 on the wire, an aware datetime here."""
 
-Name = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
+Name = Annotated[
+    str,
+    text(
+        253,
+        r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
+        "is not the name of an object",
+        "write lower-case letters, digits, - and ., such as eu-small",
+    ),
+]
 """The name of a Kubernetes object (RFC 1123 subdomain)."""
 
-Label = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+Label = Annotated[
+    str,
+    text(
+        63,
+        r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
+        "is not a label",
+        "write lower-case letters, digits and -, beginning and ending with a letter or digit, such as db-1",
+    ),
+]
 """A name that becomes a part of another one (RFC 1123 label)."""
 
-Word = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$")]
+Word = Annotated[
+    str,
+    text(
+        63,
+        r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$",
+        "is not a plain word",
+        "write letters, digits, -, _ and ., beginning and ending with a letter or digit, such as t3.small",
+    ),
+]
 """A name given by a hosting service or a person: letters, digits, `-`, `_`, `.`."""
 
-ItemName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
+ItemName = Annotated[
+    str,
+    text(
+        63,
+        r"^[A-Za-z_][A-Za-z0-9_]{0,62}$",
+        "is not a name that a shell can use",
+        "write letters, digits and _, not beginning with a digit, such as db_address",
+    ),
+]
 """A name of an item or an output: it may become a variable of a shell."""
 
-Text = Annotated[str, Field(max_length=1024)]
-"""One line for people."""
+Text = Annotated[str, prose(1024), Field(json_schema_extra={"maxLength": 1024})]
+"""One line for people; cut where it is longer."""
 
 __all__ = [
     "ItemName",
@@ -105,5 +197,8 @@ __all__ = [
     "free_form",
     "listed",
     "mapped",
+    "number",
+    "prose",
+    "text",
     "to_alias",
 ]

@@ -7,14 +7,31 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from moorage.api.base import Model, Text, Timestamp, Word, free_form, listed, mapped
+from moorage.api.base import Model, Text, Timestamp, Word, free_form, listed, mapped, number, text
 from moorage.api.meta import Condition, LabelKey, LabelSelector, LabelValue, ObjectMeta, SecretRef
-from moorage.api.quantities import Duration, Price, Quantity, parse_duration
+from moorage.api.quantities import Interval, ListedQuantity, Price, parse_duration
+from moorage.api.rules import Rule, immutable, unique
 
 OrphanPolicy = Literal["Report", "Delete"]
 CircuitState = Literal["Closed", "Open", "HalfOpen"]
-Url = Annotated[str, Field(max_length=2048, pattern=r"^https?://[^\s/?#]+[^\s]*$")]
-HttpsUrl = Annotated[str, Field(max_length=2048, pattern=r"^https://[^\s/?#]+[^\s]*$")]
+Url = Annotated[
+    str,
+    text(
+        2048,
+        r"^https?://[^\s/?#]+[^\s]*$",
+        "is not a URL",
+        "write http:// or https:// and a host, such as https://h:7070",
+    ),
+]
+HttpsUrl = Annotated[
+    str,
+    text(
+        2048,
+        r"^https://[^\s/?#]+[^\s]*$",
+        "is not an https URL, and configuration goes over https only",
+        "write https:// and a host, such as https://config.example.org:7443",
+    ),
+]
 
 
 class Offering(Model):
@@ -22,9 +39,9 @@ class Offering(Model):
 
     name: Word
     """The service's own name of it."""
-    cpu: Quantity = Decimal(1)
+    cpu: ListedQuantity = Decimal(1)
     """Cores."""
-    memory: Quantity = Decimal(0)
+    memory: ListedQuantity = Decimal(0)
     """Memory in bytes, as a quantity such as 1Gi."""
     arch: Word = "amd64"
     """The processor's architecture, as Go and container images name it."""
@@ -35,16 +52,31 @@ class Offering(Model):
 class Limits(Model):
     """Bounds that Moorage keeps to, whatever the service itself would allow."""
 
-    servers: Annotated[int, Field(ge=0)] | None = None
+    servers: Annotated[int, number(0, 1_000_000, "is not a number of servers", "write 0 or more")] | None = None
     """The most servers at one time. Default: the service's own limit."""
-    requests_per_second: Annotated[int, Field(ge=1, le=10000)] = 20
+    requests_per_second: Annotated[int, number(1, 10000, "is not a rate", "write a whole number from 1 to 10000")] = 20
     """The mean rate of requests to the service."""
-    burst: Annotated[int, Field(ge=1, le=10000)] = 40
+    burst: Annotated[int, number(1, 10000, "is not a number of requests", "write a whole number from 1 to 10000")] = 40
     """How many requests may go out at once after a pause."""
 
 
 class HostingServiceSpec(Model):
     """What the platform team declares of a hosting service."""
+
+    RULES = (
+        Rule(
+            immutable("type", optional=False),
+            "the type of a service cannot change",
+            "write a new HostingService of the other type",
+            ".type",
+        ),
+        Rule(
+            immutable("project", optional=True),
+            "the project of a service cannot change, since its servers would be judged by another account",
+            "write a new HostingService for the other project",
+            ".project",
+        ),
+    )
 
     type: Word
     """The kind of service: the name of a backend, such as `local`. Immutable."""
@@ -62,11 +94,11 @@ class HostingServiceSpec(Model):
     """The https URL at which this service's servers reach the configuration channel. Default: the controller's."""
     labels: dict[LabelKey, LabelValue] = mapped(32)
     """Facts about the service that policies can require, such as zone or jurisdiction."""
-    offerings: tuple[Offering, ...] = listed(200, key="name")
+    offerings: tuple[Offering, ...] = listed(200, key="name", **unique("name", "offerings", "write each offering once"))
     """Sizes of servers. Discovered where the service tells them; those declared here win by name."""
     limits: Limits = Limits()
     """Bounds that Moorage keeps to."""
-    inventory_interval: Duration = parse_duration("30s")
+    inventory_interval: Interval = parse_duration("30s")
     """How often all servers of the account are listed."""
     orphan_policy: OrphanPolicy = "Report"
     """What happens to servers of this installation that have no VirtualServer: reported, or deleted after a while."""

@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
-from moorage.api.base import Label, Model, Name, Timestamp, listed, mapped
+from moorage.api.base import Model, Name, Timestamp, listed, mapped, prose, text
+from moorage.api.rules import Rule
 
 LabelValue = Annotated[str, Field(max_length=63)]
 LabelKey = Annotated[str, Field(min_length=1, max_length=317)]
+
+_ATOMIC = ConfigDict(json_schema_extra={"x-kubernetes-map-type": "atomic"})
+OPERATOR_RULE = Rule(
+    "self.operator in ['In', 'NotIn'] ? has(self.values) && size(self.values) > 0"
+    " : !has(self.values) || size(self.values) == 0",
+    "In and NotIn need values, Exists and DoesNotExist take none",
+    "write values: [...] with In or NotIn, or leave values out",
+)
 
 
 class OwnerReference(Model):
@@ -48,6 +57,8 @@ class ObjectMeta(Model):
 class LabelSelectorRequirement(Model):
     """One requirement on a label."""
 
+    RULES = (OPERATOR_RULE,)
+
     key: LabelKey
     """The label's key."""
     operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
@@ -71,6 +82,8 @@ class LabelSelectorRequirement(Model):
 class LabelSelector(Model):
     """Selects by labels; an empty selector selects everything."""
 
+    model_config = _ATOMIC
+
     match_labels: dict[LabelKey, LabelValue] = mapped(32)
     """Labels that must be there with exactly these values."""
     match_expressions: tuple[LabelSelectorRequirement, ...] = listed(32)
@@ -86,19 +99,16 @@ class LabelSelector(Model):
 class NameRef(Model):
     """A reference by name to an object of the same namespace (or a cluster-scoped one)."""
 
+    model_config = _ATOMIC
+
     name: Name
-    """The object's name."""
-
-
-class LabelRef(Model):
-    """A reference by name to an object whose name is a single label (no dots)."""
-
-    name: Label
     """The object's name."""
 
 
 class SecretRef(Model):
     """A reference to a Secret."""
+
+    model_config = _ATOMIC
 
     name: Name
     """The Secret's name."""
@@ -107,9 +117,13 @@ class SecretRef(Model):
 class KeyRef(Model):
     """A reference to one key of a Secret or a ConfigMap of the same namespace."""
 
+    model_config = _ATOMIC
+
     name: Name
     """The name of the Secret or ConfigMap."""
-    key: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")]
+    key: Annotated[
+        str, text(253, r"^[-._a-zA-Z0-9]+$", "is not a key", "write letters, digits, -, _ and ., such as password")
+    ]
     """The key within it."""
 
 
@@ -123,9 +137,9 @@ class Condition(Model):
     """The aspect, in CamelCase."""
     status: ConditionStatus
     """Whether it holds."""
-    reason: Annotated[str, Field(max_length=1024)] = ""
+    reason: Annotated[str, prose(1024), Field(json_schema_extra={"maxLength": 1024})] = ""
     """Why, as one CamelCase word."""
-    message: Annotated[str, Field(max_length=32768)] = ""
+    message: Annotated[str, prose(32768), Field(json_schema_extra={"maxLength": 32768})] = ""
     """Why, for people: what is waited for, of whom, since when."""
     last_transition_time: Timestamp
     """When `status` last changed."""

@@ -8,7 +8,10 @@ from datetime import timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema
+
+from moorage.api.rules import Rule, remedy
+from moorage.api.rules import rules as rules_of
 
 _SUFFIXES: dict[str, Decimal] = {
     "": Decimal(1),
@@ -21,19 +24,18 @@ _SUFFIXES: dict[str, Decimal] = {
 _BINARY = tuple(reversed(("Ki", "Mi", "Gi", "Ti", "Pi", "Ei")))
 
 QUANTITY_PATTERN = r"^[0-9]+(\.[0-9]+)?([numkMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]+)?$"
-DURATION_PATTERN = r"^([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+$"
+DURATION_PATTERN = r"^([0-9]{1,6}(\.[0-9]{1,6})?(ns|us|ms|s|m|h))+$"
 SHARE_PATTERN = r"^(100|[0-9]{1,2})%$"
 PRICE_PATTERN = r"^[0-9]{1,12}(\.[0-9]{1,9})?$"
 
 _QUANTITY = re.compile(QUANTITY_PATTERN)
 _DURATION = re.compile(DURATION_PATTERN)
-_DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ns|us|µs|ms|s|m|h)")
+_DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ns|us|ms|s|m|h)")
 _SHARE = re.compile(SHARE_PATTERN)
 _PRICE = re.compile(PRICE_PATTERN)
 _MICROSECONDS = {
     "ns": Decimal("0.001"),
     "us": Decimal(1),
-    "µs": Decimal(1),
     "ms": Decimal(1000),
     "s": Decimal(1_000_000),
     "m": Decimal(60_000_000),
@@ -77,13 +79,10 @@ def parse_duration(value: Any) -> timedelta:
     """A Go duration (`1h30m`, `250ms`, `0s`); not negative. Raises ValueError for anything else."""
     if isinstance(value, timedelta):
         return value
-    if not isinstance(value, str) or len(value) > 64 or not _DURATION.match(value):
+    if not isinstance(value, str) or len(value) > 20 or not _DURATION.match(value):
         raise ValueError("is not a duration; write numbers with units ms, s, m or h, such as 30s, 10m or 1h30m")
     micros = sum((Decimal(number) * _MICROSECONDS[unit] for number, unit in _DURATION_PART.findall(value)), Decimal(0))
-    try:
-        return timedelta(microseconds=int(micros))
-    except OverflowError:
-        raise ValueError("is too long a duration; write one below 999999999 days") from None
+    return timedelta(microseconds=int(micros))
 
 
 def format_duration(value: timedelta) -> str:
@@ -142,38 +141,111 @@ def _format_price(value: Decimal) -> str:
     return format(value, "f")
 
 
-def _int_or_string(pattern: str) -> dict[str, Any]:
-    return {"x-kubernetes-int-or-string": True, "pattern": pattern, "maxLength": 64}
+def _positive(value: timedelta) -> timedelta:
+    if value <= timedelta(0):
+        raise ValueError("must be above 0; write a duration such as 30s")
+    return value
+
+
+def _some(value: Share) -> Share:
+    if value.amount == 0:
+        raise ValueError('must be above 0; write a number such as 1 or a string such as "25%"')
+    return value
+
+
+def _int_or_string(pattern: str, *rules: Rule) -> dict[str, Any]:
+    schema = {"x-kubernetes-int-or-string": True}
+    return {**schema, **rules_of(*rules)} if rules else {**schema, "pattern": pattern, "maxLength": 64}
+
+
+def _duration(*more: Rule) -> dict[str, Any]:
+    valid = Rule(
+        f"self.matches(r'{DURATION_PATTERN}')",
+        "is not a duration",
+        "write numbers with units ms, s, m or h, such as 30s, 10m or 1h30m",
+    )
+    return {"type": "string", "maxLength": 20, **rules_of(valid, *more)}
+
+
+_ABOVE_ZERO = Rule("!self.matches('^[0hmnsu.]+$')", "must be above 0", "write a duration such as 30s")
+_SHARE_RULE = Rule(
+    f"type(self) == int ? self >= 0 : self.matches(r'{SHARE_PATTERN}')",
+    "is neither a number nor a percentage",
+    'write a number such as 1 or a string such as "25%"',
+)
+_SOME_RULE = Rule(
+    "type(self) == int ? self != 0 : !(self in ['0%', '00%'])",
+    "must be above 0, or nothing could ever change",
+    'write a number such as 1 or a string such as "25%"',
+)
+_QUANTITY_RULE = Rule(
+    f"type(self) == int ? self >= 0 : self.matches(r'{QUANTITY_PATTERN}')",
+    "is not a quantity",
+    "write a number with or without a unit, such as 2, 500m, 512Mi or 1.5Gi",
+)
 
 
 Quantity = Annotated[
     Decimal,
     BeforeValidator(parse_quantity),
     PlainSerializer(format_quantity, return_type=str),
-    WithJsonSchema(_int_or_string(QUANTITY_PATTERN)),
+    WithJsonSchema(_int_or_string(QUANTITY_PATTERN, _QUANTITY_RULE)),
 ]
 """A Kubernetes quantity: a Decimal in base units (bytes, cores)."""
+
+ListedQuantity = Annotated[
+    Decimal,
+    BeforeValidator(parse_quantity),
+    PlainSerializer(format_quantity, return_type=str),
+    WithJsonSchema(_int_or_string(QUANTITY_PATTERN)),
+]
+"""A quantity within a long list, where the API server could not bound the cost of a rule with words of its own."""
 
 Duration = Annotated[
     timedelta,
     BeforeValidator(parse_duration),
     PlainSerializer(format_duration, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN, "maxLength": 64}),
+    WithJsonSchema(_duration()),
 ]
 """A Go duration as a timedelta."""
+
+Interval = Annotated[
+    timedelta,
+    BeforeValidator(parse_duration),
+    AfterValidator(_positive),
+    PlainSerializer(format_duration, return_type=str),
+    WithJsonSchema(_duration(_ABOVE_ZERO)),
+]
+"""A Go duration above zero."""
 
 IntOrPercent = Annotated[
     Share,
     BeforeValidator(parse_share),
     PlainSerializer(_share_to_json, return_type=int | str),
-    WithJsonSchema(_int_or_string(SHARE_PATTERN)),
+    WithJsonSchema(_int_or_string(SHARE_PATTERN, _SHARE_RULE)),
 ]
 """A count or a percentage."""
+
+PositiveIntOrPercent = Annotated[
+    Share,
+    BeforeValidator(parse_share),
+    AfterValidator(_some),
+    PlainSerializer(_share_to_json, return_type=int | str),
+    WithJsonSchema(_int_or_string(SHARE_PATTERN, _SHARE_RULE, _SOME_RULE)),
+]
+"""A count or a percentage, above zero."""
 
 Price = Annotated[
     Decimal,
     BeforeValidator(parse_price),
     PlainSerializer(_format_price, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": PRICE_PATTERN, "maxLength": 32}),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": PRICE_PATTERN,
+            "maxLength": 32,
+            **remedy("is not a price", 'write a decimal number in quotes, such as "0.02"'),
+        }
+    ),
 ]
 """Money for one hour, in whatever one currency the platform team keeps to."""

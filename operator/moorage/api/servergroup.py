@@ -6,14 +6,15 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from moorage.api.base import Label, Model, Name, Text, Timestamp, listed, mapped
+from moorage.api.base import Label, Model, Name, Text, Timestamp, listed, mapped, number
 from moorage.api.hostingpolicy import Verdict
 from moorage.api.meta import Condition, NameRef, ObjectMeta
-from moorage.api.quantities import Duration, IntOrPercent, Share, parse_duration
+from moorage.api.quantities import Interval, IntOrPercent, PositiveIntOrPercent, Share, parse_duration
+from moorage.api.rules import Rule, unique
 
 DeletionPolicy = Literal["Delete", "Retain"]
 ConfigureWhen = Literal["GroupInstantiated", "ServerInstantiated"]
-Replicas = Annotated[int, Field(ge=0, le=1000)]
+Replicas = Annotated[int, number(0, 1000, "is not a number of servers", "write a whole number from 0 to 1000")]
 
 
 class Member(Model):
@@ -32,18 +33,18 @@ class UpdateStrategy(Model):
 
     type: Literal["Rolling", "Recreate", "OnDelete"] = "Rolling"
     """Rolling: some at a time; Recreate: all at once; OnDelete: only when a person deletes a server."""
-    max_unavailable: IntOrPercent = Share(1)
+    max_unavailable: PositiveIntOrPercent = Share(1)
     """With Rolling, how many servers of a member may be not ready at a time: a number or a percentage, at least 1."""
 
 
 class Remediation(Model):
     """When a server is given up and replaced."""
 
-    boot_timeout: Duration = parse_duration("10m")
+    boot_timeout: Interval = parse_duration("10m")
     """Until the service reports it running."""
-    join_timeout: Duration = parse_duration("10m")
+    join_timeout: Interval = parse_duration("10m")
     """From then until its agent has joined."""
-    unhealthy_for: Duration = parse_duration("5m")
+    unhealthy_for: Interval = parse_duration("5m")
     """How long it may be not ready after it was ready."""
     max_unhealthy: IntOrPercent = Share(40, percent=True)
     """With more unhealthy servers than this in the group, none is replaced: the fault is probably elsewhere."""
@@ -51,6 +52,14 @@ class Remediation(Model):
 
 class Scale(Model):
     """The member that `kubectl scale` and autoscalers act on."""
+
+    RULES = (
+        Rule(
+            "has(self.member) || self.replicas == 0",
+            "the group has no member to scale",
+            "write spec.scale.member: <name of a member> beside replicas",
+        ),
+    )
 
     member: Label | None = None
     """Its name."""
@@ -61,7 +70,24 @@ class Scale(Model):
 class ServerGroupSpec(Model):
     """Servers that belong together, and how they live."""
 
-    members: tuple[Member, ...] = listed(32, key="name", min_items=1)
+    RULES = (
+        Rule(
+            "!has(self.scale.member) || self.members.exists(m, m.name == self.scale.member)",
+            "scale.member is not a member of this group",
+            "write the name of one of spec.members",
+            ".scale.member",
+        ),
+        Rule(
+            "!has(self.scale.member) || self.members.all(m, m.name != self.scale.member || !has(m.replicas))",
+            "the scaled member has replicas of its own",
+            "write its number in spec.scale.replicas and leave replicas out of the member",
+            ".members",
+        ),
+    )
+
+    members: tuple[Member, ...] = listed(
+        32, key="name", min_items=1, **unique("name", "members", "write a name of its own for each member")
+    )
     """The members; each is one configuration and a number of servers."""
     policy_ref: NameRef
     """The HostingPolicy that says when the servers are made, and where."""
@@ -228,6 +254,19 @@ class ServerGroupStatus(Model):
 
 class ServerGroup(Model):
     """Servers that belong together: placed on one hosting service by a policy, configured in two steps."""
+
+    RULES = (
+        Rule(
+            "self.spec.members.all(m, size(self.metadata.name) + size(m.name) + 10 <= 63)",
+            "the servers would have names longer than 63 characters",
+            "write names of the group and the member that have at most 53 characters together",
+        ),
+        Rule(
+            "self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
+            "the name of the group becomes a part of host names and cannot contain dots",
+            "write a name of lower-case letters, digits and -",
+        ),
+    )
 
     KIND: ClassVar[str] = "ServerGroup"
     PLURAL: ClassVar[str] = "servergroups"

@@ -6,8 +6,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from moorage.api.base import ItemName, Label, Model, Name, Text, Timestamp, Word, free_form, listed
+from moorage.api.base import ItemName, Label, Model, Name, Text, Timestamp, Word, free_form, listed, number
 from moorage.api.meta import Condition, NameRef, ObjectMeta
+from moorage.api.rules import Rule, immutable
 from moorage.api.servergroup import DeletionPolicy
 
 ItemState = Literal["Pending", "Resolved", "Delivered", "Acknowledged"]
@@ -40,8 +41,43 @@ class Adopt(Model):
     """Its id at the hosting service."""
 
 
+_ALWAYS = frozenset({"serviceRef", "ordinal", "placement"})
+_IMMUTABLE = ("member", "ordinal", "placement", "image", "offering", "settings", "configRef", "adopt")
+
+
 class VirtualServerSpec(Model):
     """One server, fully resolved. Immutable except `revision` and `deletionPolicy`."""
+
+    RULES = (
+        Rule(
+            " && ".join(
+                f"({immutable(name, optional=name not in _ALWAYS)})" for name in ("serviceRef", "group", *_IMMUTABLE)
+            ),
+            "a server is never turned into another one; only revision and deletionPolicy can change",
+            "write the change into the group's VirtualServerConfig, or a new VirtualServer",
+        ),
+        Rule(
+            "!has(self.adopt) || !has(self.group)",
+            "an adopted server cannot belong to a group",
+            "write adopt without group, and configRef if it shall be configured",
+        ),
+        Rule(
+            "has(self.adopt) || has(self.group)",
+            "servers are made by groups",
+            "write a ServerGroup to make one, or adopt: {providerID: ...} to take over one that exists",
+        ),
+        Rule(
+            "!has(self.group) || (has(self.member) && has(self.image) && has(self.offering))",
+            "a server of a group is fully resolved",
+            "write member, image and offering",
+        ),
+        Rule(
+            "!has(self.configRef) || has(self.adopt)",
+            "the configuration of a group's server comes from the group",
+            "write configRef only beside adopt",
+            ".configRef",
+        ),
+    )
 
     service_ref: ServiceRef
     """The hosting service that it is on."""
@@ -49,9 +85,9 @@ class VirtualServerSpec(Model):
     """The group that made it."""
     member: Label | None = None
     """The member of the group."""
-    ordinal: Annotated[int, Field(ge=0)] = 0
+    ordinal: Annotated[int, number(0, 99999, "is not an ordinal", "write 0 or more")] = 0
     """Its number within the member."""
-    placement: Annotated[int, Field(ge=0)] = 0
+    placement: Annotated[int, number(0, 1_000_000, "is not a placement's number", "write 0 or more")] = 0
     """The number of the group's placement that it belongs to."""
     image: Annotated[str, Field(max_length=512)] | None = None
     """The boot image, as the service names it."""
@@ -199,6 +235,14 @@ class VirtualServerStatus(Model):
 
 class VirtualServer(Model):
     """At most one server at a hosting service, for ever; made by a ServerGroup, or by a person to adopt a server."""
+
+    RULES = (
+        Rule(
+            "self.metadata.name.matches('^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')",
+            "the name of a server is a host name of at most 63 characters",
+            "write lower-case letters, digits and -, without dots",
+        ),
+    )
 
     KIND: ClassVar[str] = "VirtualServer"
     PLURAL: ClassVar[str] = "virtualservers"

@@ -7,16 +7,21 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from moorage.api.base import ItemName, Label, Model, Name, Word, free_form, listed
+from moorage.api.base import ItemName, Label, Model, Name, Word, free_form, listed, number, text
 from moorage.api.meta import Condition, KeyRef, LabelSelector, ObjectMeta
-from moorage.api.quantities import Duration, Quantity, parse_duration
+from moorage.api.quantities import Interval, Quantity, parse_duration
+from moorage.api.rules import Rule, exactly_one, unique
 
 FieldName = Literal["name", "namespace", "group", "member", "ordinal", "address", "service", "region", "providerID"]
 OutputField = Literal["address", "id", "name"]
 Selection = Literal["First", "All", "Join"]
 Script = Annotated[str, Field(min_length=1, max_length=65536)]
 Command = Annotated[str, Field(min_length=1, max_length=8192)]
-AbsolutePath = Annotated[str, Field(max_length=1024, pattern=r"^/[^\x00]*[^/\x00]$")]
+AbsolutePath = Annotated[
+    str,
+    text(1024, r"^(/[^/\n]+)+$", "is not the absolute path of a file", "write a path such as /etc/app/app.conf"),
+]
+_OWNER = r"^[A-Za-z0-9_][-A-Za-z0-9_.]*(:[A-Za-z0-9_][-A-Za-z0-9_.]*)?$"
 
 
 class Image(Model):
@@ -68,6 +73,15 @@ class ServiceSettings(Model):
 class OutputSource(Model):
     """A value that another running server publishes."""
 
+    RULES = (
+        Rule(
+            "!has(self.separator) || self.select == 'Join'",
+            "a separator is of use only between joined values",
+            "write select: Join, or leave separator out",
+            ".separator",
+        ),
+    )
+
     member: Label
     """The member of the group whose server publishes it."""
     name: ItemName
@@ -83,6 +97,14 @@ class OutputSource(Model):
 class ValueSource(Model):
     """Where an item's value comes from; exactly one."""
 
+    RULES = (
+        exactly_one(
+            ("output", "secretKeyRef", "configMapKeyRef", "field"),
+            "write one source for each item, and a template to combine several",
+            "valueFrom",
+        ),
+    )
+
     output: OutputSource | None = None
     """An output of another running server."""
     secret_key_ref: KeyRef | None = None
@@ -95,6 +117,26 @@ class ValueSource(Model):
 
 class Item(Model):
     """A named value of the configuration; exactly one of `value`, `valueFrom` and `template`."""
+
+    RULES = (
+        exactly_one(
+            ("value", "valueFrom", "template"),
+            'write value: "...", valueFrom: {...} or template: "...${item}..."',
+            "an item",
+        ),
+        Rule(
+            "!has(self.default) || !has(self.value)",
+            "an item with a value needs no default",
+            "write value alone, or default beside valueFrom or template",
+            ".default",
+        ),
+        Rule(
+            "!self.name.matches('^(MOORAGE_.*|LD_.*|PATH|IFS|ENV|BASH_ENV)$')",
+            "steps get items as environment variables, and this name is the agent's or the shell's own",
+            "write another name, such as app_path",
+            ".name",
+        ),
+    )
 
     name: ItemName
     """Its name, used as ${name} in files, templates and (as an environment variable) in steps, commands and probes."""
@@ -117,10 +159,13 @@ class File(Model):
 
     path: AbsolutePath
     """Where, as an absolute path."""
-    mode: Annotated[str, Field(max_length=5, pattern=r"^0?[0-7]{3,4}$")] = "0644"
+    mode: Annotated[
+        str,
+        text(5, r"^0?[0-7]{3,4}$", "is not an octal mode", 'write octal digits in quotes, such as "0644"'),
+    ] = "0644"
     """Permissions in octal, in quotes."""
     owner: Annotated[
-        str, Field(max_length=65, pattern=r"^[A-Za-z0-9_][-A-Za-z0-9_.]*(:[A-Za-z0-9_][-A-Za-z0-9_.]*)?$")
+        str, text(65, _OWNER, "is not an owner", "write a user, or user:group, such as root or app:app")
     ] = "root"
     """The user, or user:group."""
     content: Annotated[str, Field(max_length=262144)] = ""
@@ -136,14 +181,20 @@ class Step(Model):
     """A shell script; items are environment variables, ${name}. It may run more than once, so make it idempotent."""
     on_change: Literal["Rerun", "Ignore"] = "Rerun"
     """Whether it runs again when one of its items changes."""
-    timeout: Duration = parse_duration("60s")
+    timeout: Interval = parse_duration("60s")
     """How long one run may take."""
-    retries: Annotated[int, Field(ge=0, le=100)] = 3
+    retries: Annotated[int, number(0, 100, "is not a number of tries", "write a whole number from 0 to 100")] = 3
     """How many more times it is tried after a failure."""
 
 
 class Output(Model):
     """A value that the server publishes to others; exactly one of `command`, `file` and `field`."""
+
+    RULES = (
+        exactly_one(
+            ("command", "file", "field"), 'write command: "...", file: /path or field: address, id or name', "an output"
+        ),
+    )
 
     name: ItemName
     """Its name."""
@@ -155,13 +206,15 @@ class Output(Model):
     """A fact that the hosting service knows."""
     after: tuple[Label, ...] = listed(32)
     """Steps that must have succeeded first."""
-    refresh: Duration = parse_duration("30s")
+    refresh: Interval = parse_duration("30s")
     """How often it is read again."""
     sensitive: bool = False
     """Whether the value must be shown nowhere."""
     pattern: Annotated[str, Field(min_length=1, max_length=512)] | None = None
     """A regular expression (RE2) that the whole value must match."""
-    max_bytes: Annotated[int, Field(ge=1, le=524288)] = 4096
+    max_bytes: Annotated[int, number(1, 524288, "is not a size in bytes", "write a whole number from 1 to 524288")] = (
+        4096
+    )
     """The most bytes it may have."""
 
 
@@ -177,19 +230,34 @@ class TcpProbe(Model):
 
     host: Annotated[str, Field(min_length=1, max_length=253)] = "127.0.0.1"
     """The address, seen from the server."""
-    port: Annotated[str, Field(min_length=1, max_length=256)]
+    port: Annotated[
+        str,
+        text(
+            256,
+            r"^([1-9][0-9]{0,4}|.*[$][{].+[}].*)$",
+            "is not a port",
+            'write a number in quotes, or "${port}"',
+        ),
+    ]
     """The port, in quotes; items as ${name}."""
 
 
 class HttpProbe(Model):
     """Ready when a GET answers with a status from 200 to 399."""
 
-    url: Annotated[str, Field(max_length=2048, pattern=r"^https?://[^\s]+$")]
+    url: Annotated[
+        str,
+        text(
+            2048, r"^https?://[^\s]+$", "is not a URL", "write http:// or https://, such as http://127.0.0.1:${port}/"
+        ),
+    ]
     """The URL, seen from the server; items as ${name}."""
 
 
 class Readiness(Model):
     """How the agent sees that the server does its work; exactly one probe."""
+
+    RULES = (exactly_one(("exec", "tcp", "http"), "write exec: {...}, tcp: {...} or http: {...}", "a readiness probe"),)
 
     exec: ExecProbe | None = None
     """By a command."""
@@ -197,30 +265,48 @@ class Readiness(Model):
     """By connecting to a port."""
     http: HttpProbe | None = None
     """By an HTTP request."""
-    period: Duration = parse_duration("5s")
+    period: Interval = parse_duration("5s")
     """How often."""
-    timeout: Duration = parse_duration("2s")
+    timeout: Interval = parse_duration("2s")
     """How long one try may take."""
-    failure_threshold: Annotated[int, Field(ge=1, le=100)] = 3
+    failure_threshold: Annotated[
+        int, number(1, 100, "is not a number of failures", "write a whole number from 1 to 100")
+    ] = 3
     """How many failures in a row make a ready server unready."""
 
 
 class VirtualServerConfigSpec(Model):
     """A boot image, a size and the configuration of servers."""
 
+    RULES = (
+        Rule(
+            "!has(self.outputs) || self.outputs.all(o, !has(o.after) || o.after.all(a,"
+            " has(self.steps) && self.steps.exists(s, s.name == a)))",
+            "an output is published after a step that is not there",
+            "write in outputs[].after only names of spec.steps",
+            ".outputs",
+        ),
+    )
+
     images: tuple[Image, ...] = listed(32, min_items=1)
     """The boot image; the first entry that applies to the service is taken. A change replaces servers."""
     size: Size = Size()
     """What a server must have. A change replaces servers."""
-    settings: tuple[ServiceSettings, ...] = listed(16, key="serviceType")
+    settings: tuple[ServiceSettings, ...] = listed(
+        16, key="serviceType", **unique("serviceType", "settings", "write the settings of each serviceType once")
+    )
     """Settings by type of service. A change replaces servers."""
-    configuration: tuple[Item, ...] = listed(128, key="name")
+    configuration: tuple[Item, ...] = listed(
+        128, key="name", **unique("name", "items", "write a name of its own for each item")
+    )
     """Named values."""
-    files: tuple[File, ...] = listed(64, key="path")
+    files: tuple[File, ...] = listed(64, key="path", **unique("path", "files", "write each file once"))
     """Files on the server."""
-    steps: tuple[Step, ...] = listed(32, key="name")
+    steps: tuple[Step, ...] = listed(32, key="name", **unique("name", "steps", "write a name of its own for each step"))
     """Scripts, run in this order as far as their items are known."""
-    outputs: tuple[Output, ...] = listed(32, key="name")
+    outputs: tuple[Output, ...] = listed(
+        32, key="name", **unique("name", "outputs", "write a name of its own for each output")
+    )
     """Values that the server publishes."""
     readiness: Readiness | None = None
     """How to see that the server does its work. Default: it is ready once configured."""
