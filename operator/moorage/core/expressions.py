@@ -1,0 +1,187 @@
+"""CEL expressions over the hosting services: compiled, bounded and evaluated.
+
+Evaluation is bounded before it begins: an expression has at most `MAX_LENGTH` characters, and an upper bound of its
+work over the services at hand (`Expression.cost`) must not exceed `MAX_STEPS` and `MAX_LOOPS`. Nothing is evaluated
+that exceeds them. Where a value is not known (the price of a service that tells none), an expression that needs it has
+no result, as in CEL, unless the rest decides: ``false && unknown`` is false.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Final
+
+from cel_expr_python import cel
+
+from moorage.core.cel_ast import Tree, parse_tree
+from moorage.core.cel_cost import NUMBER, TEXT, Cost, Estimator, Shape, UnknownField, many, record
+from moorage.core.services import ServiceView
+
+MAX_LENGTH: Final = 2048
+"""Characters of an expression."""
+MAX_STEPS: Final = 500_000
+"""Steps of one evaluation; most take far less than a microsecond, so that the whole stays below half a second."""
+MAX_LOOPS: Final = 10_000
+"""Passes through all loops of one evaluation together."""
+
+INVALID: Final = "ExpressionInvalid"
+FAILED: Final = "ExpressionFailed"
+TOO_EXPENSIVE: Final = "ExpressionTooExpensive"
+
+_SERVICES = {"services": cel.Type.List(cel.Type.Map(cel.Type.STRING, cel.Type.DYN))}
+_ENVIRONMENT = cel.NewEnv(variables=_SERVICES)
+
+
+class ExpressionError(Exception):
+    """Why an expression has no result: ``reason`` is one CamelCase word, ``message`` says what to do."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(f"{reason}: {message}")
+        self.reason: Final = reason
+        self.message: Final = message
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """A compiled expression. Made by `compile_expression`."""
+
+    text: str
+    tree: Tree = field(repr=False)
+    program: Any = field(repr=False)
+
+    def cost(self, sizes: Sizes) -> Cost:
+        """An upper bound of one evaluation over services of these sizes."""
+        return Estimator().estimate(self.tree.root, {"services": services_shape(sizes)})
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How many services there are, and the most offerings and labels that one of them has."""
+
+    services: int
+    offerings: int
+    labels: int
+
+
+class Services:
+    """The services in the form in which expressions see them; prepared once for any number of expressions."""
+
+    def __init__(self, views: Iterable[ServiceView]) -> None:
+        shown = [v.to_cel() for v in sorted(views, key=lambda v: v.name)]
+        self.sizes: Final = Sizes(
+            len(shown),
+            max((len(s["offerings"]) for s in shown), default=0),
+            max((len(s["labels"]) for s in shown), default=0),
+        )
+        self.activation: Final[Any] = _ENVIRONMENT.Activation({"services": shown})
+
+
+def services_shape(sizes: Sizes) -> Shape:
+    """The shape of the variable ``services``; the fields are those of `ServiceView.to_cel`."""
+    offering = record({"name": TEXT, "cpu": NUMBER, "memory": NUMBER, "arch": TEXT, "price": NUMBER})
+    service = record(
+        {
+            "name": TEXT,
+            "type": TEXT,
+            "region": TEXT,
+            "labels": many(sizes.labels, TEXT),
+            "available": NUMBER,
+            "capacity": record({"limit": NUMBER, "used": NUMBER, "available": NUMBER}),
+            "offerings": many(sizes.offerings, offering),
+            "minPrice": NUMBER,
+            "servers": NUMBER,
+        }
+    )
+    return many(sizes.services, service)
+
+
+@lru_cache(maxsize=512)
+def _compiled(text: str) -> Expression | ExpressionError:
+    try:
+        program = _ENVIRONMENT.compile(text)
+    except (RuntimeError, ValueError) as error:
+        return ExpressionError(INVALID, _problem(str(error)))
+    if program.return_type().name() not in {"BOOL", "DYN"}:
+        kind = program.return_type().name().lower()
+        return ExpressionError(INVALID, f"the result is of type {kind}, not bool; compare it with something")
+    tree = parse_tree(program.serialize())
+    check = Estimator()
+    check.estimate(tree.root, {"services": services_shape(Sizes(1, 1, 1))})
+    if check.unknown:
+        return ExpressionError(INVALID, _unknown_field(text, tree, check.unknown[0]))
+    return Expression(text, tree, program)
+
+
+def compile_expression(text: str) -> Expression:
+    """Check and compile ``text``. Raises `ExpressionError` with reason ``ExpressionInvalid``, saying where and why."""
+    if len(text) > MAX_LENGTH:
+        raise ExpressionError(INVALID, f"the expression has {len(text)} characters; at most {MAX_LENGTH} are allowed")
+    if not text.strip():
+        raise ExpressionError(INVALID, "the expression is empty")
+    compiled = _compiled(text)
+    if isinstance(compiled, ExpressionError):
+        raise ExpressionError(compiled.reason, compiled.message)
+    return compiled
+
+
+def evaluate(expression: Expression, services: Services) -> bool:
+    """The expression's value over the services.
+
+    Raises `ExpressionError` with reason ``ExpressionTooExpensive`` where it might take too long (nothing is evaluated
+    then), or ``ExpressionFailed`` where it has no result.
+    """
+    cost = expression.cost(services.sizes)
+    if cost.steps > MAX_STEPS or cost.loops > MAX_LOOPS:
+        raise ExpressionError(TOO_EXPENSIVE, _too_expensive(cost, services.sizes))
+    try:
+        result = expression.program.eval(services.activation)
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise ExpressionError(FAILED, _problem(str(error))) from None
+    value = result.value()
+    if isinstance(value, bool):
+        return value
+    if result.type().name() == "ERROR":
+        raise ExpressionError(FAILED, _failure(_problem(str(value))))
+    raise ExpressionError(FAILED, f"the result is of type {result.type().name().lower()}, not bool")
+
+
+def _too_expensive(cost: Cost, sizes: Sizes) -> str:
+    if cost.loops > MAX_LOOPS:
+        what = f"up to {cost.loops} passes through its loops; at most {MAX_LOOPS} are allowed"
+    else:
+        what = f"up to {cost.steps} steps; at most {MAX_STEPS} are allowed"
+    return f"over {sizes.services} services it may take {what}; select fewer services or nest fewer loops"
+
+
+_PREFIX = re.compile(r"^[A-Z_]+: (ERROR: )?")
+_SUFFIX = re.compile(r" ?\[[A-Z_]+\]$")
+_PLACE = re.compile(r"<input>:(\d+):(\d+): ")
+_UNSET = re.compile(r'[Kk]ey not found in map : "(?P<key>[^"]*)"')
+
+
+def _problem(raw: str) -> str:
+    """The library's message on one line: its first error, with the place in words, without the picture of the text."""
+    line = _SUFFIX.sub("", raw.strip()).splitlines()[0] if raw.strip() else "no reason was given"
+    line = _PLACE.sub(r"line \1, column \2: ", _PREFIX.sub("", line))
+    line = line.replace(" (in container '')", "")
+    return line[:400]
+
+
+def _failure(problem: str) -> str:
+    unset = _UNSET.search(problem)
+    if unset is None:
+        return problem
+    key = unset["key"]
+    return f"{key!r} is not known of every service; guard what needs it with has(), as in has(s.minPrice) && ..."
+
+
+def _unknown_field(text: str, tree: Tree, unknown: UnknownField) -> str:
+    offset = tree.positions.get(unknown.id, 0)
+    before = text[:offset]
+    line = before.count("\n") + 1
+    column = offset - (before.rfind("\n") + 1) + 1
+    known = ", ".join(unknown.known)
+    return f"line {line}, column {column}: there is no field {unknown.field!r}; the fields are {known}"

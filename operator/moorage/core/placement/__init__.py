@@ -1,0 +1,16 @@
+"""Placement: which hosting service takes a group, why, and with what image, offering and settings for each member."""
+
+from moorage.core.placement.member import MemberTemplate, resolve_member
+from moorage.core.placement.place import Decision, MemberRequest, PlacementRequest, place
+from moorage.core.placement.reasons import Reason, Rejection
+
+__all__ = [
+    "Decision",
+    "MemberRequest",
+    "MemberTemplate",
+    "PlacementRequest",
+    "Reason",
+    "Rejection",
+    "place",
+    "resolve_member",
+]

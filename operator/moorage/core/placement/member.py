@@ -1,0 +1,107 @@
+"""What a member's configuration means on one particular service: its image, its offering and its settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from moorage.api.hostingpolicy import Requirement
+from moorage.api.hostingservice import Offering
+from moorage.api.quantities import format_quantity
+from moorage.api.virtualserverconfig import ExactOffering, Image, Size, VirtualServerConfigSpec
+from moorage.core.placement.reasons import Reason, Rejection
+from moorage.core.services import ServiceView
+
+
+@dataclass(frozen=True, slots=True)
+class MemberTemplate:
+    """What each server of a member is made from on the chosen service. ``offering`` holds the price, where known."""
+
+    image: str
+    offering: Offering
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def price(self) -> Decimal | None:
+        """The price of one server for one hour; None where it is not known."""
+        return self.offering.price_per_hour
+
+
+def resolve_member(
+    config: VirtualServerConfigSpec, service: ServiceView, requirements: Sequence[Requirement] = ()
+) -> MemberTemplate | Rejection:
+    """The image, offering and settings that ``config`` has on ``service``, or the first reason why it has none.
+
+    The first entry of `images` that applies is taken, and the first of `size.offerings` that applies; else the offering
+    with the lowest price that is large enough, at equal price the smallest, then the first by name. Offerings without a
+    price come after all that have one. ``requirements`` are the policy's: those on ``arch`` narrow the offerings.
+    """
+    image = _image(config.images, service)
+    if isinstance(image, Rejection):
+        return image
+    offering = _offering(config.size, service, requirements)
+    if isinstance(offering, Rejection):
+        return offering
+    settings = next((s.values for s in config.settings if s.service_type == service.type), {})
+    return MemberTemplate(image, offering, settings)
+
+
+def _image(images: Sequence[Image], service: ServiceView) -> str | Rejection:
+    found = next((i.image for i in images if _applies(i, service)), None)
+    if found is None:
+        where = f"type {service.type}" + (f" in region {service.region}" if service.region else "")
+        return Rejection(Reason.NO_IMAGE, f"none of its {len(images)} images is for services of {where}")
+    if service.images is not None and found not in service.images:
+        return Rejection(Reason.IMAGE_UNKNOWN, f"the service has no image {found!r}")
+    return found
+
+
+def _applies(image: Image, service: ServiceView) -> bool:
+    return (
+        image.service_type in {None, service.type}
+        and image.region in {None, service.region}
+        and (image.service_selector is None or image.service_selector.matches(service.labels))
+    )
+
+
+def _offering(size: Size, service: ServiceView, requirements: Sequence[Requirement]) -> Offering | Rejection:
+    allowed = [o for o in service.offerings if all(arch_matches(r, o.arch) for r in requirements if r.key == "arch")]
+    exact = next((e for e in size.offerings if _is_for(e, service)), None)
+    if exact is not None:
+        found = next((o for o in allowed if o.name == exact.name), None)
+        return found or Rejection(Reason.NO_OFFERING, f"the service has no offering {exact.name!r}")
+    best = min(
+        (o for o in allowed if o.cpu >= size.cpu and o.memory >= size.memory and size.arch in {None, o.arch}),
+        key=_cheapest,
+        default=None,
+    )
+    return best or Rejection(Reason.NO_OFFERING, f"none of its {len(service.offerings)} offerings has {_needs(size)}")
+
+
+def _is_for(exact: ExactOffering, service: ServiceView) -> bool:
+    return exact.service in {None, service.name} and exact.service_type in {None, service.type}
+
+
+def _cheapest(offering: Offering) -> tuple[bool, Decimal, Decimal, Decimal, str]:
+    price = offering.price_per_hour
+    return price is None, price or Decimal(0), offering.cpu, offering.memory, offering.name
+
+
+def _needs(size: Size) -> str:
+    arch = f", arch {size.arch}" if size.arch else ""
+    return f"cpu {format_quantity(size.cpu)}, memory {format_quantity(size.memory)}{arch}"
+
+
+def arch_matches(requirement: Requirement, arch: str) -> bool:
+    """Whether an offering of this architecture meets a requirement on ``arch``."""
+    match requirement.operator:
+        case "In":
+            return arch in requirement.values
+        case "NotIn":
+            return arch not in requirement.values
+        case "Exists":
+            return True
+        case "DoesNotExist":
+            return False

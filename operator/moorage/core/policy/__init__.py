@@ -1,0 +1,27 @@
+"""Policies: what the conditions of a HostingPolicy are found to be, and what follows for its groups.
+
+`evaluate_policy` reads every condition and applies hysteresis; `group_verdict` is what a group makes of the readings.
+"""
+
+from moorage.core.policy.evaluate import (
+    PolicyResult,
+    evaluate_policy,
+    group_verdict,
+    namespace_services,
+    selected_services,
+)
+from moorage.core.policy.readings import INVALID_REASONS, Observed, RawReading
+from moorage.core.policy.verdict import Decided, decide
+
+__all__ = [
+    "INVALID_REASONS",
+    "Decided",
+    "Observed",
+    "PolicyResult",
+    "RawReading",
+    "decide",
+    "evaluate_policy",
+    "group_verdict",
+    "namespace_services",
+    "selected_services",
+]

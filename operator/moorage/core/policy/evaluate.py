@@ -1,0 +1,94 @@
+"""Evaluating a policy: readings for its status, and the verdict that each of its groups keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from moorage.api.hostingpolicy import HostingPolicySpec, HostingPolicyStatus, Reading, ServiceSelection, Verdict, When
+from moorage.api.servergroup import PolicyState
+from moorage.core.expressions import Services
+from moorage.core.policy.hysteresis import settle
+from moorage.core.policy.readings import INVALID_REASONS, Observed, read
+from moorage.core.policy.verdict import Decided, decide, tree
+from moorage.core.services import ServiceView
+
+MESSAGE_LENGTH = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyResult:
+    """What a policy was found to be.
+
+    ``readings`` goes to its status as it is; ``next_check`` is when a reading can change although no fact does (None:
+    never). ``verdict`` is that of all readings together, ``message`` names the conditions that decide it. ``invalid``
+    holds the readings that only an edit of the policy can mend.
+    """
+
+    readings: tuple[Reading, ...]
+    next_check: datetime | None
+    verdict: Verdict
+    message: str
+    invalid: tuple[Reading, ...]
+
+
+def evaluate_policy(
+    spec: HostingPolicySpec,
+    services: Iterable[ServiceView],
+    previous: HostingPolicyStatus,
+    now: datetime,
+    namespace_labels: Mapping[str, str],
+) -> PolicyResult:
+    """Read every condition at ``now`` (aware) and apply hysteresis to what ``previous`` says.
+
+    Expressions see those of ``services`` that the policy may choose: allowed in the namespace (of ``namespace_labels``)
+    and selected by `select.services`. Deterministic, and the order of ``services`` does not matter.
+    """
+    visible = selected_services(spec.select.services, namespace_services(services, namespace_labels))
+    observed = Observed(now, Services(visible if _reads_services(spec.when) else ()))
+    before = {r.name: r for r in previous.readings}
+    settled = [settle(c, read(c, observed), before.get(c.name), now) for c in spec.when.conditions]
+    readings = tuple(s.reading for s in settled)
+    decided = decide(tree(spec.when), {r.name: r for r in readings})
+    return PolicyResult(
+        readings=readings,
+        next_check=min((s.next_check for s in settled if s.next_check is not None), default=None),
+        verdict=decided.verdict,
+        message=decided.message[:MESSAGE_LENGTH],
+        invalid=tuple(r for r in readings if r.reason in INVALID_REASONS),
+    )
+
+
+def group_verdict(
+    policy: str, when: When | None, readings: Iterable[Reading], previous: PolicyState | None, now: datetime
+) -> PolicyState:
+    """What the policy says of one group, from the readings in the policy's status.
+
+    ``when`` is None where the policy does not exist. ``since`` stays while the verdict of the same policy does.
+    """
+    if when is None:
+        decided = Decided("Unknown", (), f"there is no HostingPolicy {policy!r}")
+    else:
+        decided = decide(tree(when), {r.name: r for r in readings})
+    kept = previous is not None and previous.name == policy and previous.verdict == decided.verdict
+    since = previous.since if kept and previous is not None else now.astimezone(UTC).replace(microsecond=0)
+    return PolicyState(name=policy, verdict=decided.verdict, since=since, message=decided.message[:MESSAGE_LENGTH])
+
+
+def namespace_services(services: Iterable[ServiceView], namespace_labels: Mapping[str, str]) -> tuple[ServiceView, ...]:
+    """The services on which a namespace with these labels may place servers."""
+    return tuple(s for s in services if s.allowed_namespaces.matches(namespace_labels))
+
+
+def selected_services(selection: ServiceSelection, services: Iterable[ServiceView]) -> tuple[ServiceView, ...]:
+    """The services that `select.services` names and selects."""
+    return tuple(
+        s
+        for s in services
+        if (not selection.names or s.name in selection.names) and selection.selector.matches(s.labels)
+    )
+
+
+def _reads_services(when: When) -> bool:
+    return any(c.service is not None for c in when.conditions)
