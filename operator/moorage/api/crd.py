@@ -14,7 +14,7 @@ from moorage.api.base import Model
 from moorage.api.kinds import KINDS, Column, KindInfo
 from moorage.api.names import GROUP, VERSION
 from moorage.api.rules import VALIDATIONS
-from moorage.api.schema import Schema, structural_schema, without_defaults
+from moorage.api.schema import Schema, of_status, structural_schema
 
 _HEADER = "# Generated from the models by `python -m moorage.api.crd --write crds/`; change those, not this.\n"
 _TYPE_FIELDS: Schema = {
@@ -29,7 +29,7 @@ NO_STATUS_YET: Schema = {"observedGeneration": -1}
 def object_schema(info: KindInfo) -> Schema:
     """The `openAPIV3Schema` of a kind."""
     whole = structural_schema(info.model)
-    spec, status = whole["properties"]["spec"], without_defaults(whole["properties"]["status"])
+    spec, status = whole["properties"]["spec"], of_status(whole["properties"]["status"])
     status["properties"]["observedGeneration"]["default"] = -1
     status["default"] = NO_STATUS_YET
     schema: Schema = {

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from moorage.api.base import Model, Text, Timestamp, Word, free_form, listed, mapped, number, text
 from moorage.api.meta import Condition, LabelKey, LabelSelector, LabelValue, ObjectMeta, SecretRef
-from moorage.api.quantities import Interval, ListedQuantity, Price, parse_duration
+from moorage.api.quantities import Interval, Price, Quantity, parse_duration
 from moorage.api.rules import Rule, immutable, unique
 
 OrphanPolicy = Literal["Report", "Delete"]
@@ -39,9 +39,9 @@ class Offering(Model):
 
     name: Word
     """The service's own name of it."""
-    cpu: ListedQuantity = Decimal(1)
+    cpu: Quantity = Decimal(1)
     """Cores."""
-    memory: ListedQuantity = Decimal(0)
+    memory: Quantity = Decimal(0)
     """Memory in bytes, as a quantity such as 1Gi."""
     arch: Word = "amd64"
     """The processor's architecture, as Go and container images name it."""

@@ -50,7 +50,7 @@ def parse_quantity(value: Any) -> Decimal:
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return Decimal(value)
     text = str(value) if isinstance(value, str | float) else ""
-    if len(text) > 64 or not _QUANTITY.match(text):
+    if len(text) > 24 or not _QUANTITY.match(text):
         raise ValueError("is not a quantity; write a number with or without a unit, such as 2, 500m, 512Mi or 1.5Gi")
     number = text.rstrip("numkMGTPEi")
     suffix = text[len(number) :]
@@ -153,9 +153,8 @@ def _some(value: Share) -> Share:
     return value
 
 
-def _int_or_string(pattern: str, *rules: Rule) -> dict[str, Any]:
-    schema = {"x-kubernetes-int-or-string": True}
-    return {**schema, **rules_of(*rules)} if rules else {**schema, "pattern": pattern, "maxLength": 64}
+def _int_or_string(*rules: Rule) -> dict[str, Any]:
+    return {"x-kubernetes-int-or-string": True, "maxLength": 24, **rules_of(*rules)}
 
 
 def _duration(*more: Rule) -> dict[str, Any]:
@@ -189,17 +188,9 @@ Quantity = Annotated[
     Decimal,
     BeforeValidator(parse_quantity),
     PlainSerializer(format_quantity, return_type=str),
-    WithJsonSchema(_int_or_string(QUANTITY_PATTERN, _QUANTITY_RULE)),
+    WithJsonSchema(_int_or_string(_QUANTITY_RULE)),
 ]
 """A Kubernetes quantity: a Decimal in base units (bytes, cores)."""
-
-ListedQuantity = Annotated[
-    Decimal,
-    BeforeValidator(parse_quantity),
-    PlainSerializer(format_quantity, return_type=str),
-    WithJsonSchema(_int_or_string(QUANTITY_PATTERN)),
-]
-"""A quantity within a long list, where the API server could not bound the cost of a rule with words of its own."""
 
 Duration = Annotated[
     timedelta,
@@ -222,7 +213,7 @@ IntOrPercent = Annotated[
     Share,
     BeforeValidator(parse_share),
     PlainSerializer(_share_to_json, return_type=int | str),
-    WithJsonSchema(_int_or_string(SHARE_PATTERN, _SHARE_RULE)),
+    WithJsonSchema(_int_or_string(_SHARE_RULE)),
 ]
 """A count or a percentage."""
 
@@ -231,7 +222,7 @@ PositiveIntOrPercent = Annotated[
     BeforeValidator(parse_share),
     AfterValidator(_some),
     PlainSerializer(_share_to_json, return_type=int | str),
-    WithJsonSchema(_int_or_string(SHARE_PATTERN, _SHARE_RULE, _SOME_RULE)),
+    WithJsonSchema(_int_or_string(_SHARE_RULE, _SOME_RULE)),
 ]
 """A count or a percentage, above zero."""
 

@@ -19,13 +19,17 @@ def structural_schema(model: type[Model]) -> Schema:
     return _structural(raw, raw.get("$defs", {}))
 
 
-def without_defaults(schema: Schema) -> Schema:
-    """The schema of a status: nothing appears there that its writer did not write, but `observedGeneration`."""
-    kept = {k: v for k, v in schema.items() if k != "default"}
+def of_status(schema: Schema) -> Schema:
+    """The schema of a status: bounds, but no defaults (nothing appears that its writer did not write) and no rules.
+
+    Rules are for people's input; in a status they would cost the API server time with each of our writes.
+    """
+    kept = {k: v for k, v in schema.items() if k not in ("default", VALIDATIONS)}
     if "properties" in kept:
-        kept["properties"] = {k: without_defaults(v) for k, v in kept["properties"].items()}
-    if "items" in kept:
-        kept["items"] = without_defaults(kept["items"])
+        kept["properties"] = {k: of_status(v) for k, v in kept["properties"].items()}
+    for inner in ("items", "additionalProperties"):
+        if inner in kept:
+            kept[inner] = of_status(kept[inner])
     return kept
 
 
