@@ -119,7 +119,7 @@ def text(max_length: int, pattern: str, problem: str, advice: str, min_length: i
     )
 
 
-def number(least: int, most: int, problem: str, advice: str) -> Any:
+def number(least: int, most: int | None, problem: str, advice: str) -> Any:
     """A whole number within bounds; a violation is told in the words of `problem` and `advice`."""
     return Field(ge=least, le=most, json_schema_extra=remedy(problem, advice))
 

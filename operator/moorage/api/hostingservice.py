@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -39,10 +38,10 @@ class Offering(Model):
 
     name: Word
     """The service's own name of it."""
-    cpu: Quantity = Decimal(1)
+    cpu: Quantity
     """Cores."""
-    memory: Quantity = Decimal(0)
-    """Memory in bytes, as a quantity such as 1Gi."""
+    memory: Quantity
+    """Memory, as a quantity such as 1Gi."""
     arch: Word = "amd64"
     """The processor's architecture, as Go and container images name it."""
     price_per_hour: Price | None = None
@@ -52,7 +51,7 @@ class Offering(Model):
 class Limits(Model):
     """Bounds that Moorage keeps to, whatever the service itself would allow."""
 
-    servers: Annotated[int, number(0, 1_000_000, "is not a number of servers", "write 0 or more")] | None = None
+    servers: Annotated[int, number(0, None, "is not a number of servers", "write 0 or more")] | None = None
     """The most servers at one time. Default: the service's own limit."""
     requests_per_second: Annotated[int, number(1, 10000, "is not a rate", "write a whole number from 1 to 10000")] = 20
     """The mean rate of requests to the service."""
@@ -186,6 +185,14 @@ class HostingServiceStatus(Model):
 
 class HostingService(Model):
     """One account of one hosting service in one region, on which servers can be made."""
+
+    RULES = (
+        Rule(
+            "size(self.metadata.name) <= 63",
+            "servers carry the name of their service as a label, which takes 63 characters",
+            "write a name of at most 63 characters",
+        ),
+    )
 
     KIND: ClassVar[str] = "HostingService"
     PLURAL: ClassVar[str] = "hostingservices"

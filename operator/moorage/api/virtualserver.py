@@ -85,9 +85,9 @@ class VirtualServerSpec(Model):
     """The group that made it."""
     member: Label | None = None
     """The member of the group."""
-    ordinal: Annotated[int, number(0, 99999, "is not an ordinal", "write 0 or more")] = 0
+    ordinal: Annotated[int, number(0, None, "is not an ordinal", "write 0 or more")] = 0
     """Its number within the member."""
-    placement: Annotated[int, number(0, 1_000_000, "is not a placement's number", "write 0 or more")] = 0
+    placement: Annotated[int, number(0, None, "is not a placement's number", "write 0 or more")] = 0
     """The number of the group's placement that it belongs to."""
     image: Annotated[str, Field(max_length=512)] | None = None
     """The boot image, as the service names it."""
