@@ -1,0 +1,85 @@
+"""The `moorage` command: what it offers, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Annotated
+
+import typer
+
+from moorage.cli.commands import backends, daemons, demo, enroll, explain, graph, render, tree
+from moorage.cli.errors import CliError, Exit
+
+app = typer.Typer(
+    name="moorage",
+    help="Groups of virtual servers on unlike hosting services, placed by a policy and configured in two steps.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+LOOK, SERVE = "Look around", "Serve"
+app.command("demo", rich_help_panel=LOOK)(demo.demo)
+app.command("tree", rich_help_panel=LOOK)(tree.tree)
+app.command("explain", rich_help_panel=LOOK)(explain.explain)
+app.command("graph", rich_help_panel=LOOK)(graph.graph)
+app.command("render", rich_help_panel=LOOK)(render.render)
+app.command("enroll", rich_help_panel=LOOK)(enroll.enroll)
+app.command("backends", rich_help_panel=LOOK)(backends.backends)
+app.command("hostd", rich_help_panel=SERVE, context_settings=daemons.PASS_ON)(daemons.hostd)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"moorage {version('moorage')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_version)
+    ] = False,
+) -> None:
+    """Groups of virtual servers on unlike hosting services, placed by a policy and configured in two steps."""
+
+
+def main() -> None:
+    """Run the command and exit. Codes: see `Exit`."""
+    sys.exit(_run())
+
+
+def _run() -> int:
+    try:
+        app(standalone_mode=False)
+        sys.stdout.flush()
+    except typer.Exit as end:
+        return end.exit_code
+    except typer.Abort:
+        return Exit.INTERRUPTED
+    except CliError as error:
+        _say(error)
+        return error.code
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read us has seen enough. The interpreter must not try to flush into the closed pipe once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    return Exit.OK
+
+
+def _say(error: CliError) -> None:
+    from moorage.cli.output import stderr
+
+    console = stderr()
+    console.print("error:", style="bold red", end=" ")
+    console.print(error.message, markup=False)
+    if error.hint:
+        console.print("hint: ", style="bold", end=" ")
+        console.print(error.hint, markup=False)

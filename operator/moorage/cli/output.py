@@ -1,0 +1,48 @@
+"""Where text goes: reports to standard output, everything else to standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from rich.console import Console, RenderableType
+
+from moorage.cli.options import Format
+
+
+def stdout() -> Console:
+    """The console of reports. Without a terminal it writes plain text and does not cut lines."""
+    return _console(sys.stdout)
+
+
+def stderr() -> Console:
+    """The console of everything that is not a report."""
+    return _console(sys.stderr)
+
+
+def _console(stream: Any) -> Console:
+    # Without a terminal, rich would fold lines at 80 columns, and what reads them would see halves.
+    width = None if stream.isatty() else 100_000
+    return Console(file=stream, width=width, highlight=False, soft_wrap=width is not None)
+
+
+def document(data: Any, form: Format) -> None:
+    """Print a document as JSON or YAML."""
+    if form is Format.JSON:
+        sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+    else:
+        import yaml
+
+        sys.stdout.write(yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
+    sys.stdout.flush()
+
+
+def report(data: Any, form: Format, *shown: RenderableType) -> None:
+    """Print a report: the renderables for people, or the data they were made from."""
+    if form is not Format.TABLE:
+        document(data, form)
+        return
+    console = stdout()
+    for part in shown:
+        console.print(part)

@@ -1,0 +1,43 @@
+"""The installed types of hosting service, with the settings that each takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel
+from rich.table import Table
+
+from moorage.hosting.factory import BackendFactory
+
+
+def describe(name: str, factory: BackendFactory) -> dict[str, Any]:
+    """One type: its name, and its settings for services and for servers."""
+    return {
+        "type": name,
+        "settings": _fields(factory.settings_model),
+        "serverSettings": _fields(factory.server_settings_model),
+    }
+
+
+def _fields(model: type[BaseModel]) -> list[dict[str, Any]]:
+    schema = model.model_json_schema(by_alias=True)
+    required = set(schema.get("required", ()))
+    return [
+        {"name": name, "required": name in required, "description": field.get("description", "")}
+        for name, field in schema.get("properties", {}).items()
+    ]
+
+
+def table(found: Sequence[dict[str, Any]]) -> Table:
+    """The types as a table."""
+    shown = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in ("TYPE", "SETTINGS", "SETTINGS OF SERVERS"):
+        shown.add_column(column)
+    for one in found:
+        shown.add_row(one["type"], *(_names(one[part]) for part in ("settings", "serverSettings")))
+    return shown
+
+
+def _names(fields: Sequence[dict[str, Any]]) -> str:
+    return ", ".join(field["name"] + ("" if field["required"] else "?") for field in fields) or "-"

@@ -1,0 +1,118 @@
+"""Why a group is where it is: what its policy was found to be, and how the hosting services compared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from moorage.api.hostingpolicy import HostingPolicy
+from moorage.api.meta import Condition
+from moorage.api.servergroup import Candidate, ServerGroup
+from moorage.cli.views.node import age
+
+_STYLES = {"Met": "green", "Unmet": "yellow", "Unknown": "dim", "True": "green", "False": "yellow"}
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Everything that `moorage explain` says."""
+
+    group: ServerGroup
+    policy: HostingPolicy | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        status = self.group.status.to_dict()
+        return {
+            "group": self.group.metadata.name,
+            "policy": status.get("policy") or {"name": self.group.spec.policy_ref.name},
+            "policyExists": self.policy is not None,
+            "readings": [reading.to_dict() for reading in self.policy.status.readings] if self.policy else [],
+            "placement": status.get("placement"),
+            "conditions": status.get("conditions", []),
+        }
+
+    def show(self, now: datetime) -> list[RenderableType]:
+        """The parts, top down."""
+        parts: list[RenderableType] = [self._verdict(now)]
+        if self.policy and self.policy.status.readings:
+            parts.append(_readings(self.policy, now))
+        parts += [Text(), self._placement(now)]
+        placement = self.group.status.placement
+        if placement and placement.candidates:
+            parts.append(_candidates(placement.candidates, placement.service))
+        if placement and placement.rejected:
+            counts = ", ".join(f"{count} by {reason}" for reason, count in sorted(placement.rejected.items()))
+            parts.append(Text(f"rejected: {counts}"))
+        if self.group.status.conditions:
+            parts += [Text(), _conditions(self.group.status.conditions, now)]
+        return parts
+
+    def _verdict(self, now: datetime) -> Text:
+        name, verdict = self.group.spec.policy_ref.name, self.group.status.policy
+        if self.policy is None:
+            return Text(f"policy {name} does not exist", style="red")
+        if verdict is None:
+            return Text(f"policy {name} was not evaluated for this group yet", style="yellow")
+        text = Text(f"policy {name} is ")
+        text.append(verdict.verdict, style=_STYLES[verdict.verdict])
+        text.append(f" for {age(verdict.since, now)}")
+        return text.append(f": {verdict.message}" if verdict.message else "")
+
+    def _placement(self, now: datetime) -> Text:
+        placement = self.group.status.placement
+        if placement is None:
+            return Text("no hosting service is chosen yet", style="yellow")
+        text = Text("placed on ")
+        text.append(placement.service, style="bold green")
+        text.append(f" for {age(placement.time, now)} (placement {placement.number})")
+        return text.append(f": {placement.message}" if placement.message else "")
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column)
+    return table
+
+
+def _readings(policy: HostingPolicy, now: datetime) -> Table:
+    table = _table("CONDITION", "VALUE", "SINCE", "WHY")
+    for reading in policy.status.readings:
+        value = Text(reading.value, style=_STYLES[reading.value])
+        table.add_row(reading.name, value, age(reading.since, now), reading.message or reading.reason)
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:g}"
+
+
+def _candidates(candidates: tuple[Candidate, ...], chosen: str) -> Table:
+    table = _table("SERVICE", "FEASIBLE", "SCORE", "PRICE", "CAPACITY", "SPREAD", "WHY")
+    for candidate in candidates:
+        scores = candidate.scores
+        table.add_row(
+            Text(candidate.service, style="bold green" if candidate.service == chosen else ""),
+            "yes" if candidate.feasible else "no",
+            _number(candidate.score),
+            _number(scores.price if scores else None),
+            _number(scores.capacity if scores else None),
+            _number(scores.spread if scores else None),
+            "; ".join(candidate.reasons),
+        )
+    return table
+
+
+def _conditions(conditions: tuple[Condition, ...], now: datetime) -> Table:
+    table = _table("STATUS", "VALUE", "SINCE", "WHY")
+    for condition in conditions:
+        value = Text(condition.status, style=_STYLES.get(condition.status, ""))
+        message = condition.message or condition.reason
+        table.add_row(condition.type, value, age(condition.last_transition_time, now), message)
+    return table

@@ -1,0 +1,53 @@
+"""Puts trees on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.text import Text
+from rich.tree import Tree
+
+from moorage.cli.views.node import Node, State
+
+_MARKS = {
+    State.READY: ("✓", "green"),
+    State.PROGRESSING: ("…", "cyan"),
+    State.WAITING: ("○", "yellow"),
+    State.FAILED: ("✗", "bold red"),
+    State.TERMINATING: ("↓", "magenta"),
+    State.UNKNOWN: ("?", "dim"),
+}
+_ASCII = str.maketrans({"✓": "+", "…": "~", "○": "o", "✗": "x", "↓": "v"})
+
+
+def line(node: Node, *, ascii_only: bool = False) -> Text:
+    """One node as one line: mark, kind, name, summary, message."""
+    mark, style = _MARKS[node.state]
+    text = Text(mark.translate(_ASCII) if ascii_only else mark, style=style)
+    text.append(f" {node.kind}", style="dim")
+    if node.name:
+        text.append(f" {node.name}", style="bold")
+    if node.summary:
+        text.append(f"  {node.summary}", style="not bold")
+    if node.message and node.message != node.summary:
+        text.append(f"  {node.message}", style="yellow" if node.state is not State.FAILED else "red")
+    return text
+
+
+def tree(node: Node, *, ascii_only: bool = False) -> Tree:
+    """The node with everything below it."""
+    root = Tree(line(node, ascii_only=ascii_only), guide_style="dim")
+    _grow(root, node, ascii_only)
+    return root
+
+
+def _grow(branch: Tree, node: Node, ascii_only: bool) -> None:
+    for child in node.children:
+        _grow(branch.add(line(child, ascii_only=ascii_only)), child, ascii_only)
+
+
+def plain(node: Node, depth: int = 0, *, ascii_only: bool = False) -> Iterator[str]:
+    """The tree as indented lines, for output that is no terminal."""
+    yield "  " * depth + line(node, ascii_only=ascii_only).plain
+    for child in node.children:
+        yield from plain(child, depth + 1, ascii_only=ascii_only)
