@@ -1,0 +1,92 @@
+"""Fixtures for all tests: the control plane, a namespace for each test, kubectl and kstatus."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import pytest
+from tests.support import cluster
+from tests.support.needs import missing
+
+from moorage.controlplane import ControlPlane, ControlPlaneError, Progress, prepare, shared
+
+_MANAGER_MARK = "needs_controller_manager"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--context", help="run the api and e2e tests in this context of your kubeconfig")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers",
+        f"{_MANAGER_MARK}: needs namespaces and owned objects to be deleted, which kube-controller-manager does",
+    )
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Download or build now what the collected tests need: it may take minutes, which no test's time limit allows."""
+    wanted = {name for item in session.items for name in getattr(item, "fixturenames", ())}
+    if session.config.option.collectonly or not wanted & {"control_plane", "kstatus"}:
+        return
+    capture = session.config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        # What fails here, the fixture meets again, and skips or fails each test that needs it.
+        with contextlib.suppress(ControlPlaneError):
+            if "control_plane" in wanted:
+                prepare(cluster.options(session.config.getoption("--context")), _progress(session.config))
+            if "kstatus" in wanted:
+                cluster.build_kstatus(_progress(session.config))
+
+
+@pytest.fixture(scope="session")
+def control_plane(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[ControlPlane]:
+    """A real API server with our CRDs in it: one for all xdist workers, ended with the last of them."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    try:
+        plane = shared(folder, cluster.options(pytestconfig.getoption("--context")), _progress(pytestconfig))
+    except ControlPlaneError as error:
+        missing(f"{error}")
+    with plane:
+        plane.apply(*cluster.crd_files())
+        yield plane
+
+
+@pytest.fixture
+def kubectl(control_plane: ControlPlane) -> cluster.Kubectl:
+    """kubectl as the administrator."""
+    return cluster.Kubectl(control_plane)
+
+
+@pytest.fixture
+def namespace(kubectl: cluster.Kubectl, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A namespace of the test's own. Its deletion is started at the end, and not waited for."""
+    name = cluster.namespace_name(request.node.name)
+    kubectl("create", "namespace", name)
+    yield name
+    kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
+
+
+@pytest.fixture(scope="session")
+def kstatus(pytestconfig: pytest.Config) -> cluster.KStatus:
+    """What kstatus makes of an object."""
+    try:
+        return cluster.build_kstatus(_progress(pytestconfig))
+    except ControlPlaneError as error:
+        missing(f"the kstatus program needs Go 1.26 or newer (https://go.dev/dl/): {error}")
+
+
+@pytest.fixture(autouse=True)
+def _needs_controller_manager(request: pytest.FixtureRequest) -> None:
+    if request.node.get_closest_marker(_MANAGER_MARK):
+        plane: ControlPlane = request.getfixturevalue("control_plane")
+        if not plane.controller_manager:
+            missing("there is no kube-controller-manager beside the control plane's binaries: add it, or install Go")
+
+
+def _progress(config: pytest.Config) -> Progress:
+    return Progress(quiet=config.getoption("verbose") < 0)
