@@ -165,8 +165,8 @@ def test_over_no_services_exists_is_false_and_all_is_true() -> None:
     assert holds("services.all(s, s.available)", none)
 
 
-_WORDS = """services . s exists( all( map( ) , available minPrice 0 1.5 "x" == && ! [ ] { } : ? + - labels has( in true '
-é \x00 matches( dyn( offerings"""
+_WORDS = """services . s exists( all( map( ) , available minPrice 0 1.5 "x" == && ! [ ] { } : ? + - labels has( in true
+' é \x00 matches( dyn( offerings"""
 _PARTS = st.sampled_from([*_WORDS.split(), " ", "\n"])
 
 

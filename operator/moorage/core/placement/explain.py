@@ -78,7 +78,7 @@ def _fact(scored: Scored, view: Preferred) -> str:
             room = candidate.service.room
             return "no bound on room" if room is None else f"room for {room}"
         case "Spread":
-            return f"{candidate.beside} servers there"
+            return f"{candidate.beside} server{'' if candidate.beside == 1 else 's'} there"
 
 
 def _rejections(rejected: Sequence[tuple[str, Rejection]]) -> str:

@@ -134,7 +134,7 @@ def _shown(scored: Scored, request: PlacementRequest, select: Select) -> Candida
     facts: dict[Preferred, str] = {
         "Price": f"price {price_text(scored.candidate.price)}",
         "Capacity": f"room for {'any number' if service.room is None else service.room}, needs {request.needed}",
-        "Spread": f"{scored.candidate.beside} servers of the policy's other groups",
+        "Spread": f"servers of the policy's other groups: {scored.candidate.beside}",
     }
     used = {p.by for p in select.preferences if p.weight}
     views = {view: round(value, 1) for view, value in scored.views.items() if view in used}
