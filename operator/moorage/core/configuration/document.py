@@ -60,8 +60,12 @@ def _server(given: ServerInput) -> dict[str, Any]:
 
 def _pending(given: ServerInput, resolution: Resolution) -> list[dict[str, str]]:
     """What is waited for, in words that do not change while the wait goes on: each change would be a new revision."""
-    pending = [{"item": item.name, "waitingFor": item.source} for item in resolution.pending]
     config = given.config
+    pending = []
+    for item in resolution.pending:
+        needs = [need for need in config.items[item.name].needs if need in resolution.items]
+        waits = ", ".join(f"item {need}" for need in needs if not resolution.items[need].known)
+        pending.append({"item": item.name, "waitingFor": waits or item.source})
     parts = [part for _, part in (*config.files, *config.steps, *config.outputs)]
     parts += [config.readiness[1]] if config.readiness else []
     unknown = sorted({name for part in parts for name in part.unknown})
@@ -75,14 +79,14 @@ def _waits(part: Part, texts: Mapping[str, str]) -> list[str]:
 def _files(given: ServerInput, texts: Mapping[str, str]) -> tuple[list[dict[str, Any]], list[Problem]]:
     files: list[dict[str, Any]] = []
     problems: list[Problem] = []
-    for index, (file, part) in enumerate(given.config.files):
+    for file, part in given.config.files:
         if part.broken:
             continue
         try:
             files.append(_file(file, part, texts))
         except RenderedTooLargeError as error:
-            path = f"spec.files[{index}].content"
-            problems.append(Problem(path, Reason.TOO_LARGE, f"file {file.path} would have {error}; make it smaller"))
+            message = f"file {file.path} would have {error}; make it smaller or fetch it in a step"
+            problems.append(Problem(f"spec.files[{file.path}].content", Reason.TOO_LARGE, message))
     return files, problems
 
 
