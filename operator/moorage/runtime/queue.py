@@ -164,7 +164,7 @@ class WorkQueue(Generic[K]):
         while True:
             if self._closed:
                 raise QueueClosed(self.name)
-            item = self._take()
+            item = self.try_get()
             if item is not None:
                 return item
             getter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -175,6 +175,20 @@ class WorkQueue(Generic[K]):
                 if getter.done() and not getter.cancelled():
                     self._wake()  # the key that we were woken for is for somebody else
                 raise
+
+    def try_get(self) -> Item[K] | None:
+        """The next key, held until `done`, or None where none waits."""
+        hot, cold = self._waiting[Lane.HOT], self._waiting[Lane.COLD]
+        if not hot and not cold:
+            return None
+        lane = Lane.HOT if hot and (not cold or self._streak < self._share) else Lane.COLD
+        self._streak = self._streak + 1 if lane is Lane.HOT else 0
+        key, since = self._waiting[lane].popitem(last=False)
+        now = self._clock.monotonic()
+        self._working[key] = now
+        self._metrics.started(now - since)
+        self._metrics.depth(len(self))
+        return Item(key, lane)
 
     def done(self, key: K) -> None:
         """Give `key` back. If it was added meanwhile, it waits again, at the tail of its lane."""
@@ -246,19 +260,6 @@ class WorkQueue(Generic[K]):
         self._metrics.added()
         self._metrics.depth(len(self))
         self._wake()
-
-    def _take(self) -> Item[K] | None:
-        hot, cold = self._waiting[Lane.HOT], self._waiting[Lane.COLD]
-        if not hot and not cold:
-            return None
-        lane = Lane.HOT if hot and (not cold or self._streak < self._share) else Lane.COLD
-        self._streak = self._streak + 1 if lane is Lane.HOT else 0
-        key, since = self._waiting[lane].popitem(last=False)
-        now = self._clock.monotonic()
-        self._working[key] = now
-        self._metrics.started(now - since)
-        self._metrics.depth(len(self))
-        return Item(key, lane)
 
     def _wake(self) -> None:
         while self._getters:
