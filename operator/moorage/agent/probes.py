@@ -46,10 +46,11 @@ class ProbeThread:
             self._probe(probe, env)
 
     def _without(self, pending: bool) -> None:
-        """Without a probe, a server is ready when all its steps have succeeded."""
+        """Without a probe, a server is ready when every step whose items are known has succeeded: whether it may be
+        ready without the items that are pending is not known here."""
         if not self._work.document:
             return
-        steps = self._work.steps()
+        steps = [step for step in self._work.steps() if not step.get("pending")]
         ready = not pending and all(self._work.succeeded(step["name"]) for step in steps)
         self._work.set_ready(ready and not self._work.message)
 
