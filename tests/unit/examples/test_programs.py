@@ -41,7 +41,7 @@ def started(guest: Guest) -> Guest:
 
 @pytest.fixture
 def database(new_guest: NewGuest) -> Guest:
-    return started(new_guest(config("quickstart", "database"), listen="127.0.0.1", password="canary-1"))
+    return started(new_guest(config("quickstart", "database"), listen="127.0.0.1", password="canary-1", loading="0"))
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_starting_again_changes_nothing(database: Guest) -> None:
 
 
 def test_a_database_that_cannot_listen_fails_its_step(new_guest: NewGuest) -> None:
-    guest = new_guest(config("quickstart", "database"), listen="203.0.113.1", password="x")
+    guest = new_guest(config("quickstart", "database"), listen="203.0.113.1", password="x", loading="0")
     guest.write_files()
     done = guest.start()
     assert done.returncode == 1
@@ -101,7 +101,7 @@ def test_web_shows_rows_once_the_address_arrives_and_follows_it_without_a_restar
     pid = fetch(web.output("url") + "status.json")[1]["pid"]
     for server in (
         database,
-        started(new_guest(config("quickstart", "database"), listen="127.0.0.2", password="canary-1")),
+        started(new_guest(config("quickstart", "database"), listen="127.0.0.2", password="canary-1", loading="0")),
     ):
         web.items["database_address"] = server.output("address")
         web.pending()
