@@ -1,0 +1,201 @@
+"""The HTTP service: tokens, faults and errors around the handlers; start and stop."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import logging
+import math
+import ssl
+from types import TracebackType
+from typing import Self
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from moorage.api.hostd import MAX_BODY, ErrorBody, Operation
+from moorage.hostd import routes
+from moorage.hostd.config import Config, ConfigError
+from moorage.hostd.driver import Driver
+from moorage.hostd.faults import FaultState, Mischief
+from moorage.hostd.ledger import Ledger, LedgerError
+from moorage.hostd.process.driver import ProcessDriver
+from moorage.hostd.refusals import Refusal
+from moorage.hostd.service import Service
+from moorage.hostd.simulate.driver import SimulateDriver
+from moorage.hostd.store import DirectoryStore, Home, MemoryStore, Store, write_atomic
+
+log = logging.getLogger(__name__)
+HUGE_CHUNK = b" " * 65536
+HUGE_CHUNKS = 4096
+
+
+def _refusal(refusal: Refusal) -> web.Response:
+    response = routes.answer(refusal.body, refusal.status)
+    if refusal.retry_after is not None:
+        response.headers["Retry-After"] = str(math.ceil(refusal.retry_after))
+    return response
+
+
+@web.middleware
+async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except Refusal as refusal:
+        return _refusal(refusal)
+    except web.HTTPException as error:
+        return routes.answer(ErrorBody(reason="NoSuchRoute", message=error.reason), error.status)
+    except OSError as error:
+        log.error("%s %s: %s", request.method, request.path, error)
+        return routes.answer(ErrorBody(reason="Internal", message=f"the host failed: {error.strerror}"), 500)
+
+
+def _tokens(token: str | None) -> Middleware:
+    wanted = None if token is None else f"Bearer {token}".encode()
+
+    @web.middleware
+    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        given = request.headers.get("Authorization", "").encode(errors="replace")
+        if wanted is not None and request.path != "/healthz" and not hmac.compare_digest(given, wanted):
+            raise Refusal(401, "Unauthorized", "the bearer token is missing or wrong")
+        return await handler(request)
+
+    return check
+
+
+def _faulty(operation: Operation, handler: routes.Handler) -> Handler:
+    async def run(request: web.Request) -> web.StreamResponse:
+        faults = request.app[routes.SERVICE].faults
+        request.app[routes.SERVICE].calls[operation.value] += 1
+        mischief = await faults.before(operation)
+        if mischief is not None:
+            return await _misbehave(request, mischief)
+        response = await handler(request)
+        if faults.loses_answer(operation) and request.transport is not None:
+            request.transport.abort()
+        return response
+
+    return run
+
+
+async def _misbehave(request: web.Request, mischief: Mischief) -> web.StreamResponse:
+    match mischief:
+        case Mischief.GARBAGE:
+            return web.Response(body=b"\x00\xff<html>", content_type="application/json")
+        case Mischief.CUT:
+            if request.transport is not None:
+                request.transport.abort()
+            return web.Response()
+        case Mischief.HANG:
+            while request.transport is not None and not request.transport.is_closing():  # noqa: ASYNC110 - nothing tells
+                await asyncio.sleep(0.1)
+            return web.Response()
+        case Mischief.HUGE:
+            response = web.StreamResponse(headers={"Content-Type": "application/json"})
+            await response.prepare(request)
+            for _ in range(HUGE_CHUNKS):
+                await response.write(HUGE_CHUNK)
+            return response
+
+
+def build(service: Service, token: str | None) -> web.Application:
+    """The web application of a service."""
+    app = web.Application(client_max_size=MAX_BODY, middlewares=[_errors, _tokens(token)])
+    app[routes.SERVICE] = service
+    for method, path, operation, handler in routes.OPERATIONS:
+        app.router.add_route(method, path, _faulty(operation, handler))
+    for method, path, handler in routes.CONTROLS:
+        app.router.add_route(method, path, handler)
+    app.router.add_get("/healthz", routes.health)
+    return app
+
+
+class Running:
+    """A hostd that serves. `url` is its address, as a HostingService's `endpoint` wants it."""
+
+    def __init__(self, service: Service, home: Home, runner: web.AppRunner, url: str) -> None:
+        self.service = service
+        self.url = url
+        self._home = home
+        self._runner = runner
+        self._stopped = False
+
+    async def stop(self) -> None:
+        """Stop serving. Servers live on, unless they are ephemeral or simulated. Repeating is harmless."""
+        if self._stopped:
+            return
+        self._stopped = True
+        await self._runner.cleanup()
+        await self.service.close()
+        self._home.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+
+async def run(config: Config) -> Running:
+    """Start a hostd and return when it serves. Raises ConfigError, with a message for people, where it cannot."""
+    home = Home(config.data)
+    try:
+        faults = FaultState(config.simulate.seed if config.simulate else 0)
+        driver, store = _driver(config, home)
+        service = Service(
+            config, home, store, Ledger(home.path / "ledger.jsonl", durable=store.blocking), driver, faults
+        )
+    except (OSError, LedgerError) as error:
+        home.close()
+        raise ConfigError(f"cannot use {config.data}: {error}") from None
+    except BaseException:
+        home.close()
+        raise
+    runner = web.AppRunner(build(service, config.token), access_log=None, shutdown_timeout=1.0)
+    try:
+        tls = _tls(config)
+        await service.open()
+        await runner.setup()
+        site = web.TCPSite(runner, config.host, config.port, ssl_context=tls, backlog=1024)
+        await site.start()
+        url = _url(config, runner)
+        announcement = {"name": config.name, "url": url, "account": home.account}
+        write_atomic(home.path / "address.json", json.dumps(announcement).encode())
+    except OSError as error:
+        await runner.cleanup()
+        await service.close()
+        home.close()
+        raise ConfigError(f"cannot serve at {config.host}:{config.port}: {error.strerror or error}") from None
+    except BaseException:
+        await runner.cleanup()
+        await service.close()
+        home.close()
+        raise
+    return Running(service, home, runner, url)
+
+
+def _driver(config: Config, home: Home) -> tuple[Driver, Store]:
+    if config.simulate is not None:
+        return SimulateDriver(config, config.simulate), MemoryStore()
+    store = DirectoryStore(home.path)
+    return ProcessDriver(config, store), store
+
+
+def _tls(config: Config) -> ssl.SSLContext | None:
+    if config.certificate is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(config.certificate, config.key)
+    except (OSError, ssl.SSLError):
+        raise ConfigError(f"cannot use the certificate {config.certificate} with its key") from None
+    return context
+
+
+def _url(config: Config, runner: web.AppRunner) -> str:
+    port = runner.addresses[0][1]
+    host = f"[{config.host}]" if ":" in config.host else config.host
+    return f"{'http' if config.certificate is None else 'https'}://{host}:{port}"
