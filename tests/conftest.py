@@ -32,13 +32,12 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if session.config.option.collectonly or not wanted & {"control_plane", "kstatus"}:
         return
     capture = session.config.pluginmanager.getplugin("capturemanager")
-    with capture.global_and_fixture_disabled():
-        # What fails here, the fixture meets again, and skips or fails each test that needs it.
-        with contextlib.suppress(ControlPlaneError):
-            if "control_plane" in wanted:
-                prepare(cluster.options(session.config.getoption("--context")), _progress(session.config))
-            if "kstatus" in wanted:
-                cluster.build_kstatus(_progress(session.config))
+    # What fails here, the fixture meets again, and skips or fails each test that needs it.
+    with capture.global_and_fixture_disabled(), contextlib.suppress(ControlPlaneError):
+        if "control_plane" in wanted:
+            prepare(cluster.options(session.config.getoption("--context")), _progress(session.config))
+        if "kstatus" in wanted:
+            cluster.build_kstatus(_progress(session.config))
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from moorage.controlplane.acquire import acquire, build_pinned, kept
+from moorage.controlplane.acquire import acquire, build_pinned, kept, prepare
 from moorage.controlplane.choice import choose
 from moorage.controlplane.errors import ControlPlaneError
 from moorage.controlplane.instance import stop_kept
@@ -24,13 +24,16 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("down", help="stop the control plane that was kept running")
     status = commands.add_parser("status", help="which control plane would be taken, and what is kept running")
     commands.add_parser("build", help="build the pinned control plane into the cache")
-    for command in (commands.choices["up"], status):
+    ready = commands.add_parser("prepare", help="download or build what `up` would, and start nothing")
+    for command in (commands.choices["up"], status, ready):
         command.add_argument("--context", help="a context of your kubeconfig, taken instead of anything else")
         command.add_argument("--kubeconfig", type=Path, help="the kubeconfig of --context (default: kubectl's)")
     parsed = parser.parse_args(arguments)
     options = Options(context=getattr(parsed, "context", None), kubeconfig=getattr(parsed, "kubeconfig", None))
     try:
-        return {"up": _up, "down": _down, "status": _status, "build": _build}[parsed.command](options)
+        return {"up": _up, "down": _down, "status": _status, "build": _build, "prepare": _prepare}[parsed.command](
+            options
+        )
     except ControlPlaneError as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -75,6 +78,11 @@ def _status(options: Options) -> int:
 
 def _build(options: Options) -> int:
     sys.stdout.write(f"{build_pinned(options, Progress())}\n")
+    return 0
+
+
+def _prepare(options: Options) -> int:
+    prepare(options, Progress())
     return 0
 
 

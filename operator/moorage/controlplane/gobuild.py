@@ -47,7 +47,8 @@ def build(module: GoModule, destination: Path, progress: Progress, go: str = "go
     """Build the module's binaries into `destination`.
 
     The module's files are copied first, so nothing is written into the package or the work tree.
-    Raises Unavailable, with the end of the compiler's output, where the build fails (no network for the modules, an old Go, no space).
+    Raises Unavailable, with the end of the compiler's output, where the build fails (no network for the modules, an old
+    Go, no space).
     """
     names = ", ".join(module.binaries)
     started = time.monotonic()

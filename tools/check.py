@@ -1,0 +1,204 @@
+"""Runs the checks and the tests: `python tools/check.py [STAGE...]`, all of them by default, and sums up at the end.
+
+Every stage runs, whatever became of those before it. The exit code is 0 only where all succeeded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[1]
+BIN = Path(sys.executable).parent
+PYTHON = [sys.executable]
+AGENT = ROOT / "operator" / "moorage" / "agent"
+OLDEST_GUEST = (3, 8)
+TESTS = ("unit", "contract", "api", "e2e")
+REAL = ("api", "e2e")
+"""The stages that need a real control plane."""
+STAGES = ("lint", *TESTS)
+
+
+@dataclass
+class Outcome:
+    """What became of one stage. Counts are of tests."""
+
+    stage: str
+    ok: bool
+    seconds: float = 0.0
+    failed: list[str] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+def say(text: str) -> None:
+    """Tell what is done."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def lint() -> Outcome:
+    """Everything that is checked without running anything."""
+    sources = [name for name in ("operator", "tests", "bench", "tools") if (ROOT / name).is_dir()]
+    checks: dict[str, Callable[[], bool]] = {
+        "format (ruff format)": lambda: _run(BIN / "ruff", "format", "--check", "--quiet", *sources),
+        "rules (ruff check)": lambda: _run(BIN / "ruff", "check", "--quiet", *sources),
+        "types (mypy --strict)": lambda: _run(*PYTHON, "-m", "mypy", "--no-error-summary", *_typed(sources)),
+        "imports (import-linter)": lambda: _run(BIN / "lint-imports", quiet=True),
+        "the agent runs on old Pythons": lambda: _report(agent_problems(AGENT)),
+        "CRDs are those of the models": lambda: _run(*PYTHON, "-m", "moorage.api.crd", "--check", "crds"),
+        "the API reference, too": lambda: _run(
+            *PYTHON, "-m", "moorage.api.reference", "--check", "docs/reference/api.md"
+        ),
+        "the locks hold the dependencies": lambda: _report(lock_problems(ROOT)),
+    }
+    failed = []
+    for name, check in checks.items():
+        say(f"lint: {name}")
+        if not check():
+            failed.append(name)
+    return Outcome("lint", not failed, failed=failed)
+
+
+def tests(stage: str, workers: int, extra: Sequence[str]) -> Outcome:
+    """One folder of tests."""
+    if stage in REAL:
+        # May take minutes the first time. Where it fails, the tests that need it say so.
+        _run(*PYTHON, "-m", "moorage.controlplane", "prepare")
+    say(f"{stage}: tests/{stage}")
+    with tempfile.TemporaryDirectory(prefix="moorage-check-") as scratch:
+        report = Path(scratch) / "report.xml"
+        parallel = [f"--numprocesses={workers}", "--dist=worksteal"] if workers > 1 else []
+        argv = [*PYTHON, "-m", "pytest", f"tests/{stage}", f"--junitxml={report}", "--quiet", *parallel, *extra]
+        ok = _run(*argv)
+        counts = count(report) if report.is_file() else {}
+    return Outcome(stage, ok, counts=counts)
+
+
+def count(report: Path) -> dict[str, int]:
+    """How many tests of a JUnit report passed, failed and were skipped."""
+    suites = ET.parse(report).getroot().iter("testsuite")  # noqa: S314 - pytest wrote it a moment ago
+    total = {"passed": 0, "failed": 0, "skipped": 0}
+    for suite in suites:
+        failed = int(suite.get("failures", "0")) + int(suite.get("errors", "0"))
+        skipped = int(suite.get("skipped", "0"))
+        total["failed"] += failed
+        total["skipped"] += skipped
+        total["passed"] += max(0, int(suite.get("tests", "0")) - failed - skipped)
+    return total
+
+
+def agent_problems(folder: Path, version: tuple[int, int] = OLDEST_GUEST) -> list[str]:
+    """What keeps the agent from running on a bare Python `version`: newer syntax, or imports of packages."""
+    problems = []
+    for path in sorted(folder.rglob("*.py")):
+        name = path.relative_to(folder.parent)
+        try:
+            tree = ast.parse(path.read_text(), filename=f"{path}", feature_version=version)
+        except SyntaxError as error:
+            problems.append(f"{name}:{error.lineno}: not Python {version[0]}.{version[1]}: {error.msg}")
+            continue
+        for node in ast.walk(tree):
+            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+                modules = [node.module]
+            problems += [
+                f"{name}:{getattr(node, 'lineno', 0)}: {module} is not of the standard library"
+                for module in modules
+                if module.split(".")[0] not in sys.stdlib_module_names
+            ]
+    return problems
+
+
+def lock_problems(root: Path) -> list[str]:
+    """Which dependencies of pyproject.toml the committed locks do not hold."""
+    project = tomllib.loads((root / "pyproject.toml").read_text())
+    wanted = [*project["project"]["dependencies"]]
+    for extra in project["project"].get("optional-dependencies", {}).values():
+        wanted += extra
+    groups = {"runtime": wanted, "dev": [*wanted, *project["dependency-groups"]["dev"]]}
+    problems = []
+    for name, requirements in groups.items():
+        locked = _locked((root / "requirements" / f"{name}.txt").read_text())
+        for requirement in map(Requirement, requirements):
+            version = locked.get(canonicalize_name(requirement.name))
+            if version is None or not requirement.specifier.contains(version, prereleases=True):
+                problems.append(f"requirements/{name}.txt has {version or 'no'} {requirement}: run make lock")
+    return problems
+
+
+def _locked(text: str) -> dict[str, str]:
+    lines = (line.split(" ", 1)[0] for line in text.splitlines() if "==" in line and not line.startswith((" ", "#")))
+    return {canonicalize_name(name): version for name, _, version in (line.partition("==") for line in lines)}
+
+
+def summary(outcomes: Sequence[Outcome]) -> str:
+    """The table at the end; its last line says it in one form that every reader of logs knows."""
+    lines = [""]
+    total = {"passed": 0, "failed": 0, "skipped": 0}
+    for outcome in outcomes:
+        counts = ", ".join(f"{number} {word}" for word, number in outcome.counts.items() if number)
+        detail = "; ".join(filter(None, [counts, *outcome.failed]))
+        lines.append(f"{outcome.stage:<9} {'ok' if outcome.ok else 'FAILED':<7} {outcome.seconds:5.0f} s  {detail}")
+        for word, number in outcome.counts.items():
+            total[word] += number
+        if not outcome.ok and not outcome.counts.get("failed"):
+            total["failed"] += 1
+    lines.append(f"{total['passed']} passed, {total['failed']} failed, {total['skipped']} skipped")
+    return "\n".join(lines)
+
+
+def _typed(sources: Sequence[str]) -> list[str]:
+    # The bootstrap has to run on a Python that has nothing, and has no types for it.
+    return [name for name in sources if name != "tools"] + ["tools/check.py"]
+
+
+def _run(*argv: str | Path, quiet: bool = False) -> bool:
+    words = [f"{word}" for word in argv]
+    if not quiet:
+        return subprocess.run(words, cwd=ROOT, check=False).returncode == 0
+    done = subprocess.run(words, cwd=ROOT, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode != 0:
+        say(done.stdout)
+    return done.returncode == 0
+
+
+def _report(problems: Sequence[str]) -> bool:
+    for problem in problems:
+        say(f"  {problem}")
+    return not problems
+
+
+def main() -> int:
+    """Run the stages that are named; the exit code is 0 or 1."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("stages", nargs="*", metavar="STAGE", help=f"of {', '.join(STAGES)} (default: all)")
+    parser.add_argument("--workers", type=int, default=min(4, os.cpu_count() or 1), help="test processes at a time")
+    parsed, extra = parser.parse_known_args()
+    unknown = set(parsed.stages) - set(STAGES)
+    if unknown:
+        parser.error(f"no such stage: {', '.join(sorted(unknown))}")
+    outcomes = []
+    for stage in parsed.stages or STAGES:
+        started = time.monotonic()
+        outcome = lint() if stage == "lint" else tests(stage, parsed.workers, extra)
+        outcome.seconds = time.monotonic() - started
+        outcomes.append(outcome)
+    say(summary(outcomes))
+    return 0 if all(outcome.ok for outcome in outcomes) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
