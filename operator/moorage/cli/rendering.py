@@ -153,7 +153,7 @@ async def _record(cluster: Cluster, server: VirtualServer) -> tuple[DeliveryReco
     except ValueError:
         state = {}
     data = _decoded(secret)
-    held = state.get("configuration", state) if isinstance(state, dict) else {}
+    held = state.get("delivery", {}) if isinstance(state, dict) else {}
     return DeliveryRecord.from_object(held), remembered_values(data.get("configuration"), data.get("values"))
 
 

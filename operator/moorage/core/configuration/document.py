@@ -11,7 +11,7 @@ from moorage.api.virtualserverconfig import File, Output, Readiness, Step
 from moorage.core.configuration.compiled import Part
 from moorage.core.configuration.facts import ServerInput
 from moorage.core.configuration.resolve import Resolution
-from moorage.core.configuration.words import MAX_DOCUMENT_BYTES, MAX_TEXT, Reason, shorten
+from moorage.core.configuration.words import MAX_DOCUMENT_BYTES, Reason, shorten
 from moorage.core.problems import Problem
 from moorage.core.template import RenderedTooLargeError
 
@@ -37,7 +37,7 @@ def assemble(
     if config.readiness is not None and not config.readiness[1].broken:
         document["readiness"] = _readiness(*config.readiness, texts)
     unheld = {n: t for n, t in texts.items() if resolution.items[n].definition and n not in document["items"]}
-    problems += _fit(document, len(encode_document(unheld)))
+    problems += _fit(document, unheld)
     return document, tuple(problems)
 
 
@@ -150,29 +150,28 @@ def _seconds(duration: timedelta) -> int | float:
     return int(seconds) if seconds == int(seconds) else seconds
 
 
-def _fit(document: dict[str, Any], beside: int) -> list[Problem]:
-    """Leave out the largest files until the document, with `beside` more bytes, is small enough."""
+def _fit(document: dict[str, Any], unheld: Mapping[str, str]) -> list[Problem]:
+    """Leave out the largest files until the document, with the values kept beside it, is small enough."""
     problems: list[Problem] = []
+    beside = len(encode_document(unheld))
+    least = len(encode_document(document | {"files": []})) + beside
+    if least > MAX_DOCUMENT_BYTES:
+        return [_oversize({**document["items"], **unheld}, least)]
     while (size := len(encode_document(document)) + beside) > MAX_DOCUMENT_BYTES:
-        held = [file for file in document["files"] if file.get("content")]
-        if not held:
-            problems.append(_oversize(document, size))
-            break
-        largest = max(held, key=lambda file: (len(file["content"].encode()), file["path"]))
+        largest = max(document["files"], key=lambda file: (len(file.get("content", "").encode()), file["path"]))
         document["files"] = [file for file in document["files"] if file is not largest]
         message = (
             f"the configuration has {size} bytes, at most {MAX_DOCUMENT_BYTES} are allowed; file {largest['path']} is "
-            f"left out with its {len(largest['content'].encode())} bytes: make it smaller or fetch it in a step"
+            f"left out with its {len(largest.get('content', '').encode())} bytes: make it smaller or fetch it in a step"
         )
-        problems.append(Problem(f"spec.files[{largest['path']}]", Reason.TOO_LARGE, shorten(message, MAX_TEXT)))
+        problems.append(Problem(f"spec.files[{largest['path']}]", Reason.TOO_LARGE, shorten(message)))
     return problems
 
 
-def _oversize(document: Mapping[str, Any], size: int) -> Problem:
-    items: Mapping[str, str] = document["items"]
-    largest = max(items, key=lambda name: (len(items[name].encode()), name), default="")
+def _oversize(values: Mapping[str, str], size: int) -> Problem:
+    largest = max(values, key=lambda name: (len(values[name].encode()), name), default="none")
     message = (
-        f"the configuration has {size} bytes, at most {MAX_DOCUMENT_BYTES} are allowed, and is not delivered; "
-        f"its largest item is {largest or 'none'}: make values and scripts smaller"
+        f"items and scripts have {size} bytes, at most {MAX_DOCUMENT_BYTES} are allowed, so the configuration is not "
+        f"delivered; the largest item is {largest}: make values and scripts smaller"
     )
     return Problem("spec", Reason.TOO_LARGE, message)

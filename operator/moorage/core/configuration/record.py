@@ -34,14 +34,16 @@ class ItemMark:
 class DeliveryRecord:
     """The state of one server's configuration between two renderings.
 
-    `controller_revision_since` is the first revision rendered from `controller_revision`. `inputs` is the digest of the
-    inputs that were rendered last; `refused` names the items whose values could not be used then, with the reason.
+    `controller_revision_since` is the first revision rendered from `controller_revision`. `tried` is the digest of the
+    inputs that were rendered last, and `inputs` the same, or empty where these inputs should be rendered again;
+    `refused` names the items whose values could not be used then, with the reason.
     """
 
     revision: int = 0
     controller_revision: str = ""
     controller_revision_since: int = 0
     inputs: str = ""
+    tried: str = ""
     document: str = ""
     items: Mapping[str, ItemMark] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
@@ -57,6 +59,7 @@ class DeliveryRecord:
             "config": self.controller_revision,
             "configSince": self.controller_revision_since,
             "inputs": self.inputs,
+            "tried": self.tried if self.tried != self.inputs else "",
             "document": self.document,
             "items": items,
             "refused": dict(sorted(self.refused.items())),
@@ -80,6 +83,7 @@ class DeliveryRecord:
                 controller_revision=str(obj.get("config", "")),
                 controller_revision_since=int(obj.get("configSince", 0)),
                 inputs=str(obj.get("inputs", "")),
+                tried=str(obj.get("tried", obj.get("inputs", ""))),
                 document=str(obj.get("document", "")),
                 items=items,
                 refused={str(name): str(reason) for name, reason in dict(obj.get("refused", {})).items()},

@@ -89,7 +89,7 @@ def resolve(given: ServerInput) -> Resolution:
     Values that the last rendering of the very same inputs had to refuse (too large, no text) count as refused here too.
     """
     resolution = resolve_without(given, {})
-    if given.record.refused and resolution.inputs == given.record.inputs:
+    if given.record.refused and resolution.inputs == given.record.tried:
         refused = resolve_without(given, given.record.refused)
         return Resolution(
             refused.items, resolution.input_versions, resolution.needed_secrets, resolution.needed_config_maps
@@ -208,7 +208,8 @@ def _collect(source: OutputSource, group_name: str, group: GroupFacts, member: M
         published = server.outputs.get(source.name) if server else None
         if server is None or published is None:
             return _unpublished(source, name, server, member, declared)
-        declared = declared or published.sensitive
+        # What is in a Secret is taken for sensitive: it is, or it is large and nobody misses it in a status.
+        declared = declared or published.sensitive or published.value is None
         parts.append(OutputPart(server.uid, server.outputs_secret, source.name, published.version, published.value))
         if published.error and not stale:
             stale = _in_force(_refused_message(source, name, published.error))

@@ -43,6 +43,7 @@ def next_revision(previous: DeliveryRecord, rendered: Rendered, key: bytes, cont
         controller_revision=controller_revision,
         controller_revision_since=previous.controller_revision_since if same_config else revision,
         inputs=rendered.inputs if rendered.complete else "",
+        tried=rendered.inputs,
         document=document,
         items=_marks(previous, rendered, key, revision),
         refused=dict(sorted(rendered.refused.items())),
