@@ -236,7 +236,8 @@ class Client:
     async def apply(self, kind: Kind, obj: Mapping[str, Any], manager: str) -> Obj:
         """Server-side apply of an object that exists; its metadata must have name and uid.
 
-        The uid keeps a deleted object from being made anew. Raises Conflict where the uid is another's, NotFound.
+        The uid keeps a deleted object from being made anew. Raises Invalid where the uid is another's, and Conflict or
+        NotFound where the object is gone.
         """
         meta = obj["metadata"]
         if not meta.get("uid"):

@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
@@ -39,7 +39,7 @@ class Request:
     method: str
     path: str
     params: Mapping[str, str]
-    body: Any = None
+    body: Any = field(default=None, repr=False)
     content_type: str = JSON
     accept: str = JSON
     guarded: bool = True
