@@ -41,9 +41,9 @@ class HealthServer:
     async def start(self, host: str, port: int) -> int:
         """Listen; gives the port (useful with port 0). Raises OSError where the port is taken."""
         app = web.Application()
-        app.router.add_get("/healthz", lambda request: self._answer(request, self._live))
-        app.router.add_get("/livez", lambda request: self._answer(request, self._live))
-        app.router.add_get("/readyz", lambda request: self._answer(request, self._ready))
+        app.router.add_get("/healthz", self._alive)
+        app.router.add_get("/livez", self._alive)
+        app.router.add_get("/readyz", self._is_ready)
         app.router.add_get("/metrics", self._scrape)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
@@ -61,7 +61,14 @@ class HealthServer:
             await self._runner.cleanup()
             self._runner = None
 
-    async def _answer(self, request: web.Request, checks: dict[str, Check]) -> web.Response:
+    async def _alive(self, request: web.Request) -> web.Response:
+        return self._answer(request, self._live)
+
+    async def _is_ready(self, request: web.Request) -> web.Response:
+        return self._answer(request, self._ready)
+
+    @staticmethod
+    def _answer(request: web.Request, checks: dict[str, Check]) -> web.Response:
         results = {name: _run(check) for name, check in checks.items()}
         failed = [name for name, problem in results.items() if problem is not None]
         if not failed and "verbose" not in request.query:
