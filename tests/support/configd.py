@@ -167,9 +167,11 @@ class World:
         self.replicas: list[Server] = []
         self._ports: dict[int, int] = {}
 
-    async def start(self, *, port: int = 0, follow: bool = True, **changes: Any) -> Server:
-        """Start one more replica; without `follow` its cache sees nothing but what it asks for."""
+    async def start(self, *, port: int = 0, follow: bool = True, primed: Sequence[Obj] = (), **changes: Any) -> Server:
+        """Start one more replica; without `follow` its cache has `primed` and sees nothing but what it asks for."""
         table = new_table()
+        for obj in primed:
+            table.ingest(copy.deepcopy(obj))
         for (plural, _, _), obj in self.cluster.objects.items():
             if plural == SECRET.plural and follow:
                 table.ingest(copy.deepcopy(obj))

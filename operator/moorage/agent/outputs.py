@@ -14,6 +14,7 @@ from .work import Work, now
 COMMAND_TIMEOUT = 30.0
 _GRACE = 3.0
 _FIRST_RETRY, _LAST_RETRY = 0.05, 5.0
+_SHORTEST = 0.1
 
 Reading = Tuple[Optional[str], str, str]
 """A value; or None, an error word and a message that does not hold the value."""
@@ -84,7 +85,7 @@ class OutputThread:
         if value is not None:
             schedule.failing_since, schedule.retry = 0.0, _FIRST_RETRY
             refresh = output.get("refreshSeconds")
-            schedule.due = now() + (float(refresh) if refresh else 1e9)
+            schedule.due = now() + (max(_SHORTEST, float(refresh)) if refresh else 1e9)
             if kept.get("value") != value:
                 kept["value"], kept["version"] = value, int(kept.get("version", 0)) + 1
                 log("output %s: version %d" % (name, kept["version"]))

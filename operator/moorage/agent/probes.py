@@ -55,7 +55,7 @@ class ProbeThread:
         self._work.set_ready(ready and not self._work.message)
 
     def _probe(self, probe: Dict[str, Any], env: Dict[str, str]) -> None:
-        period = float(probe.get("periodSeconds", 5))
+        period = max(_FIRST, float(probe.get("periodSeconds", 5)))
         if succeeds(probe, env, self._runner):
             self._failures = 0
             self._due = now() + period

@@ -129,7 +129,7 @@ class DocumentStep(Wire):
     env: tuple[str, ...] = ()
     """The items that it gets as environment variables."""
     on_change: Literal["Rerun", "Ignore"] = "Rerun"
-    timeout_seconds: Annotated[float, Field(gt=0)] = 60.0
+    timeout_seconds: Annotated[float, Field(ge=0)] = 60.0
     """How long one attempt may take."""
     retries: Annotated[int, Field(ge=0)] = 3
     """How many attempts may follow a failed first one."""
@@ -148,8 +148,8 @@ class DocumentOutput(Wire):
     env: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     """The steps that must have succeeded first."""
-    refresh_seconds: Annotated[float, Field(gt=0)] | None = None
-    """How often it is read again; it is also read after every step that ran."""
+    refresh_seconds: Annotated[float, Field(ge=0)] | None = None
+    """How often it is read again (0: never); it is also read after every step that ran."""
     max_bytes: Annotated[int, Field(gt=0)] = 4096
     sensitive: bool = False
     pattern: str | None = None
@@ -184,8 +184,8 @@ class DocumentReadiness(Wire):
     tcp: TcpProbe | None = None
     http: HttpProbe | None = None
     env: tuple[str, ...] = ()
-    period_seconds: Annotated[float, Field(gt=0)] = 5.0
-    timeout_seconds: Annotated[float, Field(gt=0)] = 2.0
+    period_seconds: Annotated[float, Field(ge=0)] = 5.0
+    timeout_seconds: Annotated[float, Field(ge=0)] = 2.0
     failure_threshold: Annotated[int, Field(ge=1)] = 3
     """How many failures in a row make a ready server unready."""
     pending: tuple[str, ...] = ()

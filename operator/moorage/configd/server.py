@@ -94,6 +94,13 @@ class Server:
             log.info("the certificate is for %s", ", ".join(self.certificates.leaf.names))
             self.metrics.leaf_expiry.set(self.certificates.leaf.not_after.timestamp())
 
+    def refresh_soon(self) -> None:
+        """The names may have changed. Never raises; what cannot be done now is tried again with the next tick."""
+        try:
+            self.refresh()
+        except (ValueError, ssl.SSLError, OSError) as error:
+            log.warning("the certificate cannot be renewed: %s", error)
+
     async def start(self) -> None:
         """Listen. Raises OSError where the address cannot be used."""
         self.refresh()
@@ -136,10 +143,7 @@ class Server:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(_TICK_SECONDS)
-            try:
-                self.refresh()
-            except (ValueError, ssl.SSLError, OSError) as error:
-                log.warning("the certificate cannot be renewed: %s", error)
+            self.refresh_soon()
 
 
 def new_server(
