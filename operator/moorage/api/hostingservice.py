@@ -39,7 +39,7 @@ class Offering(Model):
     name: Word
     """The service's own name of it."""
     cpu: Quantity
-    """Cores."""
+    """How many cores it has."""
     memory: Quantity
     """Memory, as a quantity such as 1Gi."""
     arch: Word = "amd64"

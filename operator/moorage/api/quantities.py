@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema
@@ -23,12 +23,12 @@ _SUFFIXES: dict[str, Decimal] = {
 }
 _BINARY = tuple(reversed(("Ki", "Mi", "Gi", "Ti", "Pi", "Ei")))
 
-QUANTITY_PATTERN = r"^[0-9]+(\.[0-9]+)?([numkMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]+)?$"
+QUANTITY_PATTERN = r"^[0-9]+(\.[0-9]+)?([numkMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]{1,2})?$"
 DURATION_PATTERN = r"^([0-9]{1,6}(\.[0-9]{1,6})?(ns|us|ms|s|m|h))+$"
 SHARE_PATTERN = r"^(100|[0-9]{1,2})%$"
 PRICE_PATTERN = r"^[0-9]{1,12}(\.[0-9]{1,9})?$"
 
-_QUANTITY = re.compile(QUANTITY_PATTERN)
+_QUANTITY = re.compile(r"^(?P<number>[0-9]+(?:\.[0-9]+)?)(?P<suffix>[numkMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]{1,2})?$")
 _DURATION = re.compile(DURATION_PATTERN)
 _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ns|us|ms|s|m|h)")
 _SHARE = re.compile(SHARE_PATTERN)
@@ -50,14 +50,11 @@ def parse_quantity(value: Any) -> Decimal:
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return Decimal(value)
     text = str(value) if isinstance(value, str | float) else ""
-    if len(text) > 24 or not _QUANTITY.match(text):
+    match = _QUANTITY.fullmatch(text) if len(text) <= 24 else None
+    if match is None:
         raise ValueError("is not a quantity; write a number with or without a unit, such as 2, 500m, 512Mi or 1.5Gi")
-    number = text.rstrip("numkMGTPEi")
-    suffix = text[len(number) :]
-    try:
-        return Decimal(number) * _SUFFIXES[suffix]
-    except (InvalidOperation, KeyError, OverflowError):
-        raise ValueError("is not a quantity; write a number with or without a unit, such as 2, 500m or 512Mi") from None
+    number, suffix = match.group("number"), match.group("suffix") or ""
+    return Decimal(number) * _SUFFIXES[suffix] if suffix in _SUFFIXES else Decimal(number + suffix)
 
 
 def format_quantity(value: Decimal) -> str:
@@ -79,7 +76,7 @@ def parse_duration(value: Any) -> timedelta:
     """A Go duration (`1h30m`, `250ms`, `0s`); not negative. Raises ValueError for anything else."""
     if isinstance(value, timedelta):
         return value
-    if not isinstance(value, str) or len(value) > 20 or not _DURATION.match(value):
+    if not isinstance(value, str) or len(value) > 20 or not _DURATION.fullmatch(value):
         raise ValueError("is not a duration; write numbers with units ms, s, m or h, such as 30s, 10m or 1h30m")
     micros = sum((Decimal(number) * _MICROSECONDS[unit] for number, unit in _DURATION_PART.findall(value)), Decimal(0))
     return timedelta(microseconds=int(micros))
@@ -119,7 +116,7 @@ def parse_share(value: Any) -> Share:
         return value
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return Share(value)
-    if isinstance(value, str) and _SHARE.match(value):
+    if isinstance(value, str) and _SHARE.fullmatch(value):
         return Share(int(value[:-1]), percent=True)
     raise ValueError('is neither a number nor a percentage; write a number such as 1 or a string such as "25%"')
 
@@ -128,7 +125,7 @@ def parse_price(value: Any) -> Decimal:
     """`"0.02"` -> Decimal("0.02"). Raises ValueError for anything but digits with at most one point."""
     if isinstance(value, Decimal):
         return value
-    if isinstance(value, str) and _PRICE.match(value):
+    if isinstance(value, str) and _PRICE.fullmatch(value):
         return Decimal(value)
     raise ValueError('is not a price; write a decimal number in quotes, such as "0.02"')
 

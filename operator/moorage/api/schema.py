@@ -69,7 +69,8 @@ def _flattened(node: Schema, defs: dict[str, Schema]) -> Schema:
     else:
         return node
     outer = {k: v for k, v in node.items() if k not in ("$ref", "anyOf")}
-    merged = {**_flattened(inner, defs), **outer}
+    inner = _flattened(inner, defs)
+    merged = {**inner, **outer}
     both = [*inner.get(VALIDATIONS, ()), *outer.get(VALIDATIONS, ())]
     return {**merged, VALIDATIONS: both} if both else merged
 

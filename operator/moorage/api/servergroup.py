@@ -128,7 +128,7 @@ class PolicyState(Model):
     since: Timestamp
     """Since when."""
     message: Text = ""
-    """Why."""
+    """Why that is so."""
 
 
 class Scores(Model):
@@ -171,7 +171,7 @@ class Placement(Model):
     message: Text = ""
     """Why it was chosen."""
     time: Timestamp
-    """When."""
+    """When it was chosen."""
     gate_opened: Timestamp | None = None
     """When configuration began to flow."""
     candidates: tuple[Candidate, ...] = listed(20)
@@ -236,6 +236,8 @@ class ServerGroupStatus(Model):
     """What the policy says of this group."""
     placement: Placement | None = None
     """The service that was chosen, and why."""
+    placements: int = 0
+    """How many placements there have been; the next one gets the next number."""
     members: tuple[MemberStatus, ...] = listed(32)
     """How far each member is."""
     scale: ScaleStatus | None = None

@@ -52,7 +52,7 @@ class Size(Model):
     """The least a server must have; of the offerings that have it, the cheapest is taken."""
 
     cpu: Quantity = Decimal(1)
-    """Cores, at least."""
+    """How many cores, at least."""
     memory: Quantity = Decimal(0)
     """Memory, at least, such as 512Mi."""
     arch: Word | None = None
