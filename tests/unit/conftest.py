@@ -1,4 +1,4 @@
-"""Hypothesis without deadlines: no test may fail because the machine was busy. In CI its examples are always the same."""
+"""Hypothesis without deadlines: no test may fail because the machine was busy. In CI the examples never vary."""
 
 from __future__ import annotations
 

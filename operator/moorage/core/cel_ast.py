@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Const:
-    """A literal; ``size`` is its length in characters where it is a text."""
+    """A literal; ``text`` is None where it is not a text, ``size`` its length in bytes where it is text or bytes."""
 
     id: int
     size: int
+    text: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,7 @@ def _node(data: bytes) -> Node:
     for number, value in _fields(data):
         match number:
             case 3:
-                return Const(ident, _const_size(_bytes(value)))
+                return _const(ident, _bytes(value))
             case 4:
                 return Ident(ident, _text(_bytes(value), 1))
             case 5:
@@ -138,8 +139,11 @@ def _node(data: bytes) -> Node:
     raise ValueError("an unknown kind of expression in the serialized form")
 
 
-def _const_size(data: bytes) -> int:
-    return max((len(v) for _, v in _fields(data) if isinstance(v, bytes)), default=1)
+def _const(ident: int, data: bytes) -> Const:
+    for number, value in _fields(data):
+        if isinstance(value, bytes):
+            return Const(ident, len(value), value.decode() if number == 6 else None)
+    return Const(ident, 1)
 
 
 def _select(ident: int, data: bytes) -> Select:

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+
+import re2
 
 from moorage.core.cel_ast import Call, Const, Ident, ListOf, Loop, MapOf, Node, Select
 
@@ -38,16 +41,18 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True)
-class UnknownField:
-    """A field that the value at node ``id`` never has."""
+class Fault:
+    """What can never work at node ``id``, though CEL compiles it."""
 
     id: int
-    field: str
-    known: tuple[str, ...]
+    message: str
 
 
 NUMBER = Shape(1)
-TEXT = Shape(4)
+TEXT = Shape(16)
+"""A name or a label: at most 253 characters."""
+MAX_PATTERN = 256
+"""Characters of a regular expression."""
 
 
 def many(count: int, item: Shape) -> Shape:
@@ -74,9 +79,9 @@ def join(shapes: Sequence[Shape]) -> Shape:
 
 @dataclass(slots=True)
 class Estimator:
-    """Walks a tree once. ``unknown`` collects what `UnknownField` says."""
+    """Walks a tree once, and collects what is wrong with it."""
 
-    unknown: list[UnknownField] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
 
     def estimate(self, node: Node, variables: Mapping[str, Shape]) -> Cost:
         """The bound for ``node`` where ``variables`` have these shapes."""
@@ -103,7 +108,8 @@ class Estimator:
         shape = operand.shape
         if shape.fields is not None:
             if node.field not in shape.fields:
-                self.unknown.append(UnknownField(node.id, node.field, tuple(sorted(shape.fields))))
+                known = ", ".join(sorted(shape.fields))
+                self.faults.append(Fault(node.id, f"there is no field {node.field!r}; the fields are {known}"))
             found = shape.fields.get(node.field, NUMBER)
         else:
             found = _element(shape)
@@ -111,8 +117,22 @@ class Estimator:
 
     def _call(self, node: Call, variables: Mapping[str, Shape]) -> Cost:
         parts = [self.estimate(a, variables) for a in node.args]
-        own, shape = _called(node.function, [p.shape for p in parts])
+        if node.function == "matches" and len(parts) == 2:
+            own, shape = self._match(node, parts[0].shape), NUMBER
+        else:
+            own, shape = _called(node.function, [p.shape for p in parts])
         return _total(parts, own, shape)
+
+    def _match(self, node: Call, text: Shape) -> int:
+        """The pattern is compiled at every call, which costs as much as the compiled pattern is large."""
+        pattern = node.args[1]
+        if not isinstance(pattern, Const) or pattern.text is None:
+            self.faults.append(Fault(node.id, "the pattern of matches() must be a literal text"))
+            return 1
+        size, problem = _pattern_size(pattern.text)
+        if problem:
+            self.faults.append(Fault(node.id, f"the pattern of matches() {problem}"))
+        return 16 + 2 * size + text.weight * (1 + size // 16)
 
     def _loop(self, node: Loop, variables: Mapping[str, Shape]) -> Cost:
         over = self.estimate(node.over, variables)
@@ -154,6 +174,26 @@ def _iterated(shape: Shape) -> tuple[int, Shape]:
     return shape.weight, Shape(shape.weight)
 
 
+def _pattern_options() -> re2.Options:
+    options = re2.Options()
+    options.log_errors = False
+    options.max_mem = 1 << 16
+    return options
+
+
+@lru_cache(maxsize=512)
+def _pattern_size(pattern: str) -> tuple[int, str]:
+    """How many instructions a regular expression becomes, and what is wrong with it."""
+    if len(pattern) > MAX_PATTERN:
+        return 0, f"has {len(pattern)} characters; at most {MAX_PATTERN} are allowed"
+    try:
+        return int(re2.compile(pattern, options=_pattern_options()).programsize), ""
+    except re2.error as error:
+        detail = error.args[0] if error.args else ""
+        text = detail.decode(errors="replace") if isinstance(detail, bytes) else str(detail)
+        return 0, f"is not a regular expression (RE2): {text}"
+
+
 def _appended(step: Node, accumulator: str) -> ListOf | None:
     """The list literal that the macros map and filter append at each pass."""
     match step:
@@ -180,8 +220,6 @@ def _called(function: str, args: Sequence[Shape]) -> tuple[int, Shape]:
             return 1, _element(container)
         case "dyn", (value,):
             return 1, value
-        case "matches", (text, pattern):
-            return 16 + text.weight * pattern.weight, NUMBER
         case "@in", (_, container):
             return 1 + container.weight, NUMBER
         case "_&&_" | "_||_" | "!_" | "size" | "@not_strictly_false", _:

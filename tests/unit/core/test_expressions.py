@@ -89,6 +89,10 @@ def test_an_expression_sees_the_services(text: str) -> None:
         ("true" + " " * MAX_LENGTH, f"at most {MAX_LENGTH} are allowed"),
         ("(" * 400 + "true" + ")" * 400, "recursion limit"),
         ("services.exists(s, )", "line 1, column 20"),
+        ('services.exists(s, s.name.matches("("))', "line 1, column 34: the pattern of matches() is not a regular"),
+        ("services.exists(s, s.name.matches(s.type))", "the pattern of matches() must be a literal text"),
+        ('services.exists(s, s.name.matches("(a{0,900}b){0,900}"))', "the pattern of matches() is not a regular"),
+        ('services.exists(s, s.name.matches("' + "a" * 300 + '"))', "has 300 characters; at most 256 are allowed"),
     ],
 )
 def test_an_expression_that_is_none_is_refused_with_its_place(text: str, part: str) -> None:
@@ -111,7 +115,6 @@ def test_an_expression_that_is_none_is_refused_with_its_place(text: str, part: s
         ("services.exists(s, s.name > 1)", "No matching overload"),
         ("services[0].name", "the result is of type string, not bool"),
         ("services.exists(s, s.name)", ""),
-        ('services.exists(s, s.name.matches("("))', "regular expression"),
     ],
 )
 def test_an_expression_without_a_result_says_why(text: str, part: str) -> None:
@@ -137,6 +140,7 @@ def test_what_is_unknown_matters_only_where_it_decides() -> None:
         '[{"a": services}]' + ".map(m, {'a': m.a + m.a})" * 12 + "[0].a.size() > 0",
         "services.all(a, (" + "+".join(["services"] * 25) + ").size() > 0)",
         "services.all(a, dyn(services) == dyn(services))",
+        'services.all(a, a.name.matches("(a{0,900}b)"))',
         "services.all(a, services.map(b, b.offerings).map(o, o.size()).all(n, n >= 0))",
     ],
 )
