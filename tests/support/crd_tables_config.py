@@ -116,6 +116,7 @@ ITEMS = (
 
 _SMALL = {"name": "small"}
 SIZES = (
+    _config("write a name of at most 63", "", {"metadata.name": "a" * 64}, {"metadata.name": "a" * 63}),
     _config(
         "not a plain word",
         "spec.images[0].serviceType",

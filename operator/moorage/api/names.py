@@ -9,6 +9,8 @@ API_VERSION = f"{GROUP}/{VERSION}"
 LABEL_GROUP = f"{GROUP}/group"
 LABEL_MEMBER = f"{GROUP}/member"
 LABEL_SERVICE = f"{GROUP}/service"
+LABEL_CONFIG = f"{GROUP}/config"
+"""On ControllerRevisions: the VirtualServerConfig whose generation they keep."""
 LABEL_SECRET = f"{GROUP}/secret"
 """On Secrets: which kind of Secret, one of the SECRET_KIND_ values."""
 

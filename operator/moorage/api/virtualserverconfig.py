@@ -337,6 +337,14 @@ class VirtualServerConfigStatus(Model):
 class VirtualServerConfig(Model):
     """A boot image, a size and the configuration of servers; ServerGroups select it."""
 
+    RULES = (
+        Rule(
+            "size(self.metadata.name) <= 63",
+            "the kept generations carry the name as a label, which takes 63 characters",
+            "write a name of at most 63 characters",
+        ),
+    )
+
     KIND: ClassVar[str] = "VirtualServerConfig"
     PLURAL: ClassVar[str] = "virtualserverconfigs"
 
