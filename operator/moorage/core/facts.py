@@ -139,9 +139,10 @@ class ServerFacts:
     """Everything that is decided upon for one VirtualServer.
 
     ``failed`` is the terminal failure that status records, ``failure`` what the last call met. ``recorded_at`` is when
-    ``provider_id`` was recorded, ``deleted_at`` when the service last accepted its deletion. ``remaining_dependents``
-    are names of servers that depend on this one and are being deleted as well: they go first. ``secret`` is None only
-    when the API server was asked and has no such Secret.
+    ``provider_id`` was recorded, ``noticed_at`` when this process first saw the deletion, ``deleted_at`` when the
+    service last accepted it. ``remaining_dependents`` are names of servers that depend on this one and are being
+    deleted as well: they go first. ``addressed``: an address of it is known. ``secret`` is None only when the API
+    server was asked and has no such Secret.
     """
 
     name: str
@@ -158,8 +159,10 @@ class ServerFacts:
     failed: CallFailure | None
     secret: SecretFacts | None
     joined: bool
+    addressed: bool
     service: ServiceFacts | None
     lookup: Lookup | None = None
     failure: CallFailure | None = None
+    noticed_at: datetime | None = None
     deleted_at: datetime | None = None
     remaining_dependents: tuple[str, ...] = ()

@@ -29,6 +29,7 @@ def group_status(world: GroupWorld, plan: GroupPlan, now: datetime) -> ServerGro
         conditions=c.replace(old.conditions, _conditions(world, plan, members, now)),
         policy=_policy(world, now),
         placement=plan.placement,
+        placements=max(old.placements, plan.placement.number if plan.placement is not None else 0),
         members=members,
         scale=None if scaled is None else ScaleStatus(replicas=sum(s.member == scaled for s in live)),
         selector=None if scaled is None else f"{LABEL_GROUP}={group.metadata.name},{LABEL_MEMBER}={scaled}",

@@ -46,6 +46,9 @@ DEPENDENTS_GRACE = timedelta(minutes=2)
 DELETE_REPEAT = timedelta(seconds=30)
 """A deletion that the service accepted and has not carried out after this long is asked for again."""
 
+ADDRESS_POLL_MAX = timedelta(seconds=30)
+"""The longest pause between two questions for the address of a server that has none yet."""
+
 MISSING_SHARE = 0.3
 """Share of a service's recorded servers that may go missing at once before nothing is believed any more."""
 
@@ -178,7 +181,7 @@ def _running(f: ServerFacts, service: ServiceFacts, provider_id: str, now: datet
             return _fail_duplicates(carriers)
         return _paused(f.failure, now) or Destroy(strangers)
     if service.latest is None:
-        return Settled()
+        return _address(f, provider_id, now)
     seen = service.latest.by_id.get(provider_id)
     if seen is None:
         return _missing(f, service, provider_id, service.latest, now)
@@ -188,6 +191,22 @@ def _running(f: ServerFacts, service: ServiceFacts, provider_id: str, now: datet
             f"server {provider_id} does not carry this object's identity (its tags name another owner or none): "
             "restore its tags, or delete the VirtualServer (the foreign server stays)",
         )
+    return _address(f, provider_id, now)
+
+
+def address_poll(recorded_at: datetime | None, now: datetime) -> timedelta:
+    """How long to wait before asking again for the address of a server that has none yet: growing with its age."""
+    return min(max(timedelta(seconds=1), now - (recorded_at or now)), ADDRESS_POLL_MAX)
+
+
+def _address(f: ServerFacts, provider_id: str, now: datetime) -> Ask | Settled | Wait:
+    """A service may give an address only some time after the creation."""
+    if f.addressed:
+        return Settled()
+    if (paused := _paused(f.failure, now)) is not None:
+        return paused
+    if f.lookup is None or now >= f.lookup.at + address_poll(f.recorded_at, now):
+        return Ask(provider_id)
     return Settled()
 
 
@@ -195,7 +214,7 @@ def _missing(f: ServerFacts, service: ServiceFacts, provider_id: str, latest: In
     """A recorded server that the latest inventory does not show."""
     born = f.recorded_at or f.created
     if latest.started <= born + service.listing_lag:
-        return Settled()
+        return _address(f, provider_id, now)
     if (paused := _paused(f.failure, now)) is not None:
         return paused
     if f.lookup is None or f.lookup.at < latest.started:
@@ -271,7 +290,8 @@ def _delete_by_identity(f: ServerFacts, service: ServiceFacts, now: datetime) ->
 
 def _delete_by_id(f: ServerFacts, service: ServiceFacts, provider_id: str, now: datetime) -> Step:
     lookup = f.lookup
-    if lookup is None:
+    if lookup is None or (f.noticed_at is not None and lookup.at < f.noticed_at):
+        # What was seen before the deletion says nothing about whose server the id is now.
         return Ask(provider_id)
     if lookup.result is LookupResult.NOT_FOUND:
         born = (f.recorded_at or f.created) + service.listing_lag

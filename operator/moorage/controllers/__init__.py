@@ -1,0 +1,1 @@
+"""The reconcilers, one short module per kind: observe, decide, act, report."""

@@ -1,0 +1,316 @@
+"""Act: the outward steps of one VirtualServer's life. Each is idempotent; each learns into the server's memory.
+
+Before every side effect stands what makes it safe to die right after it: the request and the attempt are stored before
+the call, the provider id is recorded before anything else, a deletion is confirmed before the finalizer goes.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from functools import partial
+from typing import TypeVar
+
+from moorage.api.names import (
+    ANNOTATION_SERVER,
+    ANNOTATION_STATE,
+    API_VERSION,
+    FINALIZER_SERVER,
+    LABEL_SECRET,
+    MANAGER_CONTROLLER,
+    SECRET_KIND_SERVER,
+    server_secret,
+)
+from moorage.configd.userdata import render_user_data
+from moorage.controllers.context import Context
+from moorage.controllers.observation import Observed
+from moorage.controllers.state import SecretState
+from moorage.controllers.tables import Tables
+from moorage.core.facts import RELEASED, Attempt, CallFailure, Lookup, LookupResult
+from moorage.hosting.contract import TAG_SERVER, CreateRequest, identity_tags
+from moorage.hosting.errors import (
+    AuthenticationError,
+    CapacityError,
+    HostingError,
+    Invalid,
+    NotFound,
+    QuotaError,
+    Retryable,
+)
+from moorage.kube.apply import remove_finalizer
+from moorage.kube.errors import AlreadyExists
+from moorage.kube.kinds import SECRET, VIRTUAL_SERVER
+from moorage.kube.store import Obj
+from moorage.runtime.service import ServiceConnection
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+FIRST_RETRY = timedelta(seconds=1)
+LAST_RETRY = timedelta(seconds=60)
+AUTHENTICATION_RETRY = timedelta(seconds=30)
+LOOKUP_FRESH = timedelta(seconds=5)
+
+
+class Acts:
+    """The outward steps. Conflicts and other errors of the API server go through to the queue, which decides again."""
+
+    def __init__(self, context: Context, tables: Tables) -> None:
+        self._context = context
+        self._tables = tables
+
+    # Creating
+
+    async def create(self, seen: Observed) -> bool:
+        """Fix request and attempt by one exclusive POST, then call. True where the server is known now."""
+        connection = _required(seen)
+        state = SecretState(attempts=(self._attempt(connection),))
+        token = secrets.token_urlsafe(32)
+        request = self._request(seen, token)
+        if not await self._post_secret(seen, state, request, token):
+            return False
+        return await self._call_create(seen, connection, request, state.attempts[-1])
+
+    async def create_again(self, seen: Observed, *, record: bool) -> bool:
+        """Repeat the stored request, after recording a further attempt where one is due."""
+        connection = _required(seen)
+        uid = seen.server.metadata.uid
+        secret = await self._context.client.get(SECRET, seen.key[0], server_secret(uid))
+        state = SecretState.of(secret)
+        request = CreateRequest.from_bytes(base64.b64decode(secret["data"]["request"]))
+        if record:
+            state = state.attempted(self._attempt(connection))
+            await self.write_secret(secret, state, {})
+        else:
+            self._context.store.ingest(SECRET, secret)
+        return await self._call_create(seen, connection, request, state.attempts[-1])
+
+    async def _call_create(
+        self, seen: Observed, connection: ServiceConnection, request: CreateRequest, attempt: Attempt
+    ) -> bool:
+        created = await self._try(seen, partial(connection.create, request, attempt.deadline))
+        if created is None:
+            return False
+        seen.memory.created = created
+        return True
+
+    def _attempt(self, connection: ServiceConnection) -> Attempt:
+        now = self._context.clock.now()
+        return Attempt(now, now + timedelta(seconds=connection.backend.capabilities.create_timeout))
+
+    def _request(self, seen: Observed, token: str) -> CreateRequest:
+        server, meta = seen.server, seen.server.metadata
+        return CreateRequest(
+            key=seen.facts.identity.key,
+            name=meta.name,
+            image=server.spec.image or "",
+            offering=server.spec.offering or "",
+            settings=server.spec.settings,
+            user_data=self._user_data(seen, token),
+            tags=self._tags(seen),
+        )
+
+    def _user_data(self, seen: Observed, token: str) -> str:
+        service = self._tables.services.parsed(None, seen.server.spec.service_ref.name)
+        endpoint = (
+            service.spec.config_endpoint if service is not None else None
+        ) or self._context.channel.default_endpoint
+        server = f"{seen.server.metadata.namespace}/{seen.server.metadata.uid}"
+        return render_user_data([endpoint], self._context.channel.pin, server, token)
+
+    def _tags(self, seen: Observed) -> dict[str, str]:
+        meta, connection = seen.server.metadata, _required(seen)
+        return identity_tags(self._context.installation.id, meta.namespace, connection.uid, meta.uid)
+
+    async def close(self, seen: Observed) -> None:
+        """Bar every later attempt for an object that goes away and never had one."""
+        await self._post_secret(seen, SecretState(closed=True))
+
+    async def _post_secret(
+        self, seen: Observed, state: SecretState, request: CreateRequest | None = None, token: str = ""
+    ) -> bool:
+        """True where this call made the Secret; otherwise the one that exists is in the cache now."""
+        meta = seen.server.metadata
+        data = {} if request is None else {"request": _encode(request.to_bytes()), "token": _encode(token.encode())}
+        body = {
+            "metadata": {
+                "name": server_secret(meta.uid),
+                "namespace": meta.namespace,
+                "labels": {LABEL_SECRET: SECRET_KIND_SERVER},
+                "annotations": {ANNOTATION_SERVER: meta.name, ANNOTATION_STATE: state.encode()},
+                "ownerReferences": [owner_reference(seen.obj)],
+            },
+            "type": "Opaque",
+            "data": data,
+        }
+        try:
+            answer = await self._context.client.create(SECRET, body, manager=MANAGER_CONTROLLER)
+        except AlreadyExists:
+            answer = await self._context.client.get(SECRET, meta.namespace, server_secret(meta.uid))
+            self._context.store.ingest(SECRET, answer)
+            return False
+        self._context.store.ingest(SECRET, answer)
+        return True
+
+    async def write_secret(self, secret: Obj, state: SecretState, data: dict[str, bytes]) -> None:
+        """Patch the Secret ``<uid>``, guarded by the resourceVersion that the decision rests on. Raises Conflict."""
+        meta = secret["metadata"]
+        patch: Obj = {
+            "metadata": {
+                "resourceVersion": meta["resourceVersion"],
+                "annotations": {ANNOTATION_STATE: state.encode()},
+            }
+        }
+        if data:
+            patch["data"] = {key: _encode(value) for key, value in data.items()}
+        answer = await self._context.client.patch(
+            SECRET, meta["namespace"], meta["name"], patch, manager=MANAGER_CONTROLLER
+        )
+        self._context.store.ingest(SECRET, answer)
+
+    # Adopting
+
+    async def claim(self, seen: Observed, provider_id: str) -> bool:
+        """Take over an existing server unless it is somebody else's. True where it carries our identity now."""
+        connection = _required(seen)
+        lookup = await self._try(seen, partial(connection.ask, provider_id))
+        if lookup is None:
+            return False
+        owner = lookup.seen.owner if lookup.seen is not None else None
+        if lookup.result is LookupResult.NOT_FOUND:
+            return self._refuse(seen, "AdoptNotFound", f"{connection.name} has no server {provider_id}")
+        if owner not in {None, RELEASED, seen.facts.identity.owner}:
+            return self._refuse(seen, "AdoptRefused", f"server {provider_id} belongs to another owner (see its tags)")
+        if not connection.backend.capabilities.retag:
+            return self._refuse(seen, "AdoptUnsupported", f"{connection.name} cannot write tags, so it cannot adopt")
+        if seen.secret is None:
+            token = secrets.token_urlsafe(32)
+            await self._post_secret(seen, SecretState(), self._request(seen, token), token)
+        if owner != seen.facts.identity.owner:
+            tags = self._tags(seen)
+            if await self._try(seen, partial(_done, partial(connection.retag, provider_id, tags))) is None:
+                return False
+            lookup = await self._try(seen, partial(connection.ask, provider_id))
+        if lookup is None or lookup.seen is None or lookup.seen.owner != seen.facts.identity.owner:
+            return False
+        seen.memory.lookup, seen.memory.created = lookup, lookup.seen
+        return True
+
+    def _refuse(self, seen: Observed, reason: str, message: str) -> bool:
+        seen.memory.failure = CallFailure(reason, message, terminal=True, definite=True)
+        return False
+
+    # Deleting
+
+    async def ask(self, seen: Observed, provider_id: str) -> None:
+        """Learn what the service says of one server."""
+        connection = _required(seen)
+        lookup = await self._try(seen, partial(connection.ask, provider_id))
+        if lookup is not None:
+            seen.memory.lookup = lookup
+
+    async def destroy(self, seen: Observed, provider_ids: tuple[str, ...]) -> None:
+        """Delete servers, each only while it carries our identity."""
+        connection = _required(seen)
+        for provider_id in provider_ids:
+            lookup = self._fresh(seen, provider_id) or await self._try(seen, partial(connection.ask, provider_id))
+            if lookup is None:
+                return
+            if lookup.seen is None or lookup.seen.owner != seen.facts.identity.owner:
+                seen.memory.lookup = lookup
+                continue
+            gone = await self._try(seen, partial(_done, partial(connection.delete, provider_id)))
+            if gone is None:
+                return
+            seen.memory.lookup, seen.memory.deleted_at = lookup, self._context.clock.now()
+
+    def _fresh(self, seen: Observed, provider_id: str) -> Lookup | None:
+        lookup = seen.memory.lookup
+        if lookup is None or lookup.seen is None or lookup.seen.provider_id != provider_id:
+            return None
+        return lookup if timedelta(0) <= self._context.clock.now() - lookup.at < LOOKUP_FRESH else None
+
+    async def release(self, seen: Observed, provider_id: str) -> None:
+        """Rewrite the owner to ``released`` and look whether it is so."""
+        connection = _required(seen)
+        lookup = self._fresh(seen, provider_id) or await self._try(seen, partial(connection.ask, provider_id))
+        if lookup is None:
+            return
+        seen.memory.lookup = lookup
+        if lookup.seen is None or lookup.seen.owner != seen.facts.identity.owner:
+            return
+        tags = {TAG_SERVER: RELEASED}
+        if await self._try(seen, partial(_done, partial(connection.retag, provider_id, tags))) is not None:
+            await self.ask(seen, provider_id)
+
+    async def drop_finalizer(self, seen: Observed) -> None:
+        """Let the object go. Raises Conflict."""
+        store, client = self._context.store, self._context.client
+        if await remove_finalizer(client, store, VIRTUAL_SERVER, seen.obj, FINALIZER_SERVER):
+            store.table(VIRTUAL_SERVER).removed(seen.server.metadata.uid)
+
+    # How
+
+    async def _try(self, seen: Observed, call: Callable[[], Awaitable[T]]) -> T | None:
+        """The result, or None with the typed failure remembered and the next try spaced."""
+        try:
+            result = await call()
+        except HostingError as error:
+            self._remember(seen, error)
+            return None
+        seen.memory.failure, seen.memory.tries = None, 0
+        return result
+
+    def _remember(self, seen: Observed, error: HostingError) -> None:
+        memory, now = seen.memory, self._context.clock.now()
+        memory.tries += 1
+        memory.failure = failure(error, memory.tries, now)
+        log.info("%s", error.message, extra={"reason": error.reason, "tries": memory.tries})
+
+
+def failure(error: HostingError, tries: int, now: datetime) -> CallFailure:
+    """What an error means for a server: whether it ends the object, and when to try again."""
+    terminal = isinstance(error, CapacityError | QuotaError | Invalid)
+    wait = min(FIRST_RETRY * (1 << min(tries - 1, 10)), LAST_RETRY)
+    if isinstance(error, AuthenticationError):
+        wait = max(wait, AUTHENTICATION_RETRY)
+    if isinstance(error, Retryable) and error.retry_after is not None:
+        wait = max(wait, timedelta(seconds=error.retry_after))
+    message = error.message
+    if isinstance(error, Invalid) and error.field:
+        message = f"{error.field}: {message}"
+    return CallFailure(error.reason, message, terminal, error.definite, None if terminal else now + wait)
+
+
+def owner_reference(obj: Obj) -> Obj:
+    """Makes an object go with the VirtualServer, without holding its deletion up."""
+    meta = obj["metadata"]
+    return {
+        "apiVersion": API_VERSION,
+        "kind": VIRTUAL_SERVER.kind,
+        "name": meta["name"],
+        "uid": meta["uid"],
+        "controller": True,
+        "blockOwnerDeletion": False,
+    }
+
+
+async def _done(call: Callable[[], Awaitable[None]]) -> bool:
+    try:
+        await call()
+    except NotFound:
+        return True
+    return True
+
+
+def _required(seen: Observed) -> ServiceConnection:
+    if seen.connection is None:
+        raise RuntimeError("a step of a server needs a connection to its service")
+    return seen.connection
+
+
+def _encode(value: bytes) -> str:
+    return base64.b64encode(value).decode()

@@ -1,0 +1,139 @@
+"""What all reconcilers share. Nothing in here is truth: after a restart it is built again from lists."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from moorage.api.virtualserver import VirtualServerStatus
+from moorage.core.facts import CallFailure, Lookup, Seen
+from moorage.core.steps import AwaitInventory, Step, Wait
+from moorage.kube.apply import StatusWriter
+from moorage.kube.client import Client
+from moorage.kube.events import EventRecorder
+from moorage.kube.installation import Installation
+from moorage.kube.kinds import Kind
+from moorage.kube.lanes import Lane
+from moorage.kube.store import Store
+from moorage.runtime.clock import Clock
+from moorage.runtime.metrics import Metrics
+from moorage.runtime.queue import WorkQueue
+from moorage.runtime.service import CallObserver, ServiceConnection
+
+QueueKey = tuple[str, str]
+"""(namespace, name)."""
+ObjectKey = tuple[Kind, str, str]
+
+
+_SERVICE_WAITS = frozenset({"ServiceNotFound", "ServiceUnavailable", "ScopeChanged", "OvershootFreeze"})
+
+
+@dataclass(slots=True)
+class ServerMemory:
+    """What this process has learnt about one VirtualServer and may forget: losing it costs a repeated question."""
+
+    lookup: Lookup | None = None
+    failure: CallFailure | None = None
+    tries: int = 0
+    noticed_at: datetime | None = None
+    deleted_at: datetime | None = None
+    created: Seen | None = None
+    status: VirtualServerStatus | None = None
+    step: Step | None = None
+    render_problem: tuple[str, str] | None = None
+    refers: frozenset[ObjectKey] = frozenset()
+
+    @property
+    def waits_for_inventory(self) -> bool:
+        """Whether the last decision asked for a complete inventory."""
+        return isinstance(self.step, AwaitInventory)
+
+    @property
+    def waits_for_service(self) -> bool:
+        """Whether the last decision waits for the service itself."""
+        return isinstance(self.step, Wait) and self.step.reason in _SERVICE_WAITS
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelInfo:
+    """What a server's user-data needs of the configuration channel."""
+
+    default_endpoint: str
+    pin: str
+
+
+@dataclass(slots=True)
+class Context:
+    """The reconcilers' surroundings. ``namespace`` is the controller's own; secrets of services are read there."""
+
+    client: Client
+    store: Store
+    installation: Installation
+    events: EventRecorder
+    clock: Clock
+    metrics: Metrics
+    namespace: str
+    channel: ChannelInfo
+    queues: Mapping[Kind, WorkQueue[QueueKey]] = field(default_factory=dict)
+    observers: list[CallObserver] = field(default_factory=list)
+    connections: dict[str, ServiceConnection] = field(default_factory=dict)
+    memories: dict[str, ServerMemory] = field(default_factory=dict)
+    referrers: dict[ObjectKey, set[QueueKey]] = field(default_factory=lambda: defaultdict(set))
+    guard: Callable[[], None] = lambda: None
+    _writer: StatusWriter | None = None
+
+    @property
+    def writer(self) -> StatusWriter:
+        """The one writer of status."""
+        if self._writer is None:
+            raise RuntimeError("the status writer is not set up")
+        return self._writer
+
+    def set_writer(self, writer: StatusWriter) -> None:
+        """Give the writer, which itself needs `requeue`."""
+        self._writer = writer
+
+    def memory(self, uid: str) -> ServerMemory:
+        """What is remembered of the VirtualServer ``uid``."""
+        found = self.memories.get(uid)
+        if found is None:
+            found = self.memories[uid] = ServerMemory()
+        return found
+
+    def forget(self, uid: str, key: QueueKey) -> None:
+        """The VirtualServer is gone."""
+        memory = self.memories.pop(uid, None)
+        if memory is not None:
+            self._refer(key, memory.refers, frozenset())
+
+    def refers(self, uid: str, key: QueueKey, targets: frozenset[ObjectKey]) -> None:
+        """Remember on which Secrets and ConfigMaps a server's configuration rests, to hear of their changes."""
+        memory = self.memory(uid)
+        if targets != memory.refers:
+            self._refer(key, memory.refers, targets)
+            memory.refers = targets
+
+    def _refer(self, key: QueueKey, old: Iterable[ObjectKey], new: Iterable[ObjectKey]) -> None:
+        for target in old:
+            self.referrers[target].discard(key)
+            if not self.referrers[target]:
+                del self.referrers[target]
+        for target in new:
+            self.referrers[target].add(key)
+
+    def enqueue(self, kind: Kind, namespace: str, name: str, *, hot: bool = False, after: float = 0.0) -> None:
+        """Have an object reconciled, at once or after some seconds."""
+        queue = self.queues.get(kind)
+        if queue is None:
+            return
+        lane = Lane.HOT if hot else Lane.COLD
+        if after > 0:
+            queue.add_after((namespace, name), after, lane)
+        else:
+            queue.add((namespace, name), lane)
+
+    def requeue(self, kind: Kind, namespace: str, name: str) -> None:
+        """For the status writer: decide again."""
+        self.enqueue(kind, namespace, name, hot=True)

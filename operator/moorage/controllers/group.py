@@ -1,0 +1,311 @@
+"""The reconciler of ServerGroup: its placement is committed to status before anything rests on it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Iterable
+from datetime import timedelta
+
+from moorage.api.names import (
+    API_VERSION,
+    FINALIZER_GROUP,
+    FINALIZER_SERVER,
+    LABEL_GROUP,
+    LABEL_MEMBER,
+    LABEL_SERVICE,
+    MANAGER_CONTROLLER,
+    server_name,
+)
+from moorage.api.servergroup import Placement, ServerGroup, ServerGroupStatus
+from moorage.controllers.context import Context, QueueKey
+from moorage.controllers.group_world import GroupObserver
+from moorage.controllers.hostingservice import hold_service
+from moorage.controllers.revisions import ensure_revision
+from moorage.controllers.tables import Tables
+from moorage.core.group import GroupPlan, GroupWorld, decide_group
+from moorage.core.group_status import group_status
+from moorage.core.rollout import Creation, Removal, Revision
+from moorage.kube.apply import Written, add_finalizer, remove_finalizer
+from moorage.kube.errors import AlreadyExists, ApiError, Conflict, Forbidden, InvalidObject, NotFound
+from moorage.kube.kinds import SERVER_GROUP, VIRTUAL_SERVER
+from moorage.kube.store import Obj
+from moorage.runtime.workers import AGAIN, DONE, Result
+
+log = logging.getLogger(__name__)
+
+NORMAL, WARNING = "Normal", "Warning"
+
+
+class GroupController:
+    """Reconciles ServerGroups."""
+
+    def __init__(self, context: Context, tables: Tables, observer: GroupObserver) -> None:
+        self._context = context
+        self._tables = tables
+        self._observer = observer
+
+    async def reconcile(self, key: QueueKey) -> Result:
+        """One step towards what the object asks for."""
+        obj = self._tables.groups.get(*key)
+        if obj is None:
+            return DONE
+        now = self._context.clock.now()
+        try:
+            world = self._observer.observe(obj, now)
+        except InvalidObject as error:
+            log.error("cannot be read: %s", error)
+            return DONE
+        if world.group.metadata.deleting and FINALIZER_GROUP not in world.group.metadata.finalizers:
+            return DONE
+        plan = decide_group(world, now)
+        if plan.commit:
+            return await self._commit(obj, world, plan)
+        if plan.drop_finalizer:
+            return await self._finish(obj, world.group)
+        changed = await self._act(obj, world, plan)
+        written = await self._report(obj, world, plan, hard=False)
+        if changed or written is Written.CONFLICT:
+            return AGAIN
+        after = None if plan.wake_at is None else max(0.001, (plan.wake_at - now) / timedelta(seconds=1))
+        return Result(after=after)
+
+    # Report
+
+    async def _commit(self, obj: Obj, world: GroupWorld, plan: GroupPlan) -> Result:
+        """Placement, its end, or the opened gate: written before anything that rests on it is done."""
+        if plan.placement is not None and not await self._hold(obj, plan.placement):
+            return Result(after=1.0)
+        written = await self._report(obj, world, plan, hard=True)
+        if written is Written.WRITTEN:
+            self._announce(obj, world.group.status, plan)
+        return DONE if written is Written.GONE else AGAIN
+
+    async def _hold(self, obj: Obj, placement: Placement) -> bool:
+        """The group and its service stay for as long as servers may exist."""
+        if FINALIZER_GROUP not in (obj["metadata"].get("finalizers") or ()):
+            await add_finalizer(self._context.client, self._context.store, SERVER_GROUP, obj, FINALIZER_GROUP)
+        return await hold_service(self._context, self._tables, placement.service, placement.service_uid)
+
+    async def _report(self, obj: Obj, world: GroupWorld, plan: GroupPlan, *, hard: bool) -> Written:
+        current = self._tables.groups.by_uid(obj["metadata"]["uid"])
+        if current is None:
+            return Written.GONE
+        if current is not obj and hard:
+            # Our own finalizer made a newer version; the spec that was decided on is the same.
+            if current.get("spec") != obj.get("spec"):
+                return Written.CONFLICT
+            obj = current
+        now = self._context.clock.now()
+        status = group_status(world, plan, now)
+        old = world.group.status
+        hard = hard or _is_hard(old, status)
+        written = await self._context.writer.write(SERVER_GROUP, obj, status.to_dict(), hard=hard)
+        if written is Written.WRITTEN:
+            self._transitions(obj, old, status)
+        return written
+
+    def _transitions(self, obj: Obj, old: ServerGroupStatus, new: ServerGroupStatus) -> None:
+        """Events, on transitions only."""
+        before = {c.type: c for c in old.conditions}
+        for condition in new.conditions:
+            known = before.get(condition.type)
+            if known is not None and known.status == condition.status and known.reason == condition.reason:
+                continue
+            if condition.type == "Ready" and condition.status == "True":
+                self._event(obj, NORMAL, "Ready", condition.message)
+            if condition.type == "Stalled" and condition.status == "True":
+                self._event(obj, WARNING, condition.reason, condition.message)
+        if any(c.type == "Ready" and c.status == "True" for c in new.conditions):
+            self._observe_convergence(obj, old)
+
+    def _observe_convergence(self, obj: Obj, old: ServerGroupStatus) -> None:
+        if any(c.type == "Ready" and c.status == "True" for c in old.conditions) or old.placement is None:
+            return
+        seconds = (self._context.clock.now() - old.placement.time).total_seconds()
+        self._context.metrics.convergence_seconds.observe(max(0.0, seconds))
+
+    def _announce(self, obj: Obj, old: ServerGroupStatus, plan: GroupPlan) -> None:
+        if plan.placement is None:
+            self._event(obj, NORMAL, "Released", plan.message)
+        elif old.placement is None:
+            self._event(obj, NORMAL, "Placed", f"on {plan.placement.service}: {plan.placement.message}")
+
+    def _event(self, obj: Obj, type_: str, reason: str, message: str) -> None:
+        self._context.events.record(SERVER_GROUP, obj, "Warning" if type_ == WARNING else "Normal", reason, message)
+
+    # Act
+
+    async def _act(self, obj: Obj, world: GroupWorld, plan: GroupPlan) -> bool:
+        """Carry the plan out, everything of one kind at the same time. True where something changed."""
+        calls: list[Awaitable[bool]] = []
+        calls += [self._retain(world.group, name, uid, keep) for name, uid, keep in plan.retain]
+        calls += [self._revise(world.group, revision) for revision in plan.revisions]
+        calls += [self._remove(obj, removal) for removal in plan.removals]
+        if plan.creations and plan.placement is not None:
+            calls += await self._creations(obj, world, plan.placement, plan.creations)
+        if not calls:
+            return False
+        return any(await _all(calls))
+
+    async def _creations(
+        self, obj: Obj, world: GroupWorld, placement: Placement, creations: Iterable[Creation]
+    ) -> list[Awaitable[bool]]:
+        if not await self._hold(obj, placement):
+            return []
+        for name in sorted({world.group.spec.members[i].config_ref.name for i in range(len(world.group.spec.members))}):
+            config = self._tables.configs.parsed(world.group.metadata.namespace, name)
+            if config is not None:
+                await ensure_revision(self._context, self._tables, config)
+        return [self._create(world.group, placement, creation) for creation in creations]
+
+    async def _create(self, group: ServerGroup, placement: Placement, creation: Creation) -> bool:
+        """Post one VirtualServer: children are made by POST only, so that no dead one is made anew."""
+        meta = group.metadata
+        name = server_name(meta.name, creation.member, creation.ordinal)
+        labels = {LABEL_GROUP: meta.name, LABEL_MEMBER: creation.member}
+        if len(placement.service) <= 63:
+            labels[LABEL_SERVICE] = placement.service
+        body: Obj = {
+            "metadata": {
+                "name": name,
+                "namespace": meta.namespace,
+                "labels": labels,
+                "finalizers": [FINALIZER_SERVER],
+                "ownerReferences": [_owner(group)],
+            },
+            "spec": {
+                "serviceRef": {"name": placement.service, "uid": placement.service_uid},
+                "group": {"name": meta.name, "uid": meta.uid},
+                "member": creation.member,
+                "ordinal": creation.ordinal,
+                "placement": placement.number,
+                "image": creation.template.image,
+                "offering": creation.template.offering,
+                "settings": dict(creation.template.settings),
+                "revision": creation.revision,
+                "deletionPolicy": group.spec.deletion_policy,
+            },
+        }
+        try:
+            answer = await self._context.client.create(VIRTUAL_SERVER, body, manager=MANAGER_CONTROLLER)
+        except AlreadyExists:
+            return await self._meet(group, name)
+        except Forbidden as error:
+            if error.namespace_terminating:
+                return False
+            raise
+        self._context.store.ingest(VIRTUAL_SERVER, answer)
+        return True
+
+    async def _meet(self, group: ServerGroup, name: str) -> bool:
+        """The name is taken: by ours that the cache did not show yet, or by somebody else's object."""
+        found = await self._context.client.get(VIRTUAL_SERVER, group.metadata.namespace, name)
+        self._context.store.ingest(VIRTUAL_SERVER, found)
+        owner = (found["spec"].get("group") or {}).get("uid")
+        if owner != group.metadata.uid:
+            log.warning("the name %s is taken by a VirtualServer that is not of this group", name)
+        return False
+
+    async def _remove(self, obj: Obj, removal: Removal) -> bool:
+        if removal.reason not in {"GroupDeleted", "ScaledDown", "Released", "MemberRemoved"}:
+            self._event(obj, WARNING, removal.reason, f"{removal.name} is replaced: {removal.message}")
+        try:
+            answer = await self._context.client.delete(
+                VIRTUAL_SERVER, obj["metadata"]["namespace"], removal.name, uid=removal.uid, propagation="Background"
+            )
+        except (NotFound, Conflict):
+            self._context.store.table(VIRTUAL_SERVER).removed(removal.uid)
+            return True
+        if answer.get("kind") == VIRTUAL_SERVER.kind:
+            self._context.store.ingest(VIRTUAL_SERVER, answer)
+        return True
+
+    async def _revise(self, group: ServerGroup, revision: Revision) -> bool:
+        config = next(
+            (
+                self._tables.configs.parsed(group.metadata.namespace, m.config_ref.name)
+                for m in group.spec.members
+                if revision.revision.startswith(m.config_ref.name)
+            ),
+            None,
+        )
+        if config is not None:
+            await ensure_revision(self._context, self._tables, config)
+        return await self._patch(group, revision.name, revision.uid, {"revision": revision.revision})
+
+    async def _retain(self, group: ServerGroup, name: str, uid: str, keep: bool) -> bool:
+        return await self._patch(group, name, uid, {"deletionPolicy": "Retain" if keep else "Delete"})
+
+    async def _patch(self, group: ServerGroup, name: str, uid: str, spec: Obj) -> bool:
+        current = self._tables.servers.by_uid(uid)
+        if current is None:
+            return False
+        patch = {"metadata": {"uid": uid, "resourceVersion": current["metadata"]["resourceVersion"]}, "spec": spec}
+        try:
+            answer = await self._context.client.patch(
+                VIRTUAL_SERVER, group.metadata.namespace, name, patch, manager=MANAGER_CONTROLLER
+            )
+        except NotFound:
+            self._tables.servers.removed(uid)
+            return True
+        except Conflict:
+            fresh = await self._context.client.get(VIRTUAL_SERVER, group.metadata.namespace, name)
+            self._context.store.ingest(VIRTUAL_SERVER, fresh)
+            return True
+        self._context.store.ingest(VIRTUAL_SERVER, answer)
+        return True
+
+    async def _finish(self, obj: Obj, group: ServerGroup) -> Result:
+        """The last word on whether servers are left is the API server's, not the cache's."""
+        selector = f"{LABEL_GROUP}={group.metadata.name}"
+        listing = await self._context.client.list(VIRTUAL_SERVER, group.metadata.namespace, labels=selector)
+        left = [o for o in listing.items if (o["spec"].get("group") or {}).get("uid") == group.metadata.uid]
+        for item in left:
+            self._context.store.ingest(VIRTUAL_SERVER, item)
+        if left:
+            return Result(after=1.0)
+        client, store = self._context.client, self._context.store
+        if await remove_finalizer(client, store, SERVER_GROUP, obj, FINALIZER_GROUP):
+            self._tables.groups.removed(group.metadata.uid)
+        return DONE
+
+
+def _owner(group: ServerGroup) -> Obj:
+    meta = group.metadata
+    return {
+        "apiVersion": API_VERSION,
+        "kind": SERVER_GROUP.kind,
+        "name": meta.name,
+        "uid": meta.uid,
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+
+
+def _is_hard(old: ServerGroupStatus, new: ServerGroupStatus) -> bool:
+    def states(status: ServerGroupStatus) -> dict[str, str]:
+        return {c.type: c.status for c in status.conditions if c.type in {"Ready", "Stalled"}}
+
+    return (
+        old.observed_generation != new.observed_generation
+        or states(old) != states(new)
+        or old.placement != new.placement
+        or [m.desired for m in old.members] != [m.desired for m in new.members]
+    )
+
+
+async def _all(calls: Iterable[Awaitable[bool]]) -> list[bool]:
+    """All results; the first error is raised only after every call has ended, so that none is left running."""
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    done: list[bool] = []
+    errors: list[BaseException] = []
+    for result in results:
+        if isinstance(result, BaseException):
+            errors.append(result)
+        else:
+            done.append(result)
+    if errors:
+        api = next((e for e in errors if isinstance(e, ApiError)), errors[0])
+        raise api
+    return done

@@ -1,0 +1,348 @@
+"""Observe a ServerGroup: its policy's verdict, what its members shall be, what its servers are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from moorage.api import conditions as c
+from moorage.api.hostingpolicy import HostingPolicy
+from moorage.api.hostingservice import HostingService
+from moorage.api.servergroup import Member, Placement, ServerGroup
+from moorage.api.virtualserver import VirtualServer, VirtualServerStatus
+from moorage.api.virtualserverconfig import VirtualServerConfig, VirtualServerConfigSpec
+from moorage.controllers.context import Context
+from moorage.controllers.observation import joined
+from moorage.controllers.revisions import revision_name
+from moorage.controllers.server import summary_of
+from moorage.controllers.tables import Tables
+from moorage.core.configuration import pending_items
+from moorage.core.dependencies import GroupGraph, GroupSource, find_deadlocks
+from moorage.core.group import GroupWorld, PolicyView, Problem, granted, wants_placement
+from moorage.core.placement import MemberRequest, MemberTemplate, PlacementRequest, place, resolve_member
+from moorage.core.policy import group_verdict
+from moorage.core.rollout import GroupServer, MemberWant, Template
+from moorage.core.server_status import failure_of, unhealthy_since
+from moorage.core.services import ServiceView, service_view
+from moorage.core.validation import validate
+from moorage.kube.errors import InvalidObject
+from moorage.kube.store import Obj
+
+
+@dataclass(frozen=True, slots=True)
+class MemberConfig:
+    """A member with its configuration, or why it has none."""
+
+    member: Member
+    config: VirtualServerConfig | None
+    problem: Problem | None = None
+
+
+class GroupObserver:
+    """Builds the world of a group from caches alone."""
+
+    def __init__(self, context: Context, tables: Tables) -> None:
+        self._context = context
+        self._tables = tables
+
+    def observe(self, obj: Obj, now: datetime) -> GroupWorld:
+        """Raises InvalidObject where the group itself cannot be read."""
+        group = self._tables.groups.parse(obj)
+        policy = self._policy(group)
+        view = policy_view(group, policy, now)
+        members = [self._member(group, member) for member in group.spec.members]
+        problems = [m.problem for m in members if m.problem is not None]
+        problems += self._deadlocks(group, members)
+        if view.problem is not None:
+            problems.append(Problem(*view.problem, stalled=False))
+        servers = self._servers(group, members)
+        proposal = self._propose(group, policy, members, problems, now) if wants_placement(group, view) else None
+        statuses = {s.metadata.name: status for s, status in servers}
+        pending, count = pending_items(
+            {n: s.configuration.items for n, s in statuses.items() if s.configuration is not None}
+        )
+        return GroupWorld(
+            group=group,
+            policy=view,
+            wants=[self._want(group, policy, m) for m in members],
+            servers=[self._group_server(group, s, status, members) for s, status in servers],
+            problems=problems,
+            proposal=proposal,
+            pending=pending,
+            pending_items=count,
+        )
+
+    # Policy and members
+
+    def _policy(self, group: ServerGroup) -> HostingPolicy | None:
+        try:
+            return self._tables.policies.parsed(group.metadata.namespace, group.spec.policy_ref.name)
+        except InvalidObject:
+            return None
+
+    def _member(self, group: ServerGroup, member: Member) -> MemberConfig:
+        name = member.config_ref.name
+        try:
+            config = self._tables.configs.parsed(group.metadata.namespace, name)
+        except InvalidObject as error:
+            return MemberConfig(member, None, Problem("ConfigInvalid", str(error), stalled=True))
+        if config is None or config.metadata.deleting:
+            message = f"member {member.name}: there is no VirtualServerConfig {name}; create it or change configRef"
+            return MemberConfig(member, None, Problem("ConfigNotFound", message, stalled=False))
+        found = validate(config.spec)
+        if found:
+            first = found[0]
+            message = f"VirtualServerConfig {name}: {first.path}: {first.message}"
+            return MemberConfig(member, config, Problem("ConfigInvalid", message, stalled=True))
+        return MemberConfig(member, config)
+
+    def _deadlocks(self, group: ServerGroup, members: list[MemberConfig]) -> list[Problem]:
+        specs = {m.member.name: m.config.spec for m in members if m.config is not None}
+        if len(specs) < len(members) or not any(_uses_outputs(spec) for spec in specs.values()):
+            return []
+        replicas = {m.member.name: group.spec.replicas_of(m.member) for m in members}
+        others = {name: source for name, source in self._others(group, specs).items() if source is not None}
+        graph = GroupGraph.build(group.metadata.name, specs, replicas, others)
+        name = group.metadata.name
+        return [Problem("Deadlock", d.describe(name), stalled=True) for d in find_deadlocks(graph)]
+
+    def _others(self, group: ServerGroup, specs: dict[str, VirtualServerConfigSpec]) -> dict[str, GroupSource | None]:
+        """The other groups of the namespace whose outputs this one uses, as far as they are known."""
+        found: dict[str, GroupSource | None] = {}
+        todo = [name for spec in specs.values() for name in _other_groups(spec)]
+        while todo:
+            name = todo.pop()
+            if name == group.metadata.name or name in found:
+                continue
+            found[name] = None
+            try:
+                other = self._tables.groups.parsed(group.metadata.namespace, name)
+            except InvalidObject:
+                continue
+            if other is None:
+                continue
+            theirs: dict[str, VirtualServerConfigSpec] = {}
+            for member in other.spec.members:
+                config = self._member(other, member).config
+                if config is not None:
+                    theirs[member.name] = config.spec
+                    todo += _other_groups(config.spec)
+            replicas = {m.name: other.spec.replicas_of(m) for m in other.spec.members}
+            found[name] = GroupSource(theirs, replicas)
+        return found
+
+    def _want(self, group: ServerGroup, policy: HostingPolicy | None, m: MemberConfig) -> MemberWant:
+        status = next((s for s in group.status.members if s.name == m.member.name), None)
+        template, problem = self._template(group, policy, m)
+        return MemberWant(
+            name=m.member.name,
+            config=m.member.config_ref.name,
+            replicas=group.spec.replicas_of(m.member),
+            granted=granted(group, m.member),
+            revision=revision_name(m.config.metadata.name, m.config.spec) if m.config is not None else None,
+            template=template,
+            problem=problem,
+            failures=(status.failures or 0) if status is not None else 0,
+        )
+
+    def _template(
+        self, group: ServerGroup, policy: HostingPolicy | None, m: MemberConfig
+    ) -> tuple[Template | None, tuple[str, str] | None]:
+        placement = group.status.placement
+        if m.problem is not None:
+            return None, (m.problem.reason, m.problem.message)
+        if placement is None or m.config is None:
+            return None, None
+        service = self._service(placement.service, placement.service_uid)
+        if service is None:
+            return None, ("ServiceNotFound", f"HostingService {placement.service} does not exist any more")
+        requirements = policy.spec.select.requirements if policy is not None else ()
+        resolved = resolve_member(m.config.spec, service_view(service), requirements)
+        if isinstance(resolved, MemberTemplate):
+            return template_of(resolved), None
+        return None, (resolved.word, f"member {m.member.name} on {placement.service}: {resolved.detail}")
+
+    def _service(self, name: str, uid: str) -> HostingService | None:
+        service = self._tables.services.parsed(None, name)
+        return service if service is not None and uid in {"", service.metadata.uid} else None
+
+    # Servers
+
+    def _servers(
+        self, group: ServerGroup, members: list[MemberConfig]
+    ) -> list[tuple[VirtualServer, VirtualServerStatus]]:
+        found: list[tuple[VirtualServer, VirtualServerStatus]] = []
+        for obj in self._tables.servers.by_index("group", (group.metadata.namespace, group.metadata.name)):
+            server = self._tables.servers.parse(obj)
+            if server.spec.group is not None and server.spec.group.uid == group.metadata.uid:
+                found.append((server, summary_of(self._context, obj, server.status)))
+        return found
+
+    def _group_server(
+        self, group: ServerGroup, server: VirtualServer, status: VirtualServerStatus, members: list[MemberConfig]
+    ) -> GroupServer:
+        meta = server.metadata
+        current = server.model_copy(update={"status": status})
+        ready = c.find(status.conditions, c.READY)
+        instantiated = c.find(status.conditions, c.INSTANTIATED)
+        stalled = c.find(status.conditions, c.STALLED)
+        failed = failure_of(current)
+        fresh = status.observed_generation == meta.generation
+        reason = "Lost" if status.lost else failed.reason if failed is not None else None
+        config = next((m.config for m in members if m.member.name == server.spec.member), None)
+        created = meta.creation_timestamp
+        assert created is not None  # noqa: S101 - the API server sets it
+        is_ready = fresh and ready is not None and ready.status == "True"
+        return GroupServer(
+            name=meta.name,
+            uid=meta.uid,
+            member=server.spec.member or "",
+            ordinal=server.spec.ordinal,
+            placement=server.spec.placement,
+            revision=server.spec.revision,
+            retain=server.spec.retains,
+            created=created,
+            deleting=meta.deleting,
+            outdated=config is not None and self._outdated(group, server, config.spec),
+            instantiated=instantiated is not None and instantiated.status == "True",
+            instantiated_at=instantiated.last_transition_time if instantiated is not None else None,
+            joined=joined(self._tables, server),
+            configured=fresh and c.is_true(status.conditions, c.CONFIGURED),
+            ready=is_ready,
+            unhealthy_since=unhealthy_since(current),
+            failed=reason,
+            failed_at=stalled.last_transition_time if stalled is not None else None,
+            message="" if is_ready or ready is None else ready.message,
+        )
+
+    def _outdated(self, group: ServerGroup, server: VirtualServer, spec: VirtualServerConfigSpec) -> bool:
+        """Whether image, size or settings of the configuration changed in a way that takes another server.
+
+        A price or an offering that changed at the service is no reason to replace anything: the configuration has to
+        have changed since the server's own revision.
+        """
+        namespace = server.metadata.namespace
+        kept = self._tables.revisions.parsed(namespace, server.spec.revision) if server.spec.revision else None
+        if kept is not None and _hardware(kept.spec) == _hardware(spec):
+            return False
+        placement = group.status.placement
+        service = None if placement is None else self._service(placement.service, placement.service_uid)
+        if service is None:
+            return False
+        policy = self._policy(group)
+        resolved = resolve_member(spec, service_view(service), policy.spec.select.requirements if policy else ())
+        if not isinstance(resolved, MemberTemplate):
+            return False
+        own = Template(server.spec.image or "", server.spec.offering or "", server.spec.settings)
+        return template_of(resolved) != own
+
+    # Placement
+
+    def _propose(
+        self,
+        group: ServerGroup,
+        policy: HostingPolicy | None,
+        members: list[MemberConfig],
+        problems: list[Problem],
+        now: datetime,
+    ) -> Placement | Problem | None:
+        if policy is None:
+            return None
+        blocking = [p for p in problems if p.reason in {"ConfigInvalid", "ConfigNotFound"}]
+        if blocking:
+            return blocking[0]
+        namespace = self._tables.namespaces.get(None, group.metadata.namespace)
+        labels = (namespace["metadata"].get("labels") or {}) if namespace is not None else {}
+        request = PlacementRequest(
+            namespace=group.metadata.namespace,
+            namespace_labels=labels,
+            members=tuple(
+                MemberRequest(m.member.name, group.spec.replicas_of(m.member), m.config.spec)
+                for m in members
+                if m.config is not None
+            ),
+            beside=self._beside(group),
+        )
+        decision = place(request, policy.spec.select, self.views())
+        if decision.chosen is None:
+            return Problem("NoFeasibleService", decision.message, stalled=False)
+        return Placement(
+            number=self._next_number(group),
+            service=decision.chosen.name,
+            service_uid=decision.chosen.uid,
+            score=decision.score,
+            message=decision.message,
+            time=now.replace(microsecond=0),
+            candidates=decision.candidates,
+            rejected=dict(decision.rejected),
+        )
+
+    def _next_number(self, group: ServerGroup) -> int:
+        return group.status.placements + 1
+
+    def views(self) -> list[ServiceView]:
+        """All services, with what was promised there and is not yet in their own count."""
+        return [
+            service_view(self._tables.services.parse(obj), servers=self._count(obj), promised=self._promised(obj))
+            for obj in self._tables.services
+        ]
+
+    def _count(self, service: Obj) -> int:
+        return len(self._tables.servers.by_index("service", service["metadata"]["name"]))
+
+    def _promised(self, service: Obj) -> int:
+        """Servers of placed groups that do not exist yet, or that the service has not shown in an inventory yet."""
+        name = service["metadata"]["name"]
+        promised = 0
+        for group in self._tables.groups.by_index("service", name):
+            parsed = self._tables.groups.parse(group)
+            there = self._tables.servers.by_index("group", (parsed.metadata.namespace, parsed.metadata.name))
+            promised += max(0, parsed.spec.replicas - len(there))
+        connection = self._context.connections.get(service["metadata"]["uid"])
+        latest = connection.latest if connection is not None else None
+        for server in self._tables.servers.by_index("service", name):
+            known = (server.get("status") or {}).get("providerID")
+            if known is None or latest is None or known not in latest.by_id:
+                promised += 1
+        return promised
+
+    def _beside(self, group: ServerGroup) -> dict[str, int]:
+        """Servers of the policy's other groups, by service."""
+        counts: dict[str, int] = {}
+        key = (group.metadata.namespace, group.spec.policy_ref.name)
+        for other in self._tables.groups.by_index("policy", key):
+            parsed = self._tables.groups.parse(other)
+            if parsed.metadata.uid != group.metadata.uid and parsed.status.placement is not None:
+                service = parsed.status.placement.service
+                counts[service] = counts.get(service, 0) + parsed.spec.replicas
+        return counts
+
+
+def policy_view(group: ServerGroup, policy: HostingPolicy | None, now: datetime) -> PolicyView:
+    """The verdict for one group; readings of an older generation of the policy say nothing."""
+    name = group.spec.policy_ref.name
+    if policy is None or policy.metadata.deleting:
+        message = f"there is no HostingPolicy {name!r}; create it or change policyRef"
+        return PolicyView(name, "Unknown", message, problem=("PolicyNotFound", message))
+    current = policy.status.observed_generation == policy.metadata.generation
+    readings = policy.status.readings if current else ()
+    state = group_verdict(name, policy.spec.when, readings, group.status.policy, now)
+    return PolicyView(name, state.verdict, state.message, policy.spec.when_unmet == "Release")
+
+
+def template_of(resolved: MemberTemplate) -> Template:
+    """What a server is made from, without the price."""
+    return Template(resolved.image, resolved.offering.name, dict(resolved.settings))
+
+
+def _hardware(spec: VirtualServerConfigSpec) -> tuple[object, ...]:
+    return spec.images, spec.size, spec.settings
+
+
+def _uses_outputs(spec: VirtualServerConfigSpec) -> bool:
+    return any(item.value_from is not None and item.value_from.output is not None for item in spec.configuration)
+
+
+def _other_groups(spec: VirtualServerConfigSpec) -> list[str]:
+    sources = (item.value_from.output for item in spec.configuration if item.value_from is not None)
+    return [source.group for source in sources if source is not None and source.group is not None]

@@ -1,0 +1,77 @@
+"""The reconciler of HostingPolicy: the readings that groups share, and when they are looked at next."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+
+from moorage.api import conditions as c
+from moorage.api.hostingpolicy import HostingPolicy, HostingPolicyStatus
+from moorage.api.meta import Condition
+from moorage.controllers.context import Context, QueueKey
+from moorage.controllers.group_world import GroupObserver
+from moorage.controllers.tables import Tables
+from moorage.core.policy import PolicyResult, evaluate_policy
+from moorage.kube.apply import Written
+from moorage.kube.errors import InvalidObject
+from moorage.kube.kinds import HOSTING_POLICY
+from moorage.runtime.workers import AGAIN, DONE, Result
+
+log = logging.getLogger(__name__)
+
+
+class PolicyController:
+    """Reconciles HostingPolicies. A reading is written when its truth or its reason changes, not when time passes."""
+
+    def __init__(self, context: Context, tables: Tables, observer: GroupObserver) -> None:
+        self._context = context
+        self._tables = tables
+        self._observer = observer
+
+    async def reconcile(self, key: QueueKey) -> Result:
+        """Read every condition, say what was found, and come back when one can change by itself."""
+        obj = self._tables.policies.get(*key)
+        if obj is None:
+            return DONE
+        try:
+            policy = self._tables.policies.parse(obj)
+        except InvalidObject as error:
+            log.error("cannot be read: %s", error)
+            return DONE
+        if policy.metadata.deleting:
+            return DONE
+        now = self._context.clock.now()
+        namespace = self._tables.namespaces.get(None, policy.metadata.namespace)
+        labels = (namespace["metadata"].get("labels") or {}) if namespace is not None else {}
+        result = evaluate_policy(policy.spec, self._observer.views(), policy.status, now, labels)
+        status = self._status(policy, result)
+        changed = [(r.name, r.value) for r in status.readings] != [(r.name, r.value) for r in policy.status.readings]
+        written = await self._context.writer.write(
+            HOSTING_POLICY,
+            obj,
+            status.to_dict(),
+            hard=changed or policy.status.observed_generation != policy.metadata.generation,
+        )
+        if written is Written.CONFLICT:
+            return AGAIN
+        if result.next_check is None:
+            return DONE
+        return Result(after=max(0.001, (result.next_check - now) / timedelta(seconds=1)))
+
+    def _status(self, policy: HostingPolicy, result: PolicyResult) -> HostingPolicyStatus:
+        now, generation = self._context.clock.now(), policy.metadata.generation
+        if result.invalid:
+            first = result.invalid[0]
+            message = f"condition {first.name}: {first.message}"
+            found: tuple[Condition, ...] = (
+                c.condition(c.READY, False, first.reason, message, now, generation),
+                c.condition(c.STALLED, True, first.reason, message, now, generation),
+            )
+        else:
+            found = (c.condition(c.READY, True, "Evaluated", result.message, now, generation),)
+        return HostingPolicyStatus(
+            observed_generation=generation,
+            conditions=c.replace(policy.status.conditions, found),
+            readings=result.readings,
+            next_check_time=result.next_check,
+        )

@@ -1,0 +1,329 @@
+"""The reconciler of HostingService: first contact, what the service offers, what it holds, and what nobody owns."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from moorage.api.hostingservice import HostingService, Offering
+from moorage.api.names import FINALIZER_SERVICE
+from moorage.controllers.context import Context, QueueKey
+from moorage.controllers.orphans import Orphans
+from moorage.controllers.tables import Tables
+from moorage.core.service_status import ServiceSight, service_status
+from moorage.hosting import contract
+from moorage.hosting.errors import AuthenticationError, HostingError, Invalid
+from moorage.hosting.registry import backend
+from moorage.kube.apply import Written, add_finalizer, remove_finalizer
+from moorage.kube.errors import ApiError, InvalidObject, NotFound
+from moorage.kube.kinds import HOSTING_SERVICE, SECRET, VIRTUAL_SERVER
+from moorage.runtime.budget import Budget
+from moorage.runtime.service import Hooks, ServiceConnection
+from moorage.runtime.workers import AGAIN, DONE, Result
+
+log = logging.getLogger(__name__)
+
+DESCRIBE_EVERY = timedelta(hours=1)
+RETRY = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """With what a connection was opened, and what the service told of itself then."""
+
+    fingerprint: str
+    offerings: tuple[contract.Offering, ...] = ()
+    images: tuple[str, ...] | None = None
+    capacity: contract.Capacity | None = None
+    account: str | None = None
+    described_at: datetime | None = None
+
+
+async def hold_service(context: Context, tables: Tables, name: str, uid: str) -> bool:
+    """Keep a HostingService (and its credentials) for as long as servers are on it; False where it is going away."""
+    obj = tables.services.get(None, name)
+    if obj is None or obj["metadata"]["uid"] != uid or obj["metadata"].get("deletionTimestamp"):
+        return False
+    if FINALIZER_SERVICE in (obj["metadata"].get("finalizers") or ()):
+        return True
+    await add_finalizer(context.client, context.store, HOSTING_SERVICE, obj, FINALIZER_SERVICE)
+    return True
+
+
+class ServiceController:
+    """Reconciles HostingServices and owns their connections."""
+
+    def __init__(self, context: Context, tables: Tables) -> None:
+        self._context = context
+        self._tables = tables
+        self._opened: dict[str, Opened] = {}
+        self._orphans = Orphans(context, tables)
+
+    async def reconcile(self, key: QueueKey) -> Result:
+        """One look at the service and its object."""
+        obj = self._tables.services.get(*key)
+        if obj is None:
+            await self._close_gone()
+            return DONE
+        try:
+            service = self._tables.services.parse(obj)
+        except InvalidObject as error:
+            log.error("cannot be read: %s", error)
+            return DONE
+        users = self._tables.servers.by_index("service", service.metadata.name)
+        if service.metadata.deleting and not users:
+            return await self._release(service)
+        if users and not service.metadata.deleting:
+            await hold_service(self._context, self._tables, service.metadata.name, service.metadata.uid)
+        problem = await self._connect(service)
+        sight = await self._look(service, problem, len(users))
+        current = self._tables.services.by_uid(service.metadata.uid)
+        if current is None:
+            return DONE
+        status = service_status(service, sight, self._context.clock.now())
+        hard = service.status.observed_generation != service.metadata.generation or (
+            service.status.account != status.account
+        )
+        written = await self._context.writer.write(
+            HOSTING_SERVICE, current, status.to_dict(), hard=hard or bool(problem)
+        )
+        if written is Written.CONFLICT:
+            return AGAIN
+        self._wake_waiting(service)
+        return Result(after=RETRY if problem is not None else DESCRIBE_EVERY.total_seconds())
+
+    # Connection
+
+    async def _connect(self, service: HostingService) -> HostingError | None:
+        """Open (or open again, after a change of spec or credentials) the connection, and make first contact."""
+        uid = service.metadata.uid
+        try:
+            credentials = await self._credentials(service)
+            fingerprint = _fingerprint(service, credentials)
+            if self._opened.get(uid) is None or self._opened[uid].fingerprint != fingerprint:
+                await self._open(service, credentials, fingerprint)
+            await self._describe(service)
+        except HostingError as error:
+            return error
+        return None
+
+    async def _credentials(self, service: HostingService) -> dict[str, bytes]:
+        ref = service.spec.credentials_secret_ref
+        if ref is None:
+            return {}
+        namespace = self._context.namespace
+        try:
+            secret = await self._context.client.get(SECRET, namespace, ref.name)
+        except NotFound:
+            message = f"Secret {ref.name} does not exist in the controller's namespace {namespace}: create it there"
+            raise AuthenticationError(message) from None
+        held = FINALIZER_SERVICE in (secret["metadata"].get("finalizers") or ())
+        if self._in_use(service) and not held and not secret["metadata"].get("deletionTimestamp"):
+            await add_finalizer(self._context.client, self._context.store, SECRET, secret, FINALIZER_SERVICE)
+        return {key: base64.b64decode(value) for key, value in (secret.get("data") or {}).items()}
+
+    def _in_use(self, service: HostingService) -> bool:
+        return bool(self._tables.servers.by_index("service", service.metadata.name))
+
+    async def _open(self, service: HostingService, credentials: Mapping[str, bytes], fingerprint: str) -> None:
+        spec, uid, name = service.spec, service.metadata.uid, service.metadata.name
+        opened = backend(spec.type).open(spec, credentials)
+        previous = self._context.connections.pop(uid, None)
+        if previous is not None:
+            await previous.close()
+        limits = spec.limits
+        connection = ServiceConnection(
+            name=name,
+            uid=uid,
+            installation=self._context.installation.id,
+            backend=opened,
+            hooks=Hooks(
+                guard=self._context.guard,
+                recorded=lambda: self._recorded(name),
+                on_inventory=lambda changed: self._on_inventory(name, changed),
+                on_trouble=lambda: self._context.enqueue(HOSTING_SERVICE, "", name, hot=True),
+                observers=self._context.observers,
+            ),
+            clock=self._context.clock,
+            budget=Budget(float(limits.requests_per_second), limits.burst, clock=self._context.clock),
+            interval=spec.inventory_interval.total_seconds(),
+        )
+        if service.status.account is not None:
+            connection.expected_account = service.status.account.id
+        if previous is not None:
+            connection.latest, connection.previous = previous.latest, previous.previous
+        self._context.connections[uid] = connection
+        self._opened[uid] = Opened(fingerprint)
+
+    async def _describe(self, service: HostingService) -> None:
+        """Ask the service about itself at first contact and once an hour; inventories tell the rest."""
+        uid, now = service.metadata.uid, self._context.clock.now()
+        opened, connection = self._opened[uid], self._context.connections[uid]
+        if opened.described_at is not None and now - opened.described_at < DESCRIBE_EVERY:
+            return
+        account = await connection.describe("account", connection.backend.account())
+        opened = replace(opened, account=account)
+        self._opened[uid] = opened
+        if connection.expected_account is not None and account != connection.expected_account:
+            connection.foreign_account = account
+            return
+        self._opened[uid] = replace(
+            opened,
+            offerings=await connection.describe("offerings", connection.backend.offerings()),
+            images=await connection.describe("images", connection.backend.images()),
+            capacity=await connection.describe("capacity", connection.backend.capacity()),
+            described_at=now,
+        )
+        connection.foreign_account = None
+
+    async def _look(self, service: HostingService, problem: HostingError | None, servers: int) -> ServiceSight:
+        uid = service.metadata.uid
+        opened, connection = self._opened.get(uid), self._context.connections.get(uid)
+        if opened is None or connection is None:
+            return ServiceSight(problem=_words(problem), invalid=isinstance(problem, Invalid), servers=servers)
+        orphans = await self._orphans.look(service, connection) if connection.latest is not None else ()
+        used = len(connection.latest.by_id) if connection.latest is not None else None
+        capacity = opened.capacity
+        sight = ServiceSight(
+            problem=_words(problem),
+            invalid=isinstance(problem, Invalid),
+            account=opened.account,
+            foreign_account=connection.foreign_account,
+            frozen=connection.frozen,
+            offerings=tuple(_offering(o) for o in opened.offerings),
+            images=opened.images,
+            limit=capacity.limit if capacity is not None else None,
+            used=used if used is not None else (capacity.used if capacity is not None else None),
+            circuit=connection.circuit.state,
+            inventory_problem=connection.problem,
+            servers=servers,
+            orphans=tuple(orphans),
+        )
+        if connection.expected_account is None and opened.account is not None and opened.described_at is not None:
+            # From here on every answer is held against this account; the status that records it is written first.
+            await self._first_contact(service, sight, opened.account, connection)
+        elif connection.expected_account is not None:
+            connection.start()
+        return sight
+
+    async def _first_contact(
+        self, service: HostingService, sight: ServiceSight, account: str, connection: ServiceConnection
+    ) -> None:
+        current = self._tables.services.by_uid(service.metadata.uid)
+        if current is None:
+            return
+        status = service_status(service, sight, self._context.clock.now())
+        written = await self._context.writer.write(HOSTING_SERVICE, current, status.to_dict(), hard=True)
+        if written in {Written.WRITTEN, Written.UNCHANGED}:
+            connection.expected_account = account
+            connection.start()
+
+    # Inventories
+
+    def _recorded(self, service: str) -> list[tuple[str, datetime]]:
+        found: list[tuple[str, datetime]] = []
+        for obj in self._tables.servers.by_index("service", service):
+            status = obj.get("status") or {}
+            since = status.get("recordedAt")
+            leaving = status.get("lost") or obj["metadata"].get("deletionTimestamp")
+            if status.get("providerID") and since and not leaving:
+                found.append((status["providerID"], datetime.fromisoformat(since)))
+        return found
+
+    def _on_inventory(self, service: str, changed: set[str]) -> None:
+        """Whatever changed, and whatever waits for an inventory, is looked at again."""
+        for key in changed:
+            for obj in self._tables.servers.by_index("identity", key):
+                meta = obj["metadata"]
+                self._context.enqueue(VIRTUAL_SERVER, meta["namespace"], meta["name"], hot=True)
+        self._wake_missing(service)
+        self._context.enqueue(HOSTING_SERVICE, "", service)
+
+    def _wake_missing(self, service: str) -> None:
+        obj = self._tables.services.get(None, service)
+        connection = self._context.connections.get(obj["metadata"]["uid"]) if obj is not None else None
+        if connection is None or connection.latest is None:
+            return
+        for server in self._tables.servers.by_index("service", service):
+            meta, status = server["metadata"], server.get("status") or {}
+            memory = self._context.memories.get(meta["uid"])
+            waits = memory is not None and memory.waits_for_inventory
+            missing = status.get("providerID") is not None and status["providerID"] not in connection.latest.by_id
+            if waits or missing:
+                self._context.enqueue(VIRTUAL_SERVER, meta["namespace"], meta["name"])
+
+    def _wake_waiting(self, service: HostingService) -> None:
+        """Servers that could do nothing while the service was out of reach."""
+        for server in self._tables.servers.by_index("service", service.metadata.name):
+            meta = server["metadata"]
+            memory = self._context.memories.get(meta["uid"])
+            if memory is None or memory.waits_for_service:
+                self._context.enqueue(VIRTUAL_SERVER, meta["namespace"], meta["name"])
+
+    # The end
+
+    async def _release(self, service: HostingService) -> Result:
+        """Nothing of ours is left on the service: let the object, and its credentials, go."""
+        obj = self._tables.services.by_uid(service.metadata.uid)
+        listing = await self._context.client.list(VIRTUAL_SERVER)
+        if any(o["spec"]["serviceRef"]["name"] == service.metadata.name for o in listing.items):
+            return Result(after=1.0)
+        if service.spec.credentials_secret_ref is not None and not self._shared(service):
+            await self._release_credentials(service.spec.credentials_secret_ref.name)
+        if obj is not None:
+            client, store = self._context.client, self._context.store
+            if await remove_finalizer(client, store, HOSTING_SERVICE, obj, FINALIZER_SERVICE):
+                self._tables.services.removed(service.metadata.uid)
+        await self._close_gone()
+        return DONE
+
+    def _shared(self, service: HostingService) -> bool:
+        name = service.spec.credentials_secret_ref.name if service.spec.credentials_secret_ref else None
+        return any(
+            other["metadata"]["uid"] != service.metadata.uid
+            and (other["spec"].get("credentialsSecretRef") or {}).get("name") == name
+            and self._tables.servers.by_index("service", other["metadata"]["name"])
+            for other in self._tables.services
+        )
+
+    async def _release_credentials(self, name: str) -> None:
+        try:
+            secret = await self._context.client.get(SECRET, self._context.namespace, name)
+            await remove_finalizer(self._context.client, self._context.store, SECRET, secret, FINALIZER_SERVICE)
+        except NotFound:
+            return
+        except ApiError as error:
+            log.warning("the finalizer of Secret %s stays: %s", name, error)
+
+    async def _close_gone(self) -> None:
+        for uid in [uid for uid in self._context.connections if self._tables.services.by_uid(uid) is None]:
+            connection = self._context.connections.pop(uid)
+            self._opened.pop(uid, None)
+            await connection.close()
+
+
+def _words(problem: HostingError | None) -> tuple[str, str] | None:
+    return None if problem is None else (problem.reason, problem.message)
+
+
+def _fingerprint(service: HostingService, credentials: Mapping[str, bytes]) -> str:
+    """Changes with anything that a connection is opened with; kept in memory only."""
+    spec = service.spec.to_dict()
+    opened = {key: spec.get(key) for key in ("type", "endpoint", "region", "project", "settings", "limits")}
+    opened["interval"] = spec.get("inventoryInterval")
+    secret = {key: base64.b64encode(value).decode() for key, value in sorted(credentials.items())}
+    return json.dumps([opened, secret], sort_keys=True)
+
+
+def _offering(offering: contract.Offering) -> Offering:
+    return Offering.model_construct(
+        name=offering.name,
+        cpu=offering.cpu,
+        memory=offering.memory,
+        arch=offering.arch,
+        price_per_hour=offering.price_per_hour,
+    )

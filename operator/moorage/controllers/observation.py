@@ -1,0 +1,132 @@
+"""Observe: the facts about one VirtualServer, from caches and from what this process has learnt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from moorage.api.names import FINALIZER_SERVER, session_secret
+from moorage.api.virtualserver import VirtualServer
+from moorage.controllers.context import Context, ServerMemory
+from moorage.controllers.edges import Edges
+from moorage.controllers.state import SecretState
+from moorage.controllers.tables import Tables
+from moorage.core.facts import Identity, Lookup, LookupResult, Seen, SeenState, ServerFacts, ServiceFacts
+from moorage.core.server_status import failure_of
+from moorage.hosting.contract import identity_key
+from moorage.kube.store import Obj
+from moorage.runtime.service import ServiceConnection
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """One VirtualServer with everything that is looked at to reconcile it."""
+
+    obj: Obj
+    server: VirtualServer
+    facts: ServerFacts
+    memory: ServerMemory
+    secret: Obj | None
+    state: SecretState | None
+    connection: ServiceConnection | None
+    seen: Seen | None
+    now: datetime
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """(namespace, name)."""
+        return self.server.metadata.namespace, self.server.metadata.name
+
+
+def observe(context: Context, tables: Tables, edges: Edges, obj: Obj, now: datetime) -> Observed:
+    """The facts of ``obj``, a VirtualServer. Raises InvalidObject and ValueError (a damaged state annotation)."""
+    server = tables.servers.parse(obj)
+    meta = server.metadata
+    memory = context.memory(meta.uid)
+    if meta.deletion_timestamp is not None and (memory.noticed_at is None or memory.noticed_at > now):
+        memory.noticed_at = now
+        memory.failure, memory.tries = None, 0
+    secret = tables.secrets.get(meta.namespace, meta.uid)
+    state = None if secret is None else SecretState.of(secret)
+    connection = connection_of(context, tables, server)
+    service = connection.facts() if connection is not None else None
+    identity = Identity(identity_key(context.installation.id, meta.uid), f"{context.installation.id}/{meta.uid}")
+    facts = ServerFacts(
+        name=meta.name,
+        uid=meta.uid,
+        identity=identity,
+        created=meta.creation_timestamp or now,
+        deleting_since=meta.deletion_timestamp,
+        has_finalizer=FINALIZER_SERVER in meta.finalizers,
+        retain=server.spec.retains,
+        adopt_id=server.spec.adopt.provider_id if server.spec.adopt is not None else None,
+        provider_id=server.status.provider_id,
+        recorded_at=server.status.recorded_at,
+        lost=bool(server.status.lost),
+        failed=failure_of(server),
+        secret=None if state is None else state.facts(),
+        joined=joined(tables, server),
+        addressed=bool(server.status.addresses) or bool(memory.created is not None and memory.created.addresses),
+        service=service,
+        lookup=memory.lookup,
+        failure=memory.failure,
+        noticed_at=memory.noticed_at,
+        deleted_at=memory.deleted_at,
+        remaining_dependents=_remaining(tables, edges, server),
+    )
+    return Observed(obj, server, facts, memory, secret, state, connection, _seen(facts, service, memory), now)
+
+
+def joined(tables: Tables, server: VirtualServer) -> bool:
+    """Whether the server's agent has joined: it has a session, or has already spoken."""
+    uid = server.metadata.uid
+    return (
+        server.status.agent is not None
+        or tables.secrets.get(server.metadata.namespace, session_secret(uid)) is not None
+    )
+
+
+def connection_of(context: Context, tables: Tables, server: VirtualServer) -> ServiceConnection | None:
+    """The connection to the service that the server is on, by uid: a successor of the same name is another service."""
+    ref = server.spec.service_ref
+    uid = ref.uid
+    if uid is None:
+        service = tables.services.get(None, ref.name)
+        uid = service["metadata"]["uid"] if service is not None else None
+    return context.connections.get(uid) if uid is not None else None
+
+
+def _seen(facts: ServerFacts, service: ServiceFacts | None, memory: ServerMemory) -> Seen | None:
+    """The newest sight of the server: a direct answer, the latest inventory, or the answer to its creation."""
+    if facts.provider_id is None:
+        return memory.created
+    lookup: Lookup | None = memory.lookup
+    latest = service.latest if service is not None else None
+    listed = latest.by_id.get(facts.provider_id) if latest is not None else None
+    if lookup is not None and lookup.result is LookupResult.FOUND and (latest is None or lookup.at > latest.started):
+        return lookup.seen
+    if listed is not None and listed.owner == facts.identity.owner:
+        return listed
+    return memory.created
+
+
+def _remaining(tables: Tables, edges: Edges, server: VirtualServer) -> tuple[str, ...]:
+    """Servers that depend on this one and are being deleted too, as status recorded it and as it is now."""
+    if server.metadata.deletion_timestamp is None or server.spec.group is None or server.spec.member is None:
+        return ()
+    namespace, own = server.metadata.namespace, server.spec.group.name
+    places = {tuple(d.split("/", 1)) if "/" in d else (own, d) for d in server.status.dependents}
+    places |= set(edges.dependents(namespace, own, server.spec.member))
+    names: list[str] = []
+    for group, member in sorted(places):
+        names += [
+            other["metadata"]["name"]
+            for other in tables.servers.by_index("group", (namespace, group))
+            if other["spec"].get("member") == member and other["metadata"].get("deletionTimestamp")
+        ]
+    return tuple(names)
+
+
+def awaited(seen: Seen | None, is_joined: bool) -> bool:
+    """Whether the server still has to come up, and nothing but an inventory may tell."""
+    return not is_joined and (seen is None or seen.state is not SeenState.RUNNING)

@@ -1,0 +1,307 @@
+"""The controller's process: connect, fill the caches, hold the lease, reconcile, stop cleanly."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+from moorage.api.names import DEFAULT_CONTROLLER_NAMESPACE, LABEL_CONFIG, MANAGER_CONTROLLER
+from moorage.configd.authority import ensure_authority
+from moorage.configd.pki import utc_now
+from moorage.configd.run import Running, with_endpoint
+from moorage.configd.run import start as start_configd
+from moorage.configd.server import ConfigdConfig
+from moorage.controllers.context import ChannelInfo, Context, QueueKey
+from moorage.controllers.edges import Edges
+from moorage.controllers.group import GroupController
+from moorage.controllers.group_world import GroupObserver
+from moorage.controllers.hostingpolicy import PolicyController
+from moorage.controllers.hostingservice import ServiceController
+from moorage.controllers.observers import ServiceMetrics
+from moorage.controllers.server import ServerController
+from moorage.controllers.tables import Tables, register
+from moorage.controllers.triggers import Triggers
+from moorage.controllers.virtualserverconfig import ConfigController
+from moorage.controllers.watching import Watches
+from moorage.kube import kinds
+from moorage.kube.apply import StatusWriter
+from moorage.kube.calls import Observer
+from moorage.kube.client import Client
+from moorage.kube.credentials import loader
+from moorage.kube.events import EventRecorder
+from moorage.kube.installation import ensure_installation
+from moorage.kube.kinds import Kind
+from moorage.kube.lease import LeaderLease
+from moorage.kube.reflector import Reflector
+from moorage.kube.store import Store
+from moorage.runtime.clock import Clock, SystemClock
+from moorage.runtime.health import HealthServer
+from moorage.runtime.metrics import Metrics
+from moorage.runtime.queue import WorkQueue
+from moorage.runtime.service import CallObserver
+from moorage.runtime.workers import Result, Workers
+
+log = logging.getLogger(__name__)
+
+STOP_SECONDS = 10.0
+WORKERS: dict[Kind, int] = {
+    kinds.VIRTUAL_SERVER: 16,
+    kinds.SERVER_GROUP: 8,
+    kinds.HOSTING_SERVICE: 4,
+    kinds.HOSTING_POLICY: 2,
+    kinds.VIRTUAL_SERVER_CONFIG: 2,
+}
+
+
+class LeaseLost(Exception):
+    """Another process may act now: this one ends, and its supervisor starts it again."""
+
+
+@dataclass(slots=True)
+class OperatorConfig:
+    """How the controller runs.
+
+    ``config_endpoint`` is where guests reach the configuration channel unless their HostingService says otherwise.
+    ``configd`` None: the channel is served elsewhere. Port 0 takes a free one; ``health_port`` None serves no health.
+    ``lease_seconds`` are the lease's duration, renewal and retry. Observers see every call (tests use them).
+    """
+
+    kubeconfig: str | None = None
+    context: str | None = None
+    namespace: str = DEFAULT_CONTROLLER_NAMESPACE
+    config_endpoint: str | None = None
+    configd: ConfigdConfig | None = field(default_factory=ConfigdConfig)
+    health_host: str = "127.0.0.1"
+    health_port: int | None = 8080
+    lease_seconds: tuple[float, float, float] = (15.0, 5.0, 2.0)
+    identity: str | None = None
+    client_observers: list[Observer] = field(default_factory=list)
+    call_observers: list[CallObserver] = field(default_factory=list)
+    clock: Clock = field(default_factory=SystemClock)
+
+
+@dataclass(slots=True)
+class Started:
+    """What a running controller tells: told to ``on_ready`` once it reconciles."""
+
+    context: Context
+    tables: Tables
+    configd: Running | None
+    health_port: int | None
+
+
+async def run(
+    config: OperatorConfig,
+    stop: asyncio.Event,
+    on_ready: Callable[[Started], Awaitable[None] | None] | None = None,
+) -> None:
+    """Run the controller until ``stop`` is set.
+
+    Raises LeaseLost where the lease was lost, and ApiError, ConfigError, CAMissing where it cannot start.
+    """
+    async with await Client.connect(config.kubeconfig, config.context) as client:
+        await Operator(config, client).run(stop, on_ready)
+
+
+class Operator:
+    """One run of the controller."""
+
+    def __init__(self, config: OperatorConfig, client: Client) -> None:
+        self._config = config
+        self._client = client
+        self._metrics = Metrics()
+        self._store = Store()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._workers: list[Workers[QueueKey]] = []
+        client.observers.append(self._metrics.observer())
+        client.observers.extend(config.client_observers)
+
+    async def run(self, stop: asyncio.Event, on_ready: Callable[[Started], Awaitable[None] | None] | None) -> None:
+        """See `run`."""
+        health = HealthServer(self._metrics)
+        states = {"caches": "the caches are being filled", "lease": "waiting for the lease"}
+        for name in states:
+            health.add_ready_check(name, lambda name=name: states.get(name))  # type: ignore[misc]
+        port = None
+        if self._config.health_port is not None:
+            port = await health.start(self._config.health_host, self._config.health_port)
+        try:
+            await self._serve(stop, on_ready, states, port)
+        finally:
+            await self._cancel()
+            await health.stop()
+
+    async def _serve(
+        self,
+        stop: asyncio.Event,
+        on_ready: Callable[[Started], Awaitable[None] | None] | None,
+        states: dict[str, str],
+        port: int | None,
+    ) -> None:
+        namespace = self._config.namespace
+        installation = await ensure_installation(self._client, namespace)
+        tables = register(self._store, installation.id)
+        watches = Watches(self._client, self._store, loader(self._config.kubeconfig, self._config.context))
+        await self._fill(watches)
+        channel, configd = await self._channel()
+        events = EventRecorder(self._client.unguarded(), component=MANAGER_CONTROLLER)
+        lease = self._lease()
+        context = Context(
+            client=self._client,
+            store=self._store,
+            installation=installation,
+            events=events,
+            clock=self._config.clock,
+            metrics=self._metrics,
+            namespace=namespace,
+            channel=channel,
+            observers=[ServiceMetrics(self._metrics), *self._config.call_observers],
+            guard=lease.guard,
+        )
+        writer = StatusWriter(self._client, self._store, MANAGER_CONTROLLER, context.requeue)
+        context.set_writer(writer)
+        self._client.set_guard(lease.guard)
+        states.pop("caches", None)
+        self._spawn(events.run(), "events")
+        self._spawn(writer.run(), "status")
+        self._spawn(watches.run(), "watches")
+        lease_task = self._spawn(lease.run(), "lease")
+        try:
+            if await _before(stop, lease.wait_held()):
+                self._reconcile(context, tables)
+                states.pop("lease", None)
+                if on_ready is not None:
+                    result = on_ready(Started(context, tables, configd, port))
+                    if result is not None:
+                        await result
+                if await _before(stop, lease.wait_lost()):
+                    raise LeaseLost("the lease was lost: another process may act now")
+        finally:
+            states["lease"] = "stopping"
+            for workers in self._workers:
+                await workers.stop(STOP_SECONDS)
+            if lease.held():
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(STOP_SECONDS):
+                        await writer.flush()
+                        await events.flush(2.0)
+            for connection in context.connections.values():
+                await connection.close()
+            if configd is not None:
+                await configd.stop()
+            watches.stop()
+            lease_task.cancel()
+            await lease.release()
+
+    async def _fill(self, watches: Watches) -> None:
+        """Every cache is complete before anything is decided."""
+        await watches.fill()
+        reflectors = [
+            Reflector(self._client, self._store.table(kinds.SECRET), metadata_only=True),
+            Reflector(self._client, self._store.table(kinds.CONFIG_MAP), metadata_only=True),
+            Reflector(self._client, self._store.table(kinds.NAMESPACE), metadata_only=True),
+            Reflector(self._client, self._store.table(kinds.CONTROLLER_REVISION), labels=LABEL_CONFIG),
+        ]
+        for reflector in reflectors:
+            self._spawn(reflector.run(), "reflector")
+        for reflector in reflectors:
+            await reflector.synced.wait()
+
+    async def _channel(self) -> tuple[ChannelInfo, Running | None]:
+        """Serve the configuration channel in this process, or only know its root CA."""
+        config, endpoint = self._config, self._config.config_endpoint
+        if config.configd is None:
+            authority = await ensure_authority(
+                self._client.unguarded(), config.namespace, utc_now(), self._servers_exist
+            )
+            return ChannelInfo(endpoint or "https://127.0.0.1:7443", authority.pin), None
+        running = await start_configd(
+            with_endpoint(config.configd, endpoint), self._client, self._store, registry=self._metrics.registry
+        )
+        default = endpoint or f"https://127.0.0.1:{running.address[1]}"
+        return ChannelInfo(default, running.pin), running
+
+    async def _servers_exist(self) -> bool:
+        return len(self._store.table(kinds.VIRTUAL_SERVER)) > 0
+
+    def _lease(self) -> LeaderLease:
+        duration, renew, retry = self._config.lease_seconds
+        return LeaderLease(
+            self._client,
+            self._config.namespace,
+            identity=self._config.identity,
+            duration=duration,
+            renew=renew,
+            retry=retry,
+            on_change=self._metrics.leadership("moorage-controller"),
+        )
+
+    def _reconcile(self, context: Context, tables: Tables) -> None:
+        edges = Edges(tables)
+        observer = GroupObserver(context, tables)
+        reconcilers: dict[Kind, Callable[[QueueKey], Awaitable[Result]]] = {
+            kinds.VIRTUAL_SERVER: ServerController(context, tables, edges).reconcile,
+            kinds.SERVER_GROUP: GroupController(context, tables, observer).reconcile,
+            kinds.HOSTING_SERVICE: ServiceController(context, tables).reconcile,
+            kinds.HOSTING_POLICY: PolicyController(context, tables, observer).reconcile,
+            kinds.VIRTUAL_SERVER_CONFIG: ConfigController(context, tables).reconcile,
+        }
+        queues: dict[Kind, WorkQueue[QueueKey]] = {}
+        for kind in reconcilers:
+            queue: WorkQueue[QueueKey] = WorkQueue(kind.kind.lower(), metrics=self._metrics.queue(kind.kind.lower()))
+            self._metrics.watch_queue(queue)
+            queues[kind] = queue
+        context.queues = queues
+        Triggers(context, tables, edges)
+        for kind, reconcile in reconcilers.items():
+            workers: Workers[QueueKey] = Workers(
+                queues[kind],
+                reconcile,
+                count=WORKERS[kind],
+                metrics=self._metrics.controller(kind.kind.lower()),
+                describe=lambda key, kind=kind: f"{kind.kind} {'/'.join(part for part in key if part)}",  # type: ignore[misc]
+            )
+            self._workers.append(workers)
+            for obj in self._store.table(kind):
+                meta = obj["metadata"]
+                queues[kind].add((meta.get("namespace") or "", meta["name"]))
+        self._leftovers(queues, tables)
+        for workers in self._workers:
+            workers.start()
+
+    def _leftovers(self, queues: dict[Kind, WorkQueue[QueueKey]], tables: Tables) -> None:
+        """Kept generations whose configuration is gone are cleared by its key."""
+        for revision in tables.revisions:
+            meta = revision["metadata"]
+            config = (meta.get("labels") or {}).get(LABEL_CONFIG)
+            if config:
+                queues[kinds.VIRTUAL_SERVER_CONFIG].add((meta["namespace"], config))
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.append(task)
+        return task
+
+    async def _cancel(self) -> None:
+        for task in self._tasks:
+            if task.get_name() == "watches":
+                with contextlib.suppress(TimeoutError, asyncio.CancelledError):
+                    await asyncio.wait_for(asyncio.shield(task), STOP_SECONDS)
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def _before(stop: asyncio.Event, other: Awaitable[object]) -> bool:
+    """Wait for either; True where ``other`` came to pass, False where ``stop`` was set."""
+    tasks = [asyncio.ensure_future(stop.wait()), asyncio.ensure_future(other)]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        return not tasks[0].done()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,207 @@
+"""The reconciler of VirtualServer: observe -> decide -> act -> report, one outward step at a time."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+
+from moorage.api.virtualserver import VirtualServerStatus
+from moorage.controllers.acts import Acts
+from moorage.controllers.context import Context, QueueKey
+from moorage.controllers.delivery import Deliveries
+from moorage.controllers.edges import Edges
+from moorage.controllers.observation import Observed, awaited, observe
+from moorage.controllers.tables import Tables
+from moorage.core import steps
+from moorage.core.lifecycle import address_poll, decide_server
+from moorage.core.server_status import ConfigurationView, is_instantiated, server_status
+from moorage.kube.apply import Written
+from moorage.kube.errors import InvalidObject
+from moorage.kube.kinds import SERVER_GROUP, VIRTUAL_SERVER
+from moorage.kube.store import Obj
+from moorage.runtime.workers import AGAIN, DONE, Result
+
+log = logging.getLogger(__name__)
+
+UNTIMED_WAIT = 30.0
+"""Seconds after which a wait without a moment of its own is looked at again: its end may have been missed."""
+
+
+class ServerController:
+    """Reconciles VirtualServers."""
+
+    def __init__(self, context: Context, tables: Tables, edges: Edges) -> None:
+        self._context = context
+        self._tables = tables
+        self._edges = edges
+        self.acts = Acts(context, tables)
+        self.deliveries = Deliveries(context, tables, edges, self.acts)
+
+    async def reconcile(self, key: QueueKey) -> Result:
+        """One step towards what the object asks for."""
+        obj = self._tables.servers.get(*key)
+        if obj is None:
+            return DONE
+        now = self._context.clock.now()
+        try:
+            seen = observe(self._context, self._tables, self._edges, obj, now)
+        except (InvalidObject, ValueError) as error:
+            log.error("cannot be read: %s", error)
+            return Result(after=UNTIMED_WAIT)
+        step = decide_server(seen.facts, now)
+        seen.memory.step = step
+        return await self._act(seen, step)
+
+    async def _act(self, seen: Observed, step: steps.Step) -> Result:
+        match step:
+            case steps.Create() | steps.CreateAgain() | steps.Claim():
+                return await self._make(seen, step)
+            case steps.Record(provider_id):
+                return await self._record(seen, provider_id)
+            case steps.Fail(_, destroy):
+                await self._report(seen, step, await self._view(seen))
+                if destroy:
+                    await self.acts.destroy(seen, destroy)
+                return DONE
+            case steps.DeclareLost():
+                await self._report(seen, step, await self._view(seen))
+                return DONE
+            case steps.AwaitInventory(newer_than):
+                if seen.connection is not None:
+                    seen.connection.need_inventory(newer_than)
+                return await self._settle(seen, step)
+            case steps.Wait() | steps.Settled():
+                return await self._settle(seen, step)
+            case steps.Ask() | steps.Destroy() | steps.Release() | steps.Close() | steps.DropFinalizer():
+                return await self._unmake(seen, step)
+
+    async def _unmake(
+        self, seen: Observed, step: steps.Ask | steps.Destroy | steps.Release | steps.Close | steps.DropFinalizer
+    ) -> Result:
+        match step:
+            case steps.Ask(provider_id):
+                await self.acts.ask(seen, provider_id)
+            case steps.Destroy(provider_ids):
+                await self.acts.destroy(seen, provider_ids)
+                await self._report(seen, step, await self._view(seen))
+            case steps.Release(provider_id):
+                await self.acts.release(seen, provider_id)
+            case steps.Close():
+                await self.acts.close(seen)
+            case steps.DropFinalizer():
+                await self.acts.drop_finalizer(seen)
+                return DONE
+        return AGAIN
+
+    async def _make(self, seen: Observed, step: steps.Create | steps.CreateAgain | steps.Claim) -> Result:
+        known = await self._tell(seen, step)
+        if known and seen.memory.created is not None:
+            return await self._record(seen, seen.memory.created.provider_id)
+        return AGAIN
+
+    async def _tell(self, seen: Observed, step: steps.Create | steps.CreateAgain | steps.Claim) -> bool:
+        match step:
+            case steps.Create():
+                return await self.acts.create(seen)
+            case steps.CreateAgain(record):
+                return await self.acts.create_again(seen, record=record)
+            case steps.Claim(provider_id):
+                return await self.acts.claim(seen, provider_id)
+
+    async def _record(self, seen: Observed, provider_id: str) -> Result:
+        """Write the provider id before anything else is done with the server."""
+        await self._report(seen, steps.Record(provider_id), await self._view(seen))
+        return AGAIN
+
+    async def _settle(self, seen: Observed, step: steps.Step) -> Result:
+        """Nothing to do outside: see to the configuration, and say how things stand."""
+        instantiated = is_instantiated(seen.server, seen.facts.joined, seen.seen)
+        view, wrote = await self._configuration(seen, instantiated=instantiated)
+        written = await self._report(seen, step, view)
+        if wrote or written is Written.CONFLICT:
+            return AGAIN
+        return Result(after=self._next_look(seen, step, instantiated))
+
+    async def _configuration(self, seen: Observed, *, instantiated: bool) -> tuple[ConfigurationView, bool]:
+        facts = seen.facts
+        if facts.deleting_since is not None or facts.lost or facts.failed is not None or seen.secret is None:
+            return await self._view(seen), False
+        return await self.deliveries.deliver(seen, instantiated=instantiated)
+
+    async def _view(self, seen: Observed) -> ConfigurationView:
+        """What status already says of the configuration, for a server whose configuration no longer moves."""
+        old = seen.server.status
+        if old.configuration is None:
+            view, _ = await self.deliveries.deliver(seen, instantiated=False)
+            return view
+        return ConfigurationView(
+            revision=old.configuration.revision,
+            controller_revision=old.configuration.controller_revision,
+            items=old.configuration.items,
+            dependents=old.dependents,
+        )
+
+    async def _report(self, seen: Observed, step: steps.Step, view: ConfigurationView) -> Written:
+        status = server_status(seen.server, seen.facts, step, seen.seen, view, seen.now)
+        old = seen.memory.status or seen.server.status
+        seen.memory.status = status
+        written = await self._context.writer.write(
+            VIRTUAL_SERVER, seen.obj, status.to_dict(), hard=_is_hard(seen.server.status, status)
+        )
+        self._announce(seen, old, status)
+        return written
+
+    def _announce(self, seen: Observed, old: VirtualServerStatus, new: VirtualServerStatus) -> None:
+        """Tell the group at once what a held status will say later."""
+        group = seen.server.spec.group
+        if group is not None and _summary(old) != _summary(new):
+            self._context.enqueue(SERVER_GROUP, seen.key[0], group.name, hot=True)
+
+    def _next_look(self, seen: Observed, step: steps.Step, instantiated: bool) -> float | None:
+        """Seconds until this server is looked at again without anything having changed; None: never."""
+        if isinstance(step, steps.Wait):
+            return UNTIMED_WAIT if step.until is None else _until(step.until, self._context.clock.now())
+        if isinstance(step, steps.AwaitInventory):
+            return UNTIMED_WAIT
+        facts = seen.facts
+        if facts.provider_id is None or facts.failed is not None or facts.lost or seen.connection is None:
+            return None
+        if awaited(seen.seen, facts.joined) and not instantiated:
+            seen.connection.watch()
+        if seen.seen is None or not seen.seen.addresses:
+            return address_poll(facts.recorded_at, seen.now).total_seconds()
+        return None
+
+
+def _until(moment: datetime, now: datetime) -> float:
+    return max(0.001, (moment - now) / timedelta(seconds=1))
+
+
+def _is_hard(old: VirtualServerStatus, new: VirtualServerStatus) -> bool:
+    """Changes that others wait for, or that must survive a crash, are written at once."""
+    return (
+        old.observed_generation != new.observed_generation
+        or old.provider_id != new.provider_id
+        or old.lost != new.lost
+        or _states(old).get("Ready") != _states(new).get("Ready")
+        or _states(old).get("Stalled") != _states(new).get("Stalled")
+    )
+
+
+def _states(status: VirtualServerStatus) -> dict[str, str]:
+    return {c.type: c.status for c in status.conditions}
+
+
+def _summary(status: VirtualServerStatus) -> tuple[object, ...]:
+    pending = tuple(
+        (i.name, i.message)
+        for i in (status.configuration.items if status.configuration else ())
+        if i.state == "Pending"
+    )
+    return _states(status), status.observed_generation, pending, status.lost
+
+
+def summary_of(context: Context, obj: Obj, parsed: VirtualServerStatus) -> VirtualServerStatus:
+    """The status of a server as it was last decided, which may be ahead of the one that is written."""
+    memory = context.memories.get(obj["metadata"]["uid"])
+    return parsed if memory is None or memory.status is None else memory.status

@@ -1,0 +1,61 @@
+"""The annotation `moorage.dev/state` of the Secret `<uid>`: attempts and deliveries, nothing sensitive.
+
+It is what lets a controller that was just started know, from metadata alone, what was tried and what was delivered.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from moorage.api.names import ANNOTATION_STATE
+from moorage.core.configuration import DeliveryRecord
+from moorage.core.facts import Attempt, SecretFacts
+
+KEPT_ATTEMPTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class SecretState:
+    """What the annotation holds. ``closed`` bars every attempt."""
+
+    attempts: tuple[Attempt, ...] = ()
+    closed: bool = False
+    delivery: DeliveryRecord = field(default_factory=DeliveryRecord)
+
+    def attempted(self, attempt: Attempt) -> SecretState:
+        """The state with one more attempt; the latest few tell all that decisions need."""
+        return replace(self, attempts=(*self.attempts, attempt)[-KEPT_ATTEMPTS:])
+
+    def facts(self) -> SecretFacts:
+        """As decisions see it."""
+        return SecretFacts(self.attempts, self.closed, revision=self.delivery.revision)
+
+    def encode(self) -> str:
+        """Compact JSON."""
+        whole: dict[str, Any] = {
+            "attempts": [[a.time.isoformat(), a.deadline.isoformat()] for a in self.attempts],
+            "delivery": self.delivery.to_object(),
+        }
+        if self.closed:
+            whole["closed"] = True
+        return json.dumps(whole, separators=(",", ":"))
+
+    @classmethod
+    def of(cls, secret: Mapping[str, Any]) -> SecretState:
+        """Read it from a Secret's metadata.
+
+        Raises ValueError where it does not parse: attempts that cannot be read must not count as none.
+        """
+        text = (secret["metadata"].get("annotations") or {}).get(ANNOTATION_STATE)
+        if text is None:
+            raise ValueError(f"the annotation {ANNOTATION_STATE} is missing")
+        whole = json.loads(text)
+        attempts = tuple(
+            Attempt(datetime.fromisoformat(time), datetime.fromisoformat(deadline))
+            for time, deadline in whole["attempts"]
+        )
+        return cls(attempts, bool(whole.get("closed")), DeliveryRecord.from_object(whole.get("delivery", {})))

@@ -1,0 +1,140 @@
+"""The caches: which kinds, by which indexes, and what a change of an object has reconciled."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from moorage.api.hostingpolicy import HostingPolicy
+from moorage.api.hostingservice import HostingService
+from moorage.api.names import ANNOTATION_SERVER, ANNOTATION_STATE, LABEL_CONFIG, LABEL_SECRET
+from moorage.api.servergroup import ServerGroup
+from moorage.api.virtualserver import VirtualServer
+from moorage.api.virtualserverconfig import VirtualServerConfig, VirtualServerConfigSpec
+from moorage.core.configuration import CompiledConfig, compile_config
+from moorage.hosting.contract import identity_key
+from moorage.kube import kinds
+from moorage.kube.store import Obj, Store, Table, as_is
+
+SERVICE_DEBOUNCE = 0.5
+USAGE_DEBOUNCE = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """One generation of a VirtualServerConfig, as a ControllerRevision keeps it."""
+
+    name: str
+    config: str
+    spec: VirtualServerConfigSpec = field(repr=False)
+    compiled: CompiledConfig = field(repr=False)
+
+
+def parse_revision(obj: Obj) -> Revision:
+    """Raises pydantic.ValidationError where the kept data is no configuration."""
+    spec = VirtualServerConfigSpec.from_dict((obj.get("data") or {}).get("spec"))
+    labels = obj["metadata"].get("labels") or {}
+    return Revision(obj["metadata"]["name"], labels.get(LABEL_CONFIG, ""), spec, compile_config(spec))
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """Typed access to the store."""
+
+    services: Table[HostingService]
+    configs: Table[VirtualServerConfig]
+    policies: Table[HostingPolicy]
+    groups: Table[ServerGroup]
+    servers: Table[VirtualServer]
+    revisions: Table[Revision]
+    secrets: Table[Obj]
+    config_maps: Table[Obj]
+    namespaces: Table[Obj]
+
+
+def _ns(obj: Obj) -> str:
+    return str(obj["metadata"].get("namespace") or "")
+
+
+def _server_group(obj: Obj) -> Iterable[Hashable]:
+    group = obj["spec"].get("group")
+    return [(_ns(obj), group["name"])] if group else []
+
+
+def _server_config(obj: Obj) -> Iterable[Hashable]:
+    """The revision that a server rests on, and the configuration that an adopted one follows."""
+    spec = obj["spec"]
+    found: list[Hashable] = []
+    if spec.get("revision"):
+        found.append(("revision", _ns(obj), spec["revision"]))
+    if spec.get("configRef"):
+        found.append(("config", _ns(obj), spec["configRef"]["name"]))
+    return found
+
+
+def _group_configs(obj: Obj) -> Iterable[Hashable]:
+    return {(_ns(obj), member["configRef"]["name"]) for member in obj["spec"]["members"]}
+
+
+def _group_service(obj: Obj) -> Iterable[Hashable]:
+    placement = (obj.get("status") or {}).get("placement")
+    return [placement["service"]] if placement else []
+
+
+def slim_metadata(obj: Obj) -> Obj:
+    """The little of a Secret or ConfigMap that is looked at; there are three Secrets for each server."""
+    meta = obj["metadata"]
+    kept: dict[str, Any] = {key: meta[key] for key in ("name", "namespace", "uid", "resourceVersion")}
+    if meta.get("deletionTimestamp"):
+        kept["deletionTimestamp"] = meta["deletionTimestamp"]
+        kept["finalizers"] = meta.get("finalizers") or []
+    annotations, labels = meta.get("annotations") or {}, meta.get("labels") or {}
+    if LABEL_SECRET in labels:
+        kept["labels"] = {LABEL_SECRET: labels[LABEL_SECRET]}
+        kept["annotations"] = {k: annotations[k] for k in (ANNOTATION_SERVER, ANNOTATION_STATE) if k in annotations}
+    elif meta.get("finalizers"):
+        kept["finalizers"] = meta["finalizers"]
+    return {"metadata": kept}
+
+
+def register(store: Store, installation_id: str) -> Tables:
+    """Make all tables of the controller."""
+
+    def identity(obj: Obj) -> Iterable[Hashable]:
+        return [identity_key(installation_id, obj["metadata"]["uid"])]
+
+    return Tables(
+        services=store.register(kinds.HOSTING_SERVICE, HostingService.from_dict),
+        configs=store.register(kinds.VIRTUAL_SERVER_CONFIG, VirtualServerConfig.from_dict),
+        policies=store.register(kinds.HOSTING_POLICY, HostingPolicy.from_dict),
+        groups=store.register(
+            kinds.SERVER_GROUP,
+            ServerGroup.from_dict,
+            indexes={
+                "config": _group_configs,
+                "policy": lambda obj: [(_ns(obj), obj["spec"]["policyRef"]["name"])],
+                "service": _group_service,
+                "namespace": lambda obj: [_ns(obj)],
+            },
+        ),
+        servers=store.register(
+            kinds.VIRTUAL_SERVER,
+            VirtualServer.from_dict,
+            indexes={
+                "group": _server_group,
+                "service": lambda obj: [obj["spec"]["serviceRef"]["name"]],
+                "config": _server_config,
+                "identity": identity,
+                "namespace": lambda obj: [_ns(obj)],
+            },
+        ),
+        revisions=store.register(
+            kinds.CONTROLLER_REVISION,
+            parse_revision,
+            indexes={"config": lambda obj: [(_ns(obj), (obj["metadata"].get("labels") or {}).get(LABEL_CONFIG))]},
+        ),
+        secrets=store.register(kinds.SECRET, as_is, trim=slim_metadata),
+        config_maps=store.register(kinds.CONFIG_MAP, as_is, trim=slim_metadata),
+        namespaces=store.register(kinds.NAMESPACE, as_is),
+    )

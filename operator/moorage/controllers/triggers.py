@@ -1,0 +1,225 @@
+"""What a change in a cache has reconciled: keys come from what differs between old and new, not from event types."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from moorage.api.names import ANNOTATION_SERVER, LABEL_CONFIG, LABEL_SECRET
+from moorage.controllers.context import Context
+from moorage.controllers.edges import Edges
+from moorage.controllers.tables import SERVICE_DEBOUNCE, USAGE_DEBOUNCE, Tables
+from moorage.kube import kinds
+from moorage.kube.store import Obj, key_of
+
+_SUMMARY = ("Instantiated", "Configured", "Ready", "Stalled")
+
+
+class Triggers:
+    """Subscribes to every table of the controller."""
+
+    def __init__(self, context: Context, tables: Tables, edges: Edges) -> None:
+        self._context = context
+        self._tables = tables
+        self._edges = edges
+        tables.servers.subscribe(self._server)
+        tables.groups.subscribe(self._group)
+        tables.configs.subscribe(self._config)
+        tables.policies.subscribe(self._policy)
+        tables.services.subscribe(self._service)
+        tables.revisions.subscribe(self._revision)
+        tables.secrets.subscribe(self._secret)
+        tables.config_maps.subscribe(self._config_map)
+        tables.namespaces.subscribe(self._namespace)
+
+    # VirtualServers
+
+    def _server(self, old: Obj | None, new: Obj | None) -> None:
+        obj = new or old
+        assert obj is not None  # noqa: S101 - a change has at least one side
+        namespace, name = key_of(obj)
+        group = (obj["spec"].get("group") or {}).get("name")
+        appeared = old is None or new is None or _deleting(old) != _deleting(new)
+        spoke = _agent(old) != _agent(new)
+        if appeared or spoke or _steering(old) != _steering(new):
+            self._context.enqueue(kinds.VIRTUAL_SERVER, namespace, name, hot=spoke and old is not None)
+        if group and (appeared or _summary(old) != _summary(new) or _spec(old) != _spec(new)):
+            self._context.enqueue(kinds.SERVER_GROUP, namespace, group, hot=_summary(old) != _summary(new))
+        if _outputs(old) != _outputs(new) or (appeared and old is not None):
+            self._dependents(namespace, obj)
+        if appeared:
+            service = obj["spec"]["serviceRef"]["name"]
+            self._context.enqueue(kinds.HOSTING_SERVICE, "", service, after=SERVICE_DEBOUNCE)
+            self._usage(namespace, obj)
+        if new is None:
+            self._gone(namespace, name, obj, group)
+
+    def _dependents(self, namespace: str, obj: Obj) -> None:
+        """Servers whose configuration may rest on what this one publishes."""
+        group, member = (obj["spec"].get("group") or {}).get("name"), obj["spec"].get("member")
+        if not group or not member:
+            return
+        for consumer_group, consumer in self._edges.consumers(namespace, group, member):
+            for server in self._tables.servers.by_index("group", (namespace, consumer_group)):
+                if server["spec"].get("member") == consumer and server is not obj:
+                    self._context.enqueue(kinds.VIRTUAL_SERVER, namespace, server["metadata"]["name"], hot=True)
+
+    def _usage(self, namespace: str, obj: Obj) -> None:
+        revision = self._tables.revisions.get(namespace, obj["spec"].get("revision") or "")
+        config = (obj["spec"].get("configRef") or {}).get("name")
+        if revision is not None:
+            config = (revision["metadata"].get("labels") or {}).get(LABEL_CONFIG)
+        if config:
+            self._context.enqueue(kinds.VIRTUAL_SERVER_CONFIG, namespace, config, after=USAGE_DEBOUNCE)
+
+    def _gone(self, namespace: str, name: str, obj: Obj, group: str | None) -> None:
+        """Servers that waited for this one to go first."""
+        self._context.forget(obj["metadata"]["uid"], (namespace, name))
+        member = obj["spec"].get("member")
+        if not group or not member:
+            return
+        for provider_group, provider in self._edges.providers(namespace, group, member):
+            for server in self._tables.servers.by_index("group", (namespace, provider_group)):
+                if server["spec"].get("member") == provider and _deleting(server):
+                    self._context.enqueue(kinds.VIRTUAL_SERVER, namespace, server["metadata"]["name"], hot=True)
+
+    # The other kinds
+
+    def _group(self, old: Obj | None, new: Obj | None) -> None:
+        obj = new or old
+        assert obj is not None  # noqa: S101 - a change has at least one side
+        namespace, name = key_of(obj)
+        if _spec(old) != _spec(new):
+            self._edges.changed(namespace)
+            for config in {m["configRef"]["name"] for o in (old, new) if o for m in o["spec"]["members"]}:
+                self._context.enqueue(kinds.VIRTUAL_SERVER_CONFIG, namespace, config, after=USAGE_DEBOUNCE)
+        if _spec(old) != _spec(new) or _deleting(old) != _deleting(new):
+            self._context.enqueue(kinds.SERVER_GROUP, namespace, name)
+        if _gate(old) != _gate(new) or _spec(old) != _spec(new):
+            for server in self._tables.servers.by_index("group", (namespace, name)):
+                self._context.enqueue(kinds.VIRTUAL_SERVER, namespace, server["metadata"]["name"])
+
+    def _config(self, old: Obj | None, new: Obj | None) -> None:
+        obj = new or old
+        assert obj is not None  # noqa: S101 - a change has at least one side
+        namespace, name = key_of(obj)
+        if _spec(old) == _spec(new):
+            return
+        self._edges.changed(namespace)
+        self._context.enqueue(kinds.VIRTUAL_SERVER_CONFIG, namespace, name)
+        self._groups_of(namespace, name)
+        for server in self._tables.servers.by_index("config", ("config", namespace, name)):
+            self._context.enqueue(kinds.VIRTUAL_SERVER, namespace, server["metadata"]["name"])
+
+    def _groups_of(self, namespace: str, config: str) -> None:
+        for group in self._tables.groups.by_index("config", (namespace, config)):
+            self._context.enqueue(kinds.SERVER_GROUP, namespace, group["metadata"]["name"])
+
+    def _policy(self, old: Obj | None, new: Obj | None) -> None:
+        obj = new or old
+        assert obj is not None  # noqa: S101 - a change has at least one side
+        namespace, name = key_of(obj)
+        if _spec(old) != _spec(new):
+            self._context.enqueue(kinds.HOSTING_POLICY, namespace, name)
+        if _spec(old) != _spec(new) or _status(old) != _status(new):
+            for group in self._tables.groups.by_index("policy", (namespace, name)):
+                self._context.enqueue(kinds.SERVER_GROUP, namespace, group["metadata"]["name"])
+
+    def _service(self, old: Obj | None, new: Obj | None) -> None:
+        obj = new or old
+        assert obj is not None  # noqa: S101 - a change has at least one side
+        _, name = key_of(obj)
+        if _spec(old) != _spec(new) or _deleting(old) != _deleting(new):
+            self._context.enqueue(kinds.HOSTING_SERVICE, "", name)
+        if _spec(old) == _spec(new) and _status(old) == _status(new):
+            return
+        for policy in self._tables.policies:
+            when = policy["spec"].get("when") or {}
+            if any(c.get("service") for c in [*(when.get("all") or ()), *(when.get("any") or ())]):
+                namespace, policy_name = key_of(policy)
+                self._context.enqueue(kinds.HOSTING_POLICY, namespace, policy_name)
+        for group in self._tables.groups:
+            if not (group.get("status") or {}).get("placement"):
+                namespace, group_name = key_of(group)
+                self._context.enqueue(kinds.SERVER_GROUP, namespace, group_name)
+
+    def _revision(self, old: Obj | None, new: Obj | None) -> None:
+        obj = new or old
+        assert obj is not None  # noqa: S101 - a change has at least one side
+        namespace, name = key_of(obj)
+        config = (obj["metadata"].get("labels") or {}).get(LABEL_CONFIG)
+        if config is None:
+            return
+        if old is None or new is None:
+            self._context.enqueue(kinds.VIRTUAL_SERVER_CONFIG, namespace, config, after=USAGE_DEBOUNCE)
+            self._groups_of(namespace, config)
+            for server in self._tables.servers.by_index("config", ("revision", namespace, name)):
+                self._context.enqueue(kinds.VIRTUAL_SERVER, namespace, server["metadata"]["name"])
+
+    def _secret(self, old: Obj | None, new: Obj | None) -> None:
+        obj = new or old
+        assert obj is not None  # noqa: S101 - a change has at least one side
+        meta = obj["metadata"]
+        if (meta.get("labels") or {}).get(LABEL_SECRET) == "session":
+            server = (meta.get("annotations") or {}).get(ANNOTATION_SERVER)
+            if server and old is None:
+                self._context.enqueue(kinds.VIRTUAL_SERVER, meta["namespace"], server, hot=True)
+        self._referrers(kinds.SECRET, obj)
+        if meta["namespace"] == self._context.namespace:
+            for service in self._tables.services:
+                if (service["spec"].get("credentialsSecretRef") or {}).get("name") == meta["name"]:
+                    self._context.enqueue(kinds.HOSTING_SERVICE, "", service["metadata"]["name"])
+
+    def _config_map(self, old: Obj | None, new: Obj | None) -> None:
+        obj = new or old
+        assert obj is not None  # noqa: S101 - a change has at least one side
+        self._referrers(kinds.CONFIG_MAP, obj)
+
+    def _referrers(self, kind: kinds.Kind, obj: Obj) -> None:
+        namespace, name = key_of(obj)
+        for key in tuple(self._context.referrers.get((kind, namespace, name), ())):
+            self._context.enqueue(kinds.VIRTUAL_SERVER, *key, hot=True)
+
+    def _namespace(self, old: Obj | None, new: Obj | None) -> None:
+        obj = new or old
+        assert obj is not None  # noqa: S101 - a change has at least one side
+        if old is not None and new is not None and old["metadata"].get("labels") == new["metadata"].get("labels"):
+            return
+        for group in self._tables.groups.by_index("namespace", obj["metadata"]["name"]):
+            self._context.enqueue(kinds.SERVER_GROUP, *key_of(group))
+
+
+def _spec(obj: Obj | None) -> Any:
+    return None if obj is None else obj.get("spec")
+
+
+def _status(obj: Obj | None) -> Any:
+    return None if obj is None else obj.get("status")
+
+
+def _deleting(obj: Obj | None) -> bool:
+    return obj is not None and bool(obj["metadata"].get("deletionTimestamp"))
+
+
+def _steering(obj: Obj | None) -> Any:
+    """The parts of a VirtualServer that other writers steer it by."""
+    return None if obj is None else (obj.get("spec"), obj["metadata"].get("finalizers"))
+
+
+def _agent(obj: Obj | None) -> Any:
+    return None if obj is None else (obj.get("status") or {}).get("agent")
+
+
+def _outputs(obj: Obj | None) -> Any:
+    return (_agent(obj) or {}).get("outputs")
+
+
+def _summary(obj: Obj | None) -> Any:
+    if obj is None:
+        return None
+    conditions = (obj.get("status") or {}).get("conditions") or ()
+    return {c["type"]: c["status"] for c in conditions if c["type"] in _SUMMARY}
+
+
+def _gate(obj: Obj | None) -> Any:
+    placement = (_status(obj) or {}).get("placement") or {}
+    return placement.get("number"), placement.get("gateOpened")

@@ -1,0 +1,159 @@
+"""Watching the five kinds with Kopf, which only feeds the caches: what follows from a change is decided by the caches.
+
+Kopf reports neither when its first list is complete nor what was deleted while it was not connected, so every kind is
+listed by us before any reconciler starts, and compared with a cheap list after reconnects and from time to time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import Any
+
+import kopf
+
+from moorage.kube.client import Client
+from moorage.kube.credentials import Loader
+from moorage.kube.errors import ApiError, NotFound
+from moorage.kube.kinds import OWN, Kind
+from moorage.kube.store import Store
+
+log = logging.getLogger(__name__)
+
+SWEEP_EVERY = 300.0
+SWEEP_AFTER_RELIST = 2.0
+RESTART_PAUSE = 1.0
+
+
+def kopf_settings() -> kopf.OperatorSettings:
+    """Watching only: no events, no peering, no namespaces or CRDs looked for, quick recovery."""
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    settings.scanning.disabled = True
+    settings.peering.standalone = True
+    settings.queueing.idle_timeout = 1.0
+    settings.queueing.worker_limit = None
+    settings.networking.error_backoffs = (0.1, 0.2, 0.5, 1.0, 2.0, 2.0, 5.0)
+    # The first "list" then comes as a part of the watch: one list of each kind is ours already.
+    settings.watching.initial_streaming = True
+    return settings
+
+
+class Watches:
+    """Keeps the caches of the five kinds as the API server has them."""
+
+    def __init__(self, client: Client, store: Store, loader: Loader) -> None:
+        self._client = client
+        self._store = store
+        self._loader = loader
+        self._stop = asyncio.Event()
+        self._sweeps: dict[Kind, asyncio.TimerHandle] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def fill(self) -> None:
+        """List every kind once. Raises ApiError."""
+        for kind in OWN:
+            listing = await self._client.list(kind)
+            for obj in listing.items:
+                self._store.ingest(kind, _complete(kind, obj))
+
+    async def run(self) -> None:
+        """Watch for ever, starting Kopf again where it ends; returns after `stop`."""
+        sweeper = asyncio.create_task(self._sweep_regularly(), name="sweep")
+        try:
+            while not self._stop.is_set():
+                try:
+                    await kopf.operator(
+                        registry=self._registry(),
+                        settings=kopf_settings(),
+                        clusterwide=True,
+                        standalone=True,
+                        stop_flag=self._stop,
+                    )
+                except Exception:
+                    # An unexpected watch error ends Kopf's operator; the watches must not end with it.
+                    log.exception("watching ended and is started again")
+                if not self._stop.is_set():
+                    await asyncio.sleep(RESTART_PAUSE)
+                    for kind in OWN:
+                        await self._sweep_quietly(kind)
+        finally:
+            sweeper.cancel()
+            for handle in self._sweeps.values():
+                handle.cancel()
+            await asyncio.gather(sweeper, *self._tasks, return_exceptions=True)
+
+    def stop(self) -> None:
+        """End `run`."""
+        self._stop.set()
+
+    def _registry(self) -> kopf.OperatorRegistry:
+        registry = kopf.OperatorRegistry()
+        kopf.on.login(registry=registry)(self._login)
+        for kind in OWN:
+            kopf.on.event(kind.group, kind.version, kind.plural, id=kind.plural, registry=registry)(self._handler(kind))
+        return registry
+
+    def _handler(self, kind: Kind) -> Any:
+        async def take(event: Any, **_: Any) -> None:
+            if event["type"] is None:
+                self._sweep_soon(kind)
+            self._store.ingest(kind, event["object"], deleted=event["type"] == "DELETED")
+
+        return take
+
+    async def _login(self, **_kwargs: Any) -> kopf.ConnectionInfo:
+        loaded = await asyncio.to_thread(self._loader)
+        authorization = await asyncio.to_thread(loaded.authorization)
+        scheme, token = (*(authorization or "").split(" ", 1), "", "")[:2]
+        return kopf.ConnectionInfo(
+            server=loaded.host,
+            ca_path=loaded.ca_file,
+            insecure=not loaded.verify,
+            scheme=scheme or None,
+            token=token or None,
+            certificate_path=loaded.cert_file,
+            private_key_path=loaded.key_file,
+            proxy_url=loaded.proxy,
+        )
+
+    # Sweeping
+
+    def _sweep_soon(self, kind: Kind) -> None:
+        """Kopf has listed again: what was deleted meanwhile was not reported."""
+        if kind not in self._sweeps:
+            loop = asyncio.get_running_loop()
+            self._sweeps[kind] = loop.call_later(SWEEP_AFTER_RELIST, self._sweep_now, kind)
+
+    def _sweep_now(self, kind: Kind) -> None:
+        self._sweeps.pop(kind, None)
+        task = asyncio.get_running_loop().create_task(self._sweep_quietly(kind))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _sweep_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_EVERY)
+            for kind in OWN:
+                await self._sweep_quietly(kind)
+
+    async def _sweep_quietly(self, kind: Kind) -> None:
+        try:
+            await self.sweep(kind)
+        except ApiError as error:
+            log.warning("sweep of %s: %s", kind.plural, error)
+
+    async def sweep(self, kind: Kind) -> None:
+        """Compare the cache with a metadata-only list; drop what is gone, read what is newer. Raises ApiError."""
+        listing = await self._client.list(kind, metadata_only=True)
+        swept = self._store.table(kind).sweep(listing.items, listing.resource_version)
+        for namespace, name in swept.newer:
+            with contextlib.suppress(NotFound):
+                self._store.ingest(kind, await self._client.get(kind, namespace, name))
+        if swept.gone:
+            log.info("%d %s were deleted unseen", len(swept.gone), kind.plural)
+
+
+def _complete(kind: Kind, obj: dict[str, Any]) -> dict[str, Any]:
+    return {"apiVersion": kind.api_version, "kind": kind.kind, **obj}

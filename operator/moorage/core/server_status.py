@@ -1,0 +1,226 @@
+"""What a VirtualServer's status says, from the facts and the step that was decided on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from moorage.api import conditions as c
+from moorage.api.meta import Condition
+from moorage.api.virtualserver import Address, ConfigurationState, ItemStatus, VirtualServer, VirtualServerStatus
+from moorage.core import steps
+from moorage.core.facts import CallFailure, Seen, SeenState, ServerFacts
+
+_Make = Callable[[str, bool, str, str], Condition]
+STOPPED_STATES = frozenset({SeenState.STOPPED, SeenState.FAILED})
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigurationView:
+    """How far a server's configuration is. ``done`` and its words are about the required items."""
+
+    revision: int = 0
+    controller_revision: str | None = None
+    items: tuple[ItemStatus, ...] = ()
+    done: bool = False
+    reason: str = "WaitingForGroup"
+    message: str = "configuration flows once all servers of the group run"
+    dependents: tuple[str, ...] = ()
+    problem: tuple[str, str] | None = None
+
+
+def failure_of(server: VirtualServer) -> CallFailure | None:
+    """The terminal failure that status records, if there is one (a lost server is told by ``status.lost``)."""
+    stalled = c.find(server.status.conditions, c.STALLED)
+    if stalled is None or stalled.status != "True" or server.status.lost:
+        return None
+    definite = stalled.reason != "DuplicateIdentity"
+    return CallFailure(stalled.reason, stalled.message, terminal=True, definite=definite)
+
+
+def server_status(
+    server: VirtualServer,
+    facts: ServerFacts,
+    step: steps.Step,
+    seen: Seen | None,
+    configuration: ConfigurationView,
+    now: datetime,
+) -> VirtualServerStatus:
+    """The whole status but for ``agent``; a recorded provider id is never dropped."""
+    old = server.status
+    provider_id = old.provider_id
+    recorded_at = old.recorded_at
+    if isinstance(step, steps.Record):
+        provider_id, recorded_at = step.provider_id, now.replace(microsecond=0)
+    lost = True if isinstance(step, steps.DeclareLost) or old.lost else None
+    instantiated = is_instantiated(server, facts.joined, seen)
+    return VirtualServerStatus(
+        observed_generation=server.metadata.generation,
+        conditions=c.replace(
+            old.conditions, tuple(_conditions(server, facts, step, seen, configuration, instantiated, bool(lost), now))
+        ),
+        provider_id=provider_id,
+        recorded_at=recorded_at,
+        addresses=_addresses(old.addresses, seen),
+        state=seen.state.value if seen is not None else old.state,
+        lost=lost,
+        configuration=_configuration(old.configuration, configuration),
+        dependents=configuration.dependents,
+    )
+
+
+def is_instantiated(server: VirtualServer, joined: bool, seen: Seen | None) -> bool:
+    """Whether the service has reported the server running, or its agent has joined, at any time: latched."""
+    if c.is_true(server.status.conditions, c.INSTANTIATED):
+        return True
+    return joined or (seen is not None and seen.state is SeenState.RUNNING)
+
+
+def _addresses(old: tuple[Address, ...], seen: Seen | None) -> tuple[Address, ...]:
+    if seen is None or not seen.addresses:
+        return old
+    return tuple(
+        Address(type="External" if kind == "External" else "Internal", address=address)
+        for kind, address in seen.addresses[:16]
+    )
+
+
+def _configuration(old: ConfigurationState | None, view: ConfigurationView) -> ConfigurationState | None:
+    if not view.revision and not view.items:
+        return old
+    return ConfigurationState(revision=view.revision, controller_revision=view.controller_revision, items=view.items)
+
+
+def _conditions(
+    server: VirtualServer,
+    facts: ServerFacts,
+    step: steps.Step,
+    seen: Seen | None,
+    view: ConfigurationView,
+    instantiated: bool,
+    lost: bool,
+    now: datetime,
+) -> Iterable[Condition]:
+    generation = server.metadata.generation
+
+    def make(type_: str, status: bool, reason: str, message: str) -> Condition:
+        return c.condition(type_, status, reason, message, now, generation)
+
+    reason, message = _progress(facts, step)
+    if instantiated:
+        yield make(c.INSTANTIATED, True, "Running", "the server runs")
+    else:
+        yield make(c.INSTANTIATED, False, reason, message)
+    if view.done and instantiated:
+        yield make(c.CONFIGURED, True, "Configured", "every required item is in force")
+    elif instantiated:
+        yield make(c.CONFIGURED, False, view.reason, view.message)
+    else:
+        yield make(c.CONFIGURED, False, "NotInstantiated", "the server does not run yet")
+    yield from _summary(server, facts, step, seen, view, instantiated, lost, make_summary=make)
+
+
+def _summary(
+    server: VirtualServer,
+    facts: ServerFacts,
+    step: steps.Step,
+    seen: Seen | None,
+    view: ConfigurationView,
+    instantiated: bool,
+    lost: bool,
+    *,
+    make_summary: _Make,
+) -> Iterable[Condition]:
+    """Ready and, where they hold, Stalled or Reconciling: the same reason in each, as kstatus clients expect."""
+    dead = _terminal(facts, step, lost, server)
+    if dead is not None:
+        yield make_summary(c.READY, False, *dead)
+        yield make_summary(c.STALLED, True, *dead)
+        return
+    ready, reason, message = _readiness(server, facts, step, seen, view, instantiated)
+    yield make_summary(c.READY, ready, reason, message)
+    if not ready:
+        yield make_summary(c.RECONCILING, True, reason, message)
+
+
+def _terminal(facts: ServerFacts, step: steps.Step, lost: bool, server: VirtualServer) -> tuple[str, str] | None:
+    if facts.deleting_since is not None:
+        return None
+    match step:
+        case steps.DeclareLost(message):
+            return "Lost", message
+        case steps.Fail(failure, _):
+            return failure.reason, failure.message
+        case _:
+            pass
+    if lost:
+        stalled = c.find(server.status.conditions, c.STALLED)
+        return "Lost", stalled.message if stalled is not None else "the server is gone"
+    if facts.failed is not None:
+        return facts.failed.reason, facts.failed.message
+    return None
+
+
+def _readiness(
+    server: VirtualServer,
+    facts: ServerFacts,
+    step: steps.Step,
+    seen: Seen | None,
+    view: ConfigurationView,
+    instantiated: bool,
+) -> tuple[bool, str, str]:
+    if facts.deleting_since is not None:
+        return False, *_progress(facts, step)
+    if isinstance(step, steps.Wait) and step.reason in {"IdentityMismatch", "ScopeChanged", "OvershootFreeze"}:
+        return False, step.reason, step.message
+    if not instantiated:
+        return False, *_progress(facts, step)
+    if seen is not None and seen.state in STOPPED_STATES:
+        return False, f"Server{seen.state.value}", seen.message or f"the service reports it {seen.state.value}"
+    if view.problem is not None:
+        return False, *view.problem
+    if not view.done:
+        return False, view.reason, view.message
+    agent = server.status.agent
+    failed = next((s for s in agent.steps if s.state == "Failed"), None) if agent is not None else None
+    if failed is not None:
+        return False, "StepFailed", f"step {failed.name} failed: {failed.message or f'exit code {failed.exit_code}'}"
+    if agent is None or not agent.ready:
+        return False, "ReadinessFailed", "the readiness probe does not succeed"
+    return True, "Ready", "the server is configured and ready"
+
+
+def _progress(facts: ServerFacts, step: steps.Step) -> tuple[str, str]:
+    """What a server that is not there yet (or not gone yet) waits for."""
+    service = facts.service.name if facts.service is not None else "the hosting service"
+    match step:
+        case steps.Wait(reason, message, _) | steps.AwaitInventory(_, reason, message):
+            return reason, message
+        case steps.Fail(failure, _):
+            return failure.reason, failure.message
+        case steps.Create() | steps.CreateAgain():
+            return "Creating", f"{service} is being told to create the server"
+        case steps.Claim(provider_id):
+            return "Adopting", f"server {provider_id} of {service} is being taken over"
+        case steps.Destroy() | steps.Release() | steps.Close() | steps.DropFinalizer():
+            return "Deleting", f"the server is being removed from {service}"
+        case steps.Ask() if facts.deleting_since is not None:
+            return "Deleting", f"{service} is deleting the server"
+        case _ if facts.failed is not None:
+            return facts.failed.reason, facts.failed.message
+        case _:
+            return "Booting", f"{service} has the server; waiting until it runs or its agent joins"
+
+
+def unhealthy_since(server: VirtualServer) -> datetime | None:
+    """Since when a server that was configured has not been ready, or one that ran has been stopped."""
+    ready = c.find(server.status.conditions, c.READY)
+    if ready is None or ready.status == "True":
+        return None
+    if ready.reason in {f"Server{state.value}" for state in STOPPED_STATES}:
+        return ready.last_transition_time
+    configured = c.find(server.status.conditions, c.CONFIGURED)
+    if configured is None or configured.status != "True" or ready.reason not in {"ReadinessFailed", "StepFailed"}:
+        return None
+    return max(ready.last_transition_time, configured.last_transition_time)

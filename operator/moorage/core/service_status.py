@@ -1,0 +1,131 @@
+"""What a HostingService's status says, from what was seen of the service."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from moorage.api import conditions as c
+from moorage.api.hostingservice import (
+    Account,
+    Circuit,
+    CircuitState,
+    HostingService,
+    HostingServiceStatus,
+    LastError,
+    Offering,
+    Orphan,
+    ServiceCapacity,
+)
+from moorage.api.meta import Condition
+
+MAX_ORPHANS = 20
+MAX_LISTED = 200
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSight:
+    """What is known of a service. ``invalid``: only a change of its spec can mend the problem."""
+
+    problem: tuple[str, str] | None = None
+    invalid: bool = False
+    account: str | None = None
+    foreign_account: str | None = None
+    frozen: str = ""
+    offerings: tuple[Offering, ...] = ()
+    images: tuple[str, ...] | None = None
+    limit: int | None = None
+    used: int | None = None
+    circuit: CircuitState = "Closed"
+    inventory_problem: str = ""
+    servers: int = 0
+    orphans: Sequence[Orphan] = ()
+
+
+def service_status(service: HostingService, sight: ServiceSight, now: datetime) -> HostingServiceStatus:
+    """The whole status; the account of first contact is never replaced."""
+    old, now = service.status, now.replace(microsecond=0)
+    available, reason, message = _available(service, sight)
+    account = old.account
+    if account is None and sight.account is not None and sight.problem is None:
+        account = Account(id=sight.account, first_seen=now)
+    known = sight.account is not None and sight.problem is None and sight.foreign_account is None
+    return HostingServiceStatus(
+        observed_generation=service.metadata.generation,
+        conditions=c.replace(old.conditions, _conditions(service, sight, available, reason, message, now)),
+        account=account,
+        capacity=_capacity(sight) if known else old.capacity,
+        offerings=_offerings(service, sight)[:MAX_LISTED] if known else old.offerings,
+        images=tuple((sight.images or ())[:MAX_LISTED]) if known else old.images,
+        circuit=_circuit(old.circuit, sight.circuit, now),
+        servers=sight.servers,
+        last_error=_last_error(old.last_error, sight, now),
+        orphans=tuple(sight.orphans[:MAX_ORPHANS]),
+        orphan_count=len(sight.orphans),
+    )
+
+
+def _available(service: HostingService, sight: ServiceSight) -> tuple[bool, str, str]:
+    if sight.problem is not None:
+        return False, *sight.problem
+    if sight.foreign_account is not None:
+        return (
+            False,
+            "ScopeChanged",
+            "endpoint and credentials lead to another account than at first contact: nothing is created, deleted or "
+            "called missing there; correct them, or declare the other account as a HostingService of its own",
+        )
+    if sight.circuit == "Open":
+        return (
+            False,
+            "CircuitOpen",
+            sight.inventory_problem or "the service failed repeatedly and is left alone a while",
+        )
+    if sight.frozen:
+        return False, "OvershootFreeze", sight.frozen
+    if sight.account is None:
+        return False, "NotSeenYet", "the service was not reached yet"
+    return True, "Available", f"the service answers; {sight.servers} servers of ours are on it"
+
+
+def _conditions(
+    service: HostingService, sight: ServiceSight, available: bool, reason: str, message: str, now: datetime
+) -> tuple[Condition, ...]:
+    generation = service.metadata.generation
+    found = [
+        c.condition(c.AVAILABLE, available, reason, message, now, generation),
+        c.condition(c.READY, available, reason, message, now, generation),
+    ]
+    if sight.invalid or sight.foreign_account is not None:
+        found.append(c.condition(c.STALLED, True, reason, message, now, generation))
+    elif not available:
+        found.append(c.condition(c.RECONCILING, True, reason, message, now, generation))
+    return tuple(found)
+
+
+def _capacity(sight: ServiceSight) -> ServiceCapacity:
+    used = sight.used or 0
+    available = None if sight.limit is None else max(0, sight.limit - used)
+    return ServiceCapacity(limit=sight.limit, used=used, available=available)
+
+
+def _offerings(service: HostingService, sight: ServiceSight) -> tuple[Offering, ...]:
+    """Discovered and declared; those declared win by name."""
+    merged = {o.name: o for o in sight.offerings} | {o.name: o for o in service.spec.offerings}
+    return tuple(merged[name] for name in sorted(merged))
+
+
+def _circuit(old: Circuit | None, state: CircuitState, now: datetime) -> Circuit:
+    if old is not None and old.state == state:
+        return old
+    return Circuit(state=state, since=now)
+
+
+def _last_error(old: LastError | None, sight: ServiceSight, now: datetime) -> LastError | None:
+    if sight.problem is None and not sight.inventory_problem:
+        return None
+    reason, message = sight.problem or ("Unavailable", sight.inventory_problem)
+    if old is not None and old.reason == reason:
+        return LastError(reason=reason, message=message, time=old.time)
+    return LastError(reason=reason, message=message, time=now)

@@ -1,0 +1,107 @@
+"""Inventories of one hosting service: when the next is due, what the last two showed, what changed between them."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from moorage.core.facts import Inventory, Seen, SeenState
+from moorage.hosting.contract import TAG_INSTALLATION, TAG_SERVER, TAG_SERVICE, ServerRecord
+from moorage.hosting.contract import Inventory as Listing
+
+JITTER = 0.1
+ATTENTION = 5.0
+"""Seconds between inventories while a server is awaited that nothing else announces."""
+
+
+def seen_of(record: ServerRecord) -> Seen:
+    """The facts that decisions rest on, of a record of the service."""
+    installation, server = record.tags.get(TAG_INSTALLATION), record.tags.get(TAG_SERVER)
+    owner = None
+    if server is not None:
+        owner = server if server == "released" else f"{installation}/{server}"
+    return Seen(
+        provider_id=record.provider_id,
+        key=record.key,
+        owner=owner,
+        state=SeenState(record.state.value),
+        addresses=tuple((a.type.value, a.address) for a in record.addresses),
+        message=record.message,
+    )
+
+
+def inventory_of(listing: Listing, started: datetime) -> Inventory:
+    """A complete listing, indexed by provider id and by key."""
+    seen = [seen_of(record) for record in listing.servers]
+    by_key: dict[str, list[Seen]] = defaultdict(list)
+    for server in seen:
+        if server.key is not None:
+            by_key[server.key].append(server)
+    return Inventory(
+        started=started,
+        by_id={server.provider_id: server for server in seen},
+        by_key={key: tuple(servers) for key, servers in by_key.items()},
+    )
+
+
+def changed_keys(old: Inventory | None, new: Inventory) -> set[str]:
+    """Keys whose servers appeared, changed or went between two inventories."""
+    before = old.by_key if old is not None else {}
+    return {key for key in before.keys() | new.by_key.keys() if before.get(key) != new.by_key.get(key)}
+
+
+def owned_uids(listing: Listing, installation: str, service_uid: str) -> dict[str, str]:
+    """Servers of this installation and HostingService: provider id -> VirtualServer uid; released ones are nobody's."""
+    return {
+        record.provider_id: record.tags[TAG_SERVER]
+        for record in listing.servers
+        if record.tags.get(TAG_INSTALLATION) == installation
+        and record.tags.get(TAG_SERVICE) == service_uid
+        and record.tags.get(TAG_SERVER, "released") != "released"
+    }
+
+
+@dataclass(slots=True)
+class Timetable:
+    """When the next inventory is due: by its interval, or because something waits for one younger than a moment."""
+
+    interval: float
+    jitter: Callable[[], float] = random.random
+    _newer_than: datetime | None = None
+    _attention: bool = False
+
+    def need(self, newer_than: datetime) -> None:
+        """Something waits for a complete inventory that was started after ``newer_than``."""
+        if self._newer_than is None or newer_than > self._newer_than:
+            self._newer_than = newer_than
+
+    def watch(self) -> None:
+        """A server is awaited: look more often until the next inventory."""
+        self._attention = True
+
+    def delay(self, last: datetime | None, now: datetime) -> float:
+        """Seconds until the next inventory shall start."""
+        if last is None:
+            return 0.0
+        wait = self.interval * (1 + JITTER * (2 * self.jitter() - 1))
+        if self._attention:
+            wait = min(wait, ATTENTION)
+        due = last + timedelta(seconds=wait)
+        if self._newer_than is not None and last <= self._newer_than:
+            due = min(due, self._newer_than + timedelta(milliseconds=1))
+        return max(0.0, (due - now).total_seconds())
+
+    def done(self, started: datetime) -> None:
+        """An inventory that was started then is complete."""
+        self._attention = False
+        if self._newer_than is not None and started > self._newer_than:
+            self._newer_than = None
+
+
+def missing_share(recorded: Iterable[tuple[str, datetime]], inventory: Inventory, lag: timedelta) -> tuple[int, int]:
+    """How many recorded servers there are, and how many of them the inventory ought to show and does not."""
+    old = [provider_id for provider_id, since in recorded if since + lag < inventory.started]
+    return len(old), sum(provider_id not in inventory.by_id for provider_id in old)
