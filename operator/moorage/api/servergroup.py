@@ -139,7 +139,7 @@ class Scores(Model):
     capacity: float | None = None
     """The more room, the higher."""
     spread: float | None = None
-    """The fewer groups there, the higher."""
+    """The fewer servers of the policy's other groups there, the higher."""
 
 
 class Candidate(Model):
