@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from tests.support.simulated_agent import SimulatedAgent
+
 
 class RunningAgent(Protocol):
     """An agent that was started."""
@@ -86,6 +88,6 @@ class ProcessAgent:
         return self._console.read_text(errors="replace")
 
 
-AGENTS: dict[str, Starter] = {"process": ProcessAgent}
+AGENTS: dict[str, Starter] = {"process": ProcessAgent, "simulated": SimulatedAgent}
 
 __all__ = ["AGENTS", "ProcessAgent", "RunningAgent", "Starter"]

@@ -116,8 +116,9 @@ class SimulateSettings(Request):
     """How a simulated server behaves; a service of real processes refuses these.
 
     apply_time: from receiving a revision to having written its files. step_time: the length of every step.
-    outputs: values to publish by output name; `${SERVER_ADDRESS}` and `${SERVER_NAME}` are replaced. Others get
-    `<output>@<server name>`. fail_steps: names of steps that fail.
+    outputs: values to publish by output name; `${SERVER_ADDRESS}`, `${SERVER_NAME}` and `${item}` for an
+    item that the server was given are replaced. Other outputs get `<output>@<server name>`. fail_steps: names of
+    steps that fail.
     """
 
     boot_time: Seconds | None = None

@@ -41,6 +41,7 @@ class Service:
         self._offerings = {offering.name for offering in config.priced_offerings()}
         self._images = set(config.images)
         self._next = 1
+        self._reserved = 0
         self._addresses: set[str] = set()
         self._making: dict[str, asyncio.Task[Machine]] = {}
         self._ghosts: dict[str, Machine] = {}
@@ -181,8 +182,7 @@ class Service:
             raise invalid(f"there is no image {request.image!r}", "image")
         if request.offering not in self._offerings:
             raise invalid(f"there is no offering {request.offering!r}", "offering")
-        others = sum(1 for making in self._making if making != server_id)
-        if limit is not None and len(self.machines) + others >= limit:
+        if limit is not None and len(self.machines) + self._reserved >= limit:
             raise no_capacity(limit)
         machine = Machine(
             id=server_id,
@@ -199,6 +199,7 @@ class Service:
             self._addresses.discard(machine.address)
             raise refused
         self._next += 1
+        self._reserved += 1
         machine.listed_from = asyncio.get_running_loop().time() + self.faults.now.listing_lag
         try:
             await self._call(self._store.claim, server_id)
@@ -209,6 +210,8 @@ class Service:
         except BaseException:
             self._addresses.discard(machine.address)
             raise
+        finally:
+            self._reserved -= 1
         self.machines[server_id] = machine
         self._spur(machine)
         return machine

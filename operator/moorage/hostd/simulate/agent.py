@@ -10,6 +10,7 @@ import asyncio
 import json
 import logging
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,13 @@ class Agent:
     """The agent of one simulated server. Needs a running event loop."""
 
     def __init__(
-        self, user_data: UserData, facts: Facts, settings: SimulateSettings, memory: Memory, network: Network
+        self,
+        user_data: UserData,
+        facts: Facts,
+        settings: SimulateSettings,
+        memory: Memory,
+        network: Network,
+        ran: Callable[[str, dict[str, str]], None] | None = None,
     ) -> None:
         self._user_data = user_data
         self._memory = memory
@@ -64,7 +71,7 @@ class Agent:
         self._away = Backoff()
         self._refused_wait = Backoff(first=1.0, cap=300.0)
         self._report_wait = Backoff()
-        self._facts, self._settings = facts, settings
+        self._facts, self._settings, self._ran = facts, settings, ran
         self._guest: Guest | None = None
         self._accepted: dict[str, Any] | None = None
         self._refused: dict[str, Any] | None = None
@@ -75,7 +82,7 @@ class Agent:
 
     def start(self) -> None:
         """Begin."""
-        self._guest = Guest(self._facts, self._settings, self._memory, self._changed)
+        self._guest = Guest(self._facts, self._settings, self._memory, self._changed, self._ran)
         self._poller = asyncio.create_task(self._poll_forever())
         if self._guest.revision:
             self._changed()
@@ -243,11 +250,16 @@ def _retry_after(answer: Answer) -> float:
     return min(float(text), 3600.0) if text.isascii() and text.isdigit() else 0.0
 
 
-def start_agent(user_data: str, state: Path, settings: SimulateSettings | None = None, address: str = "") -> Agent:
+def start_agent(
+    user_data: str,
+    state: Path,
+    settings: SimulateSettings | None = None,
+    ran: Callable[[str, dict[str, str]], None] | None = None,
+) -> Agent:
     """Start an agent that keeps its state in a directory; `Agent.stop` ends it, and starting it again goes on where
-    it was. Raises UserDataError and OSError."""
+    it was. `ran`: see `Guest`. Raises UserDataError and OSError."""
     parsed = parse(user_data)
-    facts = Facts(name=parsed.server, address=address, id="")
-    agent = Agent(parsed, facts, settings or SimulateSettings(), Memory.load(state), Network())
+    facts = Facts(name=parsed.server, address="", id="")
+    agent = Agent(parsed, facts, settings or SimulateSettings(), Memory.load(state), Network(), ran)
     agent.start()
     return agent

@@ -24,14 +24,23 @@ class Facts:
 class Guest:
     """Applies configurations: files at once, steps one after the other, outputs as soon as their steps are done.
 
-    `changed` is called whenever the state to be reported may have changed.
+    `changed` is called whenever the state to be reported may have changed, `ran` with the name and the environment of
+    each step that is run.
     """
 
-    def __init__(self, facts: Facts, settings: SimulateSettings, memory: Memory, changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        facts: Facts,
+        settings: SimulateSettings,
+        memory: Memory,
+        changed: Callable[[], None],
+        ran: Callable[[str, dict[str, str]], None] | None = None,
+    ) -> None:
         self._facts = facts
         self._settings = settings
         self._memory = memory
         self._changed = changed
+        self._ran = ran
         self._written = 0
         self._task: asyncio.Task[None] | None = None
         for result in memory.steps.values():
@@ -98,7 +107,7 @@ class Guest:
             step = next((step for step in document.steps if not self._settled(step)), None)
             if step is None:
                 self._memory.acknowledged = document.revision
-                self._memory.save()
+                self._memory.save(ready=self._ready())
                 self._changed()
                 return
             await self._run(step)
@@ -109,6 +118,8 @@ class Guest:
             self._memory.steps[step.name] = StepResult(digest, "Running")
             self._changed()
             await asyncio.sleep(self._settings.step_time)
+        if self._ran is not None:
+            self._ran(step.name, self._environment(step.env))
         if step.name in self._settings.fail_steps:
             result = StepResult(digest, "Failed", step.retries + 1, 1, "exit code 1")
         else:
@@ -134,9 +145,13 @@ class Guest:
                 return None, "Unknown", "the field is not known in the guest"
             return str(fact), None, None
         value = self._settings.outputs.get(output.name, f"{output.name}@{document.server.name}")
-        value = value.replace("${SERVER_ADDRESS}", self._facts.address).replace("${SERVER_NAME}", document.server.name)
+        facts = {"SERVER_ADDRESS": self._facts.address, "SERVER_NAME": document.server.name}
+        for name, text in {**document.items, **facts}.items():
+            value = value.replace(f"${{{name}}}", text)
         if len(value.encode()) > output.max_bytes:
             return None, "TooLarge", f"more than {output.max_bytes} bytes"
+        if "\0" in value:
+            return None, "NotText", "a NUL byte"
         return value, None, None
 
     # -- what is so --------------------------------------------------------------------------------------------------

@@ -71,10 +71,14 @@ class Memory:
             directory=directory,
         )
 
-    def save(self) -> None:
-        """Keep it, where there is a disk. Raises OSError."""
+    def save(self, *, ready: bool = False) -> None:
+        """Keep it, where there is a disk, and tell programs in the guest what is pending. Raises OSError."""
         if self.directory is None:
             return
+        if self.document is not None:
+            pending = [waiting.to_dict() for waiting in self.document.pending]
+            status = {"revision": self.document.revision, "pending": pending, "ready": ready}
+            (self.directory / "status.json").write_text(json.dumps(status))
         kept = asdict(self) | {"document": self.document.to_dict() if self.document else None}
         del kept["directory"]
         temporary = self.directory / f".{FILE}"
