@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import yaml
+
 from moorage.kube.errors import ConfigError
 
 REFRESH = 30.0
@@ -92,6 +94,9 @@ def _load_kubeconfig(kubeconfig: str | None, context: str | None) -> Loaded:
         source.load_and_set(configuration)  # type: ignore[no-untyped-call]
     except (ConfigException, OSError) as error:
         raise ConfigError(f"kubeconfig {where}: {error}") from None
+    except (yaml.YAMLError, AttributeError, TypeError, ValueError):
+        # The reason could quote the file, which holds credentials.
+        raise ConfigError(f"kubeconfig {where}: this is not a kubeconfig") from None
     namespace = source.current_context.get("context", {}).get("namespace", "")
     user = source._user.value if source._user is not None else {}
     if "exec" in user and not getattr(source, "token", None) and not configuration.cert_file:

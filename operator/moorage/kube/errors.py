@@ -1,6 +1,5 @@
 """What can go wrong between us and the API server, as types that say what to do next."""
 
-# ruff: noqa: N818 - the names are the reasons of the Kubernetes API
 from __future__ import annotations
 
 import json

@@ -23,7 +23,7 @@ from moorage.runtime.clock import Clock, SystemClock, Timer
 K = TypeVar("K", bound=Hashable)
 
 
-class QueueClosed(Exception):  # noqa: N818 - a state, not a fault
+class QueueClosed(Exception):
     """The queue takes and gives nothing any more."""
 
 

@@ -32,7 +32,7 @@ DONE: Final = Result()
 AGAIN: Final = Result(again=True)
 
 
-class Retry(Exception):  # noqa: N818 - a wish, not a fault
+class Retry(Exception):
     """Raised by a reconcile that wants to be retried with back-off, for a reason that needs no traceback.
 
     `at_least` is a lower bound in seconds, as from a Retry-After.
