@@ -142,7 +142,7 @@ class Preference(Model):
     weight: Annotated[int, number(0, 100, "is not a weight", "write a whole number from 0 to 100")] = 100
     """How much it counts, 0 to 100, relative to the others."""
     by: Preferred
-    """Price: the cheaper, the better; Capacity: the more room; Spread: the fewer servers of the policy's groups there."""
+    """Price: the cheaper, the better; Capacity: the more room; Spread: the fewer servers of other groups there."""
 
 
 class Select(Model):
