@@ -220,7 +220,10 @@ class Operator:
             )
             return ChannelInfo(endpoint or "https://127.0.0.1:7443", authority.pin), None
         running = await start_configd(
-            with_endpoint(config.configd, endpoint), self._client, self._store, registry=self._metrics.registry
+            with_endpoint(config.configd, endpoint or "https://127.0.0.1"),
+            self._client,
+            self._store,
+            registry=self._metrics.registry,
         )
         default = endpoint or f"https://127.0.0.1:{running.address[1]}"
         return ChannelInfo(default, running.pin), running
