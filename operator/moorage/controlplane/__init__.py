@@ -7,12 +7,12 @@ also when that user is killed. Nothing is ever installed into a cluster that the
 
 from __future__ import annotations
 
-from moorage.controlplane.acquire import acquire, find, kept, prepare, shared
+from moorage.controlplane.acquisition import acquire, find, kept, prepare, shared
 from moorage.controlplane.cache import cache_root
 from moorage.controlplane.choice import Choice, Decision, Facts, Source, choose
 from moorage.controlplane.errors import ControlPlaneError, NothingWorks, Unavailable
 from moorage.controlplane.instance import ControlPlane
-from moorage.controlplane.probe import Options, probe
+from moorage.controlplane.probe import Options
 from moorage.controlplane.progress import Progress
 
 __all__ = [
@@ -32,6 +32,5 @@ __all__ = [
     "find",
     "kept",
     "prepare",
-    "probe",
     "shared",
 ]

@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from moorage.controlplane.acquire import acquire, build_pinned, kept, prepare
+from moorage.controlplane.acquisition import acquire, build_pinned, kept, prepare
 from moorage.controlplane.choice import choose
 from moorage.controlplane.errors import ControlPlaneError
 from moorage.controlplane.instance import stop_kept

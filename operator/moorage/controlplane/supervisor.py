@@ -29,6 +29,8 @@ POLL = 0.5
 """Seconds between two looks at whether anyone still uses the instance."""
 READY_DEADLINE = 120.0
 STOP_DEADLINE = 10.0
+_GRACE = 2.0
+"""Seconds for a component to end by itself. The API server would wait much longer for its open watches."""
 _RESTARTS_IN_A_MINUTE = 5
 _PORT_TRIES = 5
 _PR_SET_PDEATHSIG = 1
@@ -201,7 +203,7 @@ class Supervisor:
 def _end(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
-        process.wait(STOP_DEADLINE)
+        process.wait(_GRACE)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
