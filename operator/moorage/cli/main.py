@@ -29,6 +29,8 @@ app.command("graph", rich_help_panel=LOOK)(graph.graph)
 app.command("render", rich_help_panel=LOOK)(render.render)
 app.command("enroll", rich_help_panel=LOOK)(enroll.enroll)
 app.command("backends", rich_help_panel=LOOK)(backends.backends)
+app.command("run", rich_help_panel=SERVE)(daemons.run)
+app.command("configd", rich_help_panel=SERVE)(daemons.configd)
 app.command("hostd", rich_help_panel=SERVE, context_settings=daemons.PASS_ON)(daemons.hostd)
 
 

@@ -1,17 +1,149 @@
-"""`moorage run`, `moorage configd`, `moorage hostd`: the programs that serve. Their options are their own packages'."""
+"""`moorage run`, `moorage configd`, `moorage hostd`: the programs that serve."""
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from moorage.cli.errors import CliError, Exit
+from moorage.cli.options import Context, Kubeconfig
+
+if TYPE_CHECKING:
+    from moorage.controllers.operator import Started
 
 PASS_ON: dict[str, Any] = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 """Settings of a command that hands on its arguments, --help included, as they are."""
 
 
+class LogFormat(StrEnum):
+    """How logs are written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class LogLevel(StrEnum):
+    """From which level on logs are written."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+OwnNamespace = Annotated[
+    str, typer.Option("--namespace", "-n", help="The namespace of the CA, the lease, credentials.")
+]
+ConfigHost = Annotated[str, typer.Option(help="The address on which the configuration channel listens.")]
+ConfigPort = Annotated[int, typer.Option(min=0, max=65535, help="Its port; 0 takes a free one.")]
+ConfigEndpoint = Annotated[
+    str,
+    typer.Option(
+        help="The https URL at which servers reach it, unless their HostingService says otherwise.", show_default=False
+    ),
+]
+ServedFormat = Annotated[LogFormat, typer.Option(help="How logs are written, to standard error.")]
+ServedLevel = Annotated[LogLevel, typer.Option(help="From which level on.")]
+
+
+def run(
+    namespace: OwnNamespace = "moorage-system",
+    config_host: ConfigHost = "0.0.0.0",  # noqa: S104 - guests come from outside
+    config_port: ConfigPort = 7443,
+    config_endpoint: ConfigEndpoint = "",
+    external_configd: Annotated[
+        bool, typer.Option("--external-configd", help="The configuration channel is served by `moorage configd`.")
+    ] = False,
+    health_host: Annotated[str, typer.Option(help="The address of /healthz, /readyz and /metrics.")] = "127.0.0.1",
+    health_port: Annotated[int, typer.Option(min=0, max=65535, help="Their port; 0 takes a free one.")] = 8080,
+    context: Context = "",
+    kubeconfig: Kubeconfig = "",
+    log_format: ServedFormat = LogFormat.TEXT,
+    log_level: ServedLevel = LogLevel.INFO,
+) -> None:
+    """Run the controller. Prints one line of JSON, with the ports, once it reconciles."""
+    from moorage.configd.server import ConfigdConfig
+    from moorage.controllers.operator import LeaseLost, OperatorConfig
+    from moorage.controllers.operator import run as operate
+
+    config = OperatorConfig(
+        kubeconfig=kubeconfig or None,
+        context=context or None,
+        namespace=namespace,
+        config_endpoint=config_endpoint or None,
+        configd=None if external_configd else ConfigdConfig(config_host, config_port, namespace),
+        health_host=health_host,
+        health_port=health_port,
+    )
+
+    async def work() -> None:
+        try:
+            await operate(config, _stop_on_signals(), _announce)
+        except LeaseLost as error:
+            raise CliError(str(error)) from None
+
+    _serve(work, log_format, log_level)
+
+
+def configd(
+    namespace: OwnNamespace = "moorage-system",
+    config_host: ConfigHost = "0.0.0.0",  # noqa: S104 - guests come from outside
+    config_port: ConfigPort = 7443,
+    config_endpoint: ConfigEndpoint = "",
+    context: Context = "",
+    kubeconfig: Kubeconfig = "",
+    log_format: ServedFormat = LogFormat.TEXT,
+    log_level: ServedLevel = LogLevel.INFO,
+) -> None:
+    """Run the configuration channel alone, in as many replicas as the servers' agents need."""
+    from moorage.configd.run import run as serve
+    from moorage.configd.run import with_endpoint
+
+    config = with_endpoint(ConfigdConfig(config_host, config_port, namespace), config_endpoint or None)
+    _serve(lambda: serve(config, kubeconfig or None, context or None), log_format, log_level)
+
+
 def hostd(arguments: typer.Context) -> None:
-    """Run the embedded hosting service: servers as process trees of this machine. See `moorage hostd --help`."""
+    """Run the embedded hosting service: servers as process trees of this machine."""
     from moorage.hostd.__main__ import main
 
     raise typer.Exit(main(arguments.args))
+
+
+def _serve(work: Callable[[], Coroutine[Any, Any, None]], log_format: LogFormat, log_level: LogLevel) -> None:
+    """Log, work until it ends, and say in one line why it could not."""
+    from moorage.cli.cluster import as_cli_error
+    from moorage.configd.pki import CAError
+    from moorage.kube.errors import KubeError
+    from moorage.runtime import logs
+
+    logs.configure(log_format.value, log_level.value)
+    try:
+        asyncio.run(work())
+    except KubeError as error:
+        raise as_cli_error(error) from None
+    except CAError as error:
+        raise CliError(str(error)) from None
+    except OSError as error:
+        raise CliError(f"cannot serve: {error}", Exit.FAILED) from None
+
+
+def _stop_on_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+def _announce(started: Started) -> None:
+    ports = {"health": started.health_port, "config": started.configd.address[1] if started.configd else None}
+    sys.stdout.write(json.dumps({"ready": True, "ports": ports}) + "\n")
+    sys.stdout.flush()

@@ -20,10 +20,9 @@ def demo(
     kubeconfig: Annotated[
         Path | None, typer.Option(help="The kubeconfig of --context. Default: as kubectl.", show_default=False)
     ] = None,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Show the logs of what it starts.")] = False,
 ) -> None:
     """Show the whole on this machine with real processes: placed, created in parallel, configured in two steps."""
     from moorage.cli.demo.run import Settings, run
 
     ci = os.environ.get("CI", "").lower() in ("1", "true", "yes")
-    raise typer.Exit(run(Settings(once=once or ci, context=context, kubeconfig=kubeconfig, verbose=verbose)))
+    raise typer.Exit(run(Settings(once=once or ci, context=context, kubeconfig=kubeconfig)))

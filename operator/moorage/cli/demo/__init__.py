@@ -1,0 +1,1 @@
+"""`moorage demo`: the quickstart with real processes, watched and verified."""

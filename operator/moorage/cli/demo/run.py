@@ -1,0 +1,131 @@
+"""Runs the demo from its start to its end, whatever the end is."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.text import Text
+
+from moorage.cli.demo.pages import Pages
+from moorage.cli.demo.screen import Screen
+from moorage.cli.demo.stage import NAMESPACE, Stage, build
+from moorage.cli.demo.story import GROUP, Story, stay, tree
+from moorage.cli.demo.timeline import Timeline
+from moorage.cli.demo.world import World
+from moorage.cli.errors import CliError, Exit
+from moorage.cli.output import stdout
+from moorage.controlplane import Options, Progress
+from moorage.kube.client import Client
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What was asked for. `context` empty: a control plane of the demo's own."""
+
+    once: bool = False
+    context: str = ""
+    kubeconfig: Path | None = None
+
+
+@dataclass(slots=True)
+class Ending:
+    """How it came to end. `staying`: everything was shown, and the demo only waited to be left."""
+
+    terminated: bool = False
+    staying: bool = False
+
+
+@contextmanager
+def _endings() -> Iterator[Ending]:
+    """SIGTERM and SIGHUP end the demo as Ctrl-C does: in order, by KeyboardInterrupt."""
+    ending = Ending()
+
+    def end(_signal: int, _frame: object) -> None:
+        ending.terminated = True
+        os.kill(os.getpid(), signal.SIGINT)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield ending
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def run(settings: Settings) -> int:
+    """Play the demo; the exit code. Raises CliError with what did not hold."""
+    timeline = Timeline()
+    timeline.mark("demo", "begins")
+    with _endings() as ending:
+        try:
+            options = Options(context=settings.context or None, kubeconfig=settings.kubeconfig, use_kept=False)
+            with build(options, timeline, Progress()) as stage:
+                asyncio.run(_play(stage, timeline, settings, ending))
+        except KeyboardInterrupt:
+            if ending.terminated:
+                return Exit.TERMINATED
+            return Exit.OK if ending.staying else Exit.INTERRUPTED
+    return Exit.OK
+
+
+async def _play(stage: Stage, timeline: Timeline, settings: Settings, ending: Ending) -> None:
+    async with await Client.connect(str(stage.plane.kubeconfig)) as client:
+        console = stdout()
+        world = World(client, NAMESPACE, timeline)
+        pages = Pages(world.urls, timeline, world.touch)
+        screen = Screen(console, lambda: tree(world, ascii_only=console.options.ascii_only))
+        story = Story(stage, client, timeline, screen, world, pages)
+        for moment in timeline.moments:
+            screen.moment(moment)
+        timeline.listener = screen.moment
+        watching = [asyncio.create_task(world.follow()), asyncio.create_task(pages.follow())]
+        try:
+            with screen:
+                await _told(story, settings)
+                if not settings.once:
+                    ending.staying = True
+                    screen.show(*_hints(stage))
+                    await stay()
+        finally:
+            for task in watching:
+                task.cancel()
+            await asyncio.gather(*watching, return_exceptions=True)
+
+
+async def _told(story: Story, settings: Settings) -> None:
+    try:
+        await story.play()
+        if settings.once:
+            await story.end()
+        story.timeline.mark("demo", "everything holds")
+    except CliError:
+        story.screen.settle()
+        last = tree(story.world, ascii_only=story.screen.console.options.ascii_only)
+        if last is not None:
+            story.screen.show("", last)
+        words = story.stage.controller.last_words()
+        story.screen.show("", Text("The controller's last words:", style="bold"), Text(words))
+        raise
+
+
+def _hints(stage: Stage) -> list[Text]:
+    kubeconfig = f"--kubeconfig {stage.plane.kubeconfig}"
+    namespace = f"-n {NAMESPACE}"
+    commands = [
+        f"{stage.plane.kubectl} {kubeconfig} {namespace} get sg,vs",
+        f"{stage.plane.kubectl} {kubeconfig} {namespace} scale sg/{GROUP} --replicas=3",
+        f"moorage tree {GROUP} -w {namespace} {kubeconfig}",
+        f"moorage explain {GROUP} {namespace} {kubeconfig}",
+        f"moorage graph {GROUP} {namespace} {kubeconfig}",
+        f"moorage render {GROUP}-web-0 {namespace} {kubeconfig}",
+    ]
+    lines = [Text(), Text("It goes on running. To look around, in another terminal:", style="bold")]
+    lines += [Text(f"  {command}", no_wrap=True) for command in commands]
+    lines += [Text(f"Logs are in {stage.directory}."), Text("Ctrl-C ends it, and leaves nothing behind.", style="bold")]
+    return lines

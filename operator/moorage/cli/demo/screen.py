@@ -1,0 +1,70 @@
+"""Shows the demo: on a terminal a live tree below what happens, elsewhere one line for each thing that happens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.rule import Rule
+from rich.text import Text
+
+from moorage.cli.demo.timeline import Moment
+
+
+class Screen:
+    """Use it as a context manager; `tree` is asked for the live part, a few times a second at most."""
+
+    def __init__(self, console: Console, tree: Callable[[], RenderableType | None]) -> None:
+        self.console = console
+        self._tree = tree
+        self._live: Live | None = None
+        if console.is_terminal:
+            self._live = Live(
+                console=console, get_renderable=self._present, refresh_per_second=5, transient=True, screen=False
+            )
+
+    def __enter__(self) -> Self:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.settle()
+
+    def settle(self) -> None:
+        """Stop the live part; what was printed stays."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _present(self) -> RenderableType:
+        return self._tree() or Text()
+
+    def chapter(self, title: str) -> None:
+        """Begin a part of the story."""
+        self.console.print()
+        if self.console.is_terminal:
+            self.console.print(Rule(Text(title, style="bold"), align="left", style="dim"))
+        else:
+            self.console.print(f"== {title}", markup=False)
+
+    def moment(self, moment: Moment) -> None:
+        """Something happened."""
+        line = Text(f"{moment.at:7.2f} s  ", style="dim")
+        line.append(f"{moment.subject}  ", style="bold")
+        line.append(moment.text, style="not bold")
+        self.console.print(line)
+
+    def verified(self, text: str) -> None:
+        """Something was checked and holds."""
+        self.console.print(Text("      ok   ", style="bold green").append(text, style="green"))
+
+    def show(self, *parts: RenderableType) -> None:
+        """Show something as it is."""
+        for part in parts:
+            self.console.print(part)
