@@ -105,6 +105,7 @@ def configd(
     """Run the configuration channel alone, in as many replicas as the servers' agents need."""
     from moorage.configd.run import run as serve
     from moorage.configd.run import with_endpoint
+    from moorage.configd.server import ConfigdConfig
 
     config = with_endpoint(ConfigdConfig(config_host, config_port, namespace), config_endpoint or None)
     _serve(lambda: serve(config, kubeconfig or None, context or None), log_format, log_level)
