@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from moorage.api.names import outputs_secret, server_name
+from moorage.api.names import outputs_secret
 from moorage.api.virtualserver import Address, VirtualServer
 from moorage.core.configuration.compiled import CompiledConfig
 from moorage.core.configuration.record import DeliveryRecord
@@ -41,6 +41,11 @@ class UpstreamServer:
     errors: Mapping[str, str] = field(default_factory=dict)
     away: bool = False
     placement: int = 0
+
+    @property
+    def rank(self) -> tuple[bool, int, str, str]:
+        """Of several servers of one ordinal, the highest counts."""
+        return (not self.away, self.placement, self.name, self.uid)
 
     @property
     def outputs_secret(self) -> str:
@@ -85,24 +90,22 @@ class MemberFacts:
     servers: tuple[UpstreamServer, ...] = ()
     declared: Mapping[str, bool] | None = None
 
+    def by_ordinal(self) -> dict[int, UpstreamServer]:
+        """Of each ordinal the server that counts: one that is there to stay before one that is away, then the newest
+        placement's."""
+        chosen: dict[int, UpstreamServer] = {}
+        for server in self.servers:
+            other = chosen.get(server.ordinal)
+            if other is None or server.rank > other.rank:
+                chosen[server.ordinal] = server
+        return chosen
+
 
 @dataclass(frozen=True, slots=True)
 class GroupFacts:
     """A group by the members that it has."""
 
     members: Mapping[str, MemberFacts]
-
-    def server(self, group: str, member: str, ordinal: int) -> tuple[str, UpstreamServer | None]:
-        """The server of that ordinal that is there to stay (of the newest placement), and what it is or will be
-        called."""
-        facts = self.members[member]
-        there = [s for s in facts.servers if s.ordinal == ordinal]
-        staying = [s for s in there if not s.away]
-        if staying:
-            chosen = max(staying, key=lambda s: (s.placement, s.name, s.uid))
-            return chosen.name, chosen
-        name = max(there, key=lambda s: (s.placement, s.name, s.uid)).name if there else ""
-        return name or server_name(group, member, ordinal), None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,10 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from moorage.api.names import server_name
 from moorage.api.virtualserverconfig import Item, OutputSource
 from moorage.core.configuration.compiled import CompiledItem, describe_output
-from moorage.core.configuration.facts import GroupFacts, MemberFacts, ServerInput, UpstreamServer
+from moorage.core.configuration.facts import MemberFacts, ServerInput, UpstreamServer
 from moorage.core.configuration.origins import (
     FromConfigMap,
     FromOutputs,
@@ -194,18 +195,20 @@ def _output(given: ServerInput, source: OutputSource) -> _Outcome:
     if member is None:
         where = f"group {group_name} has no member {source.member}{nearest(source.member, group.members)}"
         return _Missing(Reason.NO_SUCH_MEMBER, f"output {source.name}: {where}")
-    return _collect(source, group_name, group, member)
+    return _collect(source, group_name, member)
 
 
-def _collect(source: OutputSource, group_name: str, group: GroupFacts, member: MemberFacts) -> _Outcome:
+def _collect(source: OutputSource, group: str, member: MemberFacts) -> _Outcome:
     declared = (member.declared or {}).get(source.name, False)
     if source.select == "First" and member.replicas < 1:
         return _Missing(Reason.NO_REPLICAS, f"{describe_output(source)}: the member has no replicas", declared)
     parts: list[OutputPart] = []
     stale = ""
+    servers = member.by_ordinal()
     for ordinal in range(1 if source.select == "First" else member.replicas):
-        name, server = group.server(group_name, source.member, ordinal)
-        published = server.outputs.get(source.name) if server else None
+        server = servers.get(ordinal)
+        name = server.name if server else server_name(group, source.member, ordinal)
+        published = server.outputs.get(source.name) if server and not server.away else None
         if server is None or published is None:
             return _unpublished(source, name, server, member, declared)
         # What is in a Secret is taken for sensitive: it is, or it is large and nobody misses it in a status.
@@ -222,7 +225,7 @@ def _collect(source: OutputSource, group_name: str, group: GroupFacts, member: M
 def _unpublished(
     source: OutputSource, name: str, server: UpstreamServer | None, member: MemberFacts, sensitive: bool
 ) -> _Missing:
-    error = server.errors.get(source.name) if server else None
+    error = server.errors.get(source.name) if server and not server.away else None
     if error:
         return _Missing(error, _refused_message(source, name, error), sensitive)
     if member.declared is not None and source.name not in member.declared:

@@ -62,8 +62,8 @@ def configured(
         return Verdict(False, ConditionReason.WAITING, "configuration has not begun to flow")
     if waiting:
         first = min(waiting, key=lambda s: (s.state != "Resolved", s.since, s.name))
-        what = "deliver" if first.state == "Resolved" else "apply"
-        message = f"item {first.name}: waiting for the agent to {_verb(what)} revision {first.revision}"
+        verb = "fetch" if first.state == "Resolved" else "apply"
+        message = f"item {first.name}: waiting for the agent to {verb} revision {first.revision}"
         return Verdict(False, ConditionReason.WAITING, f"{message}, since {_instant(first.since)}{_more(waiting)}")
     if acknowledged_revision < record.controller_revision_since:
         message = f"waiting for the agent to apply revision {record.controller_revision_since}"
@@ -128,10 +128,6 @@ def _state(item: ItemResolution, revision: int, delivered: int, acknowledged: in
     if revision < 1 or revision > delivered:
         return "Resolved"
     return "Acknowledged" if revision <= acknowledged else "Delivered"
-
-
-def _verb(what: str) -> str:
-    return "fetch" if what == "deliver" else "apply"
 
 
 def _more(states: Sequence[ItemStatus]) -> str:
