@@ -88,7 +88,7 @@ class LocalBackend:
     def __init__(
         self, *, endpoint: URL, region: str, settings: LocalSettings, token: str | None, tls: ssl.SSLContext
     ) -> None:
-        self._base = str(endpoint).rstrip("/")
+        self.base = str(endpoint).rstrip("/")
         self._region = region
         self._settings = settings
         self._tls = tls
@@ -224,7 +224,7 @@ class LocalBackend:
         try:
             async with self._open_session().request(
                 method,
-                URL(f"{self._base}/v1/{path}", encoded=True),
+                URL(f"{self.base}/v1/{path}", encoded=True),
                 params=query,
                 data=body,
                 headers=headers,
