@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import itertools
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Self, cast
 
 from moorage.kube.client import Client, Listing, WatchEvent
@@ -64,7 +64,7 @@ class MemoryApi:
         items = [copy.deepcopy(obj) for (plural, _, _), obj in self.objects.items() if plural == kind.plural]
         return Listing(items, self.version())
 
-    async def watch(self, kind: Kind, namespace: str | None = None, **_: Any) -> AsyncIterator[WatchEvent]:
+    async def watch(self, kind: Kind, namespace: str | None = None, **_: Any) -> AsyncGenerator[WatchEvent, None]:
         self._call(f"watch {kind.kind}")
         while True:
             while self.events:

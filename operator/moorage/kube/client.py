@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -165,7 +165,7 @@ class Client:
         fields: str = "",
         metadata_only: bool = False,
         duration: float = 300.0,
-    ) -> AsyncIterator[WatchEvent]:
+    ) -> AsyncGenerator[WatchEvent, None]:
         """Changes after `resource_version`, bookmarks included, until the server ends the watch (about `duration` s).
 
         Raises Gone where `resource_version` is too old, Unavailable where the connection breaks.

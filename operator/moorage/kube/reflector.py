@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from contextlib import aclosing
 from typing import Any
 
 from moorage.kube.backoff import Backoff
@@ -81,11 +82,11 @@ class Reflector:
         version = self._version or ""
         # Spread over time, so that all watches do not end together.
         seconds = self._watch_seconds * random.uniform(1.0, 1.5)  # noqa: S311 - jitter, not security
-        async for event in self._client.watch(
-            self._table.kind, resource_version=version, duration=seconds, **self._scope
-        ):
-            self._take(event)
-            self._recovered()
+        events = self._client.watch(self._table.kind, resource_version=version, duration=seconds, **self._scope)
+        async with aclosing(events):
+            async for event in events:
+                self._take(event)
+                self._recovered()
 
     def _take(self, event: WatchEvent) -> None:
         meta = event.object["metadata"]

@@ -62,7 +62,7 @@ class Table(Generic[T]):
         *,
         indexes: Mapping[str, IndexFunction] | None = None,
         trim: Callable[[Obj], Obj] | None = None,
-        parsed_limit: int = 2048,
+        parsed_limit: int = 1024,
         tombstones: int = 16384,
     ) -> None:
         self.kind = kind
@@ -207,7 +207,7 @@ class Table(Generic[T]):
                 return Ingested.STALE
             self._bury(other["metadata"]["uid"], version)
             self._drop(other)
-        new = slim(obj if self._trim is None else self._trim(obj))
+        new = slim(obj if self._trim is None else self._trim(obj), held)
         uid = new["metadata"]["uid"]
         self._by_uid[uid] = new
         self._uids[key_of(new)] = uid
@@ -266,7 +266,7 @@ class Store:
         *,
         indexes: Mapping[str, IndexFunction] | None = None,
         trim: Callable[[Obj], Obj] | None = None,
-        parsed_limit: int = 2048,
+        parsed_limit: int = 1024,
     ) -> Table[T]:
         """Make the table of a kind: once, before its first object. Raises ValueError if it exists.
 
@@ -311,24 +311,34 @@ def metadata_of(obj: Obj) -> Obj:
     return {"metadata": obj["metadata"]}
 
 
-def slim(obj: Obj) -> Obj:
-    """A copy without managedFields and the last-applied annotation, whose strings are shared with other objects."""
+def slim(obj: Obj, held: Obj | None = None) -> Obj:
+    """A copy without managedFields and the last-applied annotation, whose strings are shared with other objects.
+
+    Parts that equal those of `held`, an earlier version, are taken from there: most changes touch one of them.
+    """
     meta = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
     annotations = meta.get("annotations")
     if annotations and _LAST_APPLIED in annotations:
         meta["annotations"] = {key: value for key, value in annotations.items() if key != _LAST_APPLIED}
-    slimmed: Obj = _shared({**obj, "metadata": meta})
+    slimmed: Obj = _shared({**obj, "metadata": meta}, held, 2)
     return slimmed
 
 
-def _shared(value: Any) -> Any:
+def _shared(value: Any, held: Any = None, depth: int = 0) -> Any:
+    """`value` with shared strings, and with the parts of `held` that it equals, looked for `depth` levels down."""
     if isinstance(value, str):
         return sys.intern(value) if len(value) <= _INTERNED else value
     if isinstance(value, dict):
+        if depth and isinstance(held, dict):
+            return {sys.intern(key): _part(inner, held.get(key), depth - 1) for key, inner in value.items()}
         return {sys.intern(key): _shared(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [_shared(inner) for inner in value]
     return value
+
+
+def _part(value: Any, held: Any, depth: int) -> Any:
+    return held if held == value and type(held) is type(value) else _shared(value, held, depth)
 
 
 def _finished(kind: Kind, meta: Mapping[str, Any]) -> bool:

@@ -9,7 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Generic, Protocol, TypeVar
 
-from moorage.kube.errors import ApiError, Conflict, NotLeader
+from moorage.hosting.errors import HostingError
+from moorage.kube.errors import Conflict, KubeError, NotLeader
 from moorage.kube.lanes import current_lane
 from moorage.runtime.clock import Clock, SystemClock
 from moorage.runtime.logs import bound, new_reconcile_id
@@ -144,8 +145,9 @@ class Workers(Generic[K]):
             log.debug("retry: %s", retry)
             queue.add_rate_limited(key, item.lane, at_least=retry.at_least)
             return "requeue"
-        except ApiError as error:
-            delay = queue.add_rate_limited(key, item.lane, at_least=error.retry_after or 0.0)
+        except (KubeError, HostingError) as error:
+            asked: float | None = getattr(error, "retry_after", None)
+            delay = queue.add_rate_limited(key, item.lane, at_least=asked or 0.0)
             log.warning("retry in %.1f s: %s", delay, error)
             return "error"
         except Exception:

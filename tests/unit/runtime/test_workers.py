@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from moorage.kube.errors import Conflict, NotLeader, Unavailable
+from moorage.hosting.errors import Throttled
+from moorage.kube.errors import Conflict, InvalidObject, NotLeader, Unavailable
 from moorage.kube.lanes import Lane, current_lane
 from moorage.runtime.clock import ManualClock
 from moorage.runtime.queue import WorkQueue
@@ -104,6 +105,8 @@ async def test_after_comes_back_later() -> None:
         (NotLeader("not held"), "requeue", None, 1.0),
         (Retry("not yet", at_least=3), "requeue", None, 3.0),
         (Unavailable(503, "ServiceUnavailable", "no", retry_after=2), "error", "WARNING", 2.0),
+        (Throttled("slower", retry_after=4), "error", "WARNING", 4.0),
+        (InvalidObject("spec: wrong"), "error", "WARNING", 0.0),
         (RuntimeError("a fault"), "error", "ERROR", 0.0),
     ],
 )
