@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -11,7 +10,7 @@ import aiohttp
 
 from moorage.kube.calls import Call, Observer, body_fields
 from moorage.kube.credentials import Credentials, loader
-from moorage.kube.errors import Gone, Unavailable, from_status
+from moorage.kube.errors import Gone, Unavailable, from_status, parse_body
 from moorage.kube.kinds import Kind
 from moorage.kube.lanes import Lane
 from moorage.kube.transport import (
@@ -186,9 +185,11 @@ class Client:
         limits = aiohttp.ClientTimeout(total=duration + 15, sock_connect=10)
         async with self._transport.open(request, limits) as response:
             async for line in _lines(response):
-                event = json.loads(line)
+                event = parse_body(line)
+                if not isinstance(event, dict) or not isinstance(event.get("object"), dict):
+                    raise Unavailable(0, "NotJSON", f"a watch event is not JSON: {request.call}")
                 if event.get("type") == "ERROR":
-                    status = event.get("object") or {}
+                    status = event["object"]
                     raise from_status(int(status.get("code") or 500), status)
                 yield WatchEvent(str(event["type"]), event["object"])
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from moorage.api.names import LEASE_CONTROLLER
 from moorage.kube.client import Client
-from moorage.kube.errors import AlreadyExists, ApiError, Conflict, NotFound, NotLeader
+from moorage.kube.errors import AlreadyExists, Conflict, KubeError, NotFound, NotLeader
 from moorage.kube.kinds import LEASE
 from moorage.kube.lanes import Lane
 
@@ -110,7 +110,7 @@ class LeaderLease:
         try:
             async with asyncio.timeout(self._duration / 4):
                 holding = await self._attempt()
-        except (ApiError, TimeoutError) as error:
+        except (KubeError, TimeoutError) as error:
             log.warning("lease %s/%s: %s", self.namespace, self.name, str(error) or "no answer in time")
             holding = False
         self._report()
@@ -130,7 +130,7 @@ class LeaderLease:
         try:
             async with asyncio.timeout(self._retry):
                 await self._client.update(LEASE, {**lease, "spec": {**spec, "renewTime": _micro_time()}})
-        except (ApiError, TimeoutError) as error:
+        except (KubeError, TimeoutError) as error:
             log.warning(
                 "lease %s/%s was not released: %s", self.namespace, self.name, str(error) or "no answer in time"
             )

@@ -10,7 +10,7 @@ from typing import Any
 
 from moorage.kube.backoff import Backoff
 from moorage.kube.client import Client, WatchEvent
-from moorage.kube.errors import ApiError, Gone
+from moorage.kube.errors import Gone, KubeError
 from moorage.kube.store import Ingested, Sweep, Table
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class Reflector:
             except Gone:
                 self._version = None
                 await asyncio.sleep(self._backoff.next())
-            except ApiError as error:
+            except KubeError as error:
                 self._failed(error)
                 await asyncio.sleep(self._backoff.next())
 
@@ -106,7 +106,7 @@ class Reflector:
         self.last_error = None
         self._backoff.reset()
 
-    def _failed(self, error: ApiError) -> None:
+    def _failed(self, error: KubeError) -> None:
         if self.last_error is None:
             log.warning("watching %s is interrupted: %s", self._table.kind.plural, error)
         self.last_error = str(error)

@@ -301,6 +301,15 @@ async def test_watch_events_of_any_length_and_errors(script: Script) -> None:
     assert script.requests[0][2]["allowWatchBookmarks"] == "true"
 
 
+async def test_a_watch_of_something_else_is_an_error(script: Script) -> None:
+    async def html(_: web.Request) -> web.StreamResponse:
+        return web.Response(text="<html>\n</html>\n")
+
+    script.handlers.append(html)
+    with pytest.raises(Unavailable, match="not JSON"):
+        await anext(script.client.watch(SECRET, resource_version="7"))
+
+
 async def test_no_more_writes_than_slots_are_in_flight(script: Script) -> None:
     flying, most = 0, 0
     arrived, release = asyncio.Condition(), asyncio.Event()

@@ -11,7 +11,7 @@ from tests.support.memory_api import MemoryApi
 
 from moorage.kube.backoff import Backoff, backoff_delay
 from moorage.kube.client import WatchEvent
-from moorage.kube.errors import Forbidden, Gone, Unavailable
+from moorage.kube.errors import ConfigError, Forbidden, Gone, Unavailable
 from moorage.kube.kinds import SECRET
 from moorage.kube.reflector import Reflector
 from moorage.kube.store import Table, as_is
@@ -53,7 +53,11 @@ async def test_it_follows_and_finds_what_was_deleted_unseen() -> None:
 
 async def test_errors_are_waited_out_and_told_once(caplog: pytest.LogCaptureFixture) -> None:
     api, table = MemoryApi(), Table(SECRET, as_is)
-    api.failures = [Forbidden(403, "Forbidden", "may not list"), Unavailable(0, "ConnectionError", "no")]
+    api.failures = [
+        Forbidden(403, "Forbidden", "may not list"),
+        ConfigError("cannot read the token"),
+        Unavailable(0, "ConnectionError", "no"),
+    ]
     reflector = Reflector(api.client, table, backoff=Backoff(0.001, 0.002))
     task = asyncio.create_task(reflector.run())
     await asyncio.wait_for(reflector.synced.wait(), 5)
