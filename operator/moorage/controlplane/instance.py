@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -154,17 +155,23 @@ class ControlPlane:
         if self._users is not None:
             os.close(self._users)
             self._users = None
-        if self._supervisor is not None:
+        supervisor, self._supervisor = self._supervisor, None
+        if supervisor is not None:
             self._poke()
-            try:
-                self._supervisor.wait(0 if self._used_by_others() else STOP_DEADLINE)
-            except subprocess.TimeoutExpired:
-                if not self._used_by_others():
-                    self._supervisor.kill()
-                    self._supervisor.wait()
-                    shutil.rmtree(self._own("nothing to remove"), ignore_errors=True)
-            self._supervisor = None
+            if self._used_by_others():
+                # It outlives this user, but is this process's child: somebody has to collect it when it ends.
+                threading.Thread(target=supervisor.wait, daemon=True).start()
+            else:
+                self._see_end(supervisor)
         self._scratch.cleanup()
+
+    def _see_end(self, supervisor: subprocess.Popen[bytes]) -> None:
+        try:
+            supervisor.wait(STOP_DEADLINE)
+        except subprocess.TimeoutExpired:
+            supervisor.kill()
+            supervisor.wait()
+            shutil.rmtree(self._own("nothing to remove"), ignore_errors=True)
 
     def _used_by_others(self) -> bool:
         users = self._own("a foreign control plane has no list of users") / "users"
