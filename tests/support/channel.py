@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
@@ -26,7 +28,7 @@ class Answer:
     """An answer, read."""
 
     status: int
-    headers: dict[str, str]
+    headers: Mapping[str, str]
     body: bytes
 
     @property
@@ -60,8 +62,10 @@ class ChannelClient:
     ) -> Answer:
         """Any request, with the agent's authorization unless the headers say otherwise."""
         sent = {"Authorization": f"Bearer {self.server}:{self.key}", **(headers or {})}
-        async with self._session.request(method, path, data=body, headers=sent) as response:
-            return Answer(response.status, dict(response.headers), await response.read())
+        async with self._session.request(
+            method, path, data=None if body is None else io.BytesIO(body), headers=sent
+        ) as response:
+            return Answer(response.status, response.headers, await response.read())
 
     async def join(self, token: str, key_hash: str = "") -> Answer:
         """Join with the hash of the key, or another one."""

@@ -132,7 +132,8 @@ class FakeCluster:
             await self.before(verb, kind.plural, name)
 
     def _tell(self, kind: Kind, obj: Obj, deleted: bool = False) -> None:
-        if kind == SECRET:
+        # As a watch with the label selector does.
+        if kind == SECRET and "moorage.dev/secret" in obj["metadata"].get("labels", {}):
             for table in self.followers:
                 table.ingest(copy.deepcopy(obj), deleted=deleted)
 
