@@ -117,7 +117,7 @@ def agent_problems(folder: Path, version: tuple[int, int] = OLDEST_GUEST) -> lis
             problems += [
                 f"{name}:{getattr(node, 'lineno', 0)}: {module} is not of the standard library"
                 for module in modules
-                if module.split(".")[0] not in sys.stdlib_module_names
+                if module.split(".")[0] not in sys.stdlib_module_names and not module.startswith("moorage.agent")
             ]
     return problems
 
