@@ -190,6 +190,11 @@ def test_the_largest_objects_are_within_the_cost_of_the_rules(server: Server) ->
         ("HostingPolicy", {"when": None}, "Required value"),
         ("VirtualServerConfig", {"images": []}, "should have at least 1 items"),
         ("VirtualServerConfig", {"configuration": [{"name": "a", "value": 80}]}, "must be of type string"),
+        ("VirtualServer", {"serviceRef": {"name": "a_b"}}, "should match"),
+        ("VirtualServer", {"member": "Db"}, "should match"),
+        ("VirtualServer", {"offering": "t3 small"}, "should match"),
+        ("VirtualServer", {"ordinal": -1}, "greater than or equal to 0"),
+        ("VirtualServer", {"placement": -1}, "greater than or equal to 0"),
         ("HostingService", {"orphanPolicy": "Keep"}, 'supported values: "Report", "Delete"'),
     ],
 )

@@ -358,9 +358,4 @@ VIRTUAL_SERVER = (
     ),
     _server("without dots", "", {"metadata.name": "a" * 64}, {"metadata.name": "a" * 63}),
     _server("without dots", "", {"metadata.name": "a.b"}, {"metadata.name": "a-b"}),
-    _server("not the name of an object", "spec.serviceRef.name", {"serviceRef": {"name": "a_b"}}, {"ordinal": 3}),
-    _server("not a label", "spec.member", {"member": "Db"}, {"member": "db-2"}),
-    _server("not an ordinal", "spec.ordinal", {"ordinal": -1}, {"ordinal": 0}),
-    _server("not a placement's number", "spec.placement", {"placement": -1}, {"placement": 0}),
-    _server("not a plain word", "spec.offering", {"offering": "t3 small"}, {"offering": "t3_small"}),
 )

@@ -28,7 +28,7 @@ NO_STATUS_YET: Schema = {"observedGeneration": -1}
 
 def object_schema(info: KindInfo) -> Schema:
     """The `openAPIV3Schema` of a kind."""
-    whole = structural_schema(info.model)
+    whole = structural_schema(info.model, worded=info.worded)
     spec, status = whole["properties"]["spec"], of_status(whole["properties"]["status"])
     status["properties"]["observedGeneration"]["default"] = -1
     status["default"] = NO_STATUS_YET

@@ -35,6 +35,9 @@ class KindInfo:
     namespaced: bool
     columns: tuple[Column, ...]
     scale: bool = False
+    worded: bool = True
+    """Whether patterns and bounds are rules with words of their own, which the API server looks at with each write, the
+    writes of a status included. Not for VirtualServers: the controller writes them, and ten times each."""
 
 
 def _condition(type_: str, part: str) -> str:
@@ -128,6 +131,7 @@ VIRTUAL_SERVER = KindInfo(
     VirtualServer.PLURAL,
     "vs",
     namespaced=True,
+    worded=False,
     columns=(
         _READY,
         _REASON,

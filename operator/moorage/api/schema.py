@@ -13,10 +13,15 @@ _BOUNDS = ("minLength", "pattern", "minimum", "maximum")
 Schema = dict[str, Any]
 
 
-def structural_schema(model: type[Model]) -> Schema:
-    """The schema of `model` as the API server takes it. Raises ValueError where a model cannot be expressed."""
+def structural_schema(model: type[Model], *, worded: bool = True) -> Schema:
+    """The schema of `model` as the API server takes it. Raises ValueError where a model cannot be expressed.
+
+    With `worded`, patterns and bounds that have a remedy become rules that say it.
+    """
     raw = model.model_json_schema(by_alias=True)
-    return _structural(raw, raw.get("$defs", {}))
+    schema = _structural(raw, raw.get("$defs", {}))
+    _settle_bounds(schema, worded)
+    return schema
 
 
 def of_status(schema: Schema) -> Schema:
@@ -42,8 +47,6 @@ def _structural(node: Schema, defs: dict[str, Schema]) -> Schema:
         _complete_object(schema, node, defs)
     if schema.get("type") == "array":
         schema["items"] = _structural(node["items"], defs)
-    if REMEDY in schema:
-        _word_bounds(schema)
     return _ordered(schema)
 
 
@@ -73,6 +76,17 @@ def _flattened(node: Schema, defs: dict[str, Schema]) -> Schema:
     merged = {**inner, **outer}
     both = [*inner.get(VALIDATIONS, ()), *outer.get(VALIDATIONS, ())]
     return {**merged, VALIDATIONS: both} if both else merged
+
+
+def _settle_bounds(schema: Schema, worded: bool) -> None:
+    """Give every marked node its rule, or leave it its plain bounds."""
+    if REMEDY in schema and worded:
+        _word_bounds(schema)
+    schema.pop(REMEDY, None)
+    children = [*schema.get("properties", {}).values()]
+    children += [schema[inner] for inner in ("items", "additionalProperties") if inner in schema]
+    for child in children:
+        _settle_bounds(child, worded)
 
 
 def _word_bounds(schema: Schema) -> None:

@@ -124,6 +124,12 @@ def test_a_pattern_with_a_remedy_becomes_a_rule() -> None:
     assert name[VALIDATIONS][0]["message"].startswith("is not a plain word; write letters, digits")
 
 
+def test_a_pattern_stays_one_where_words_would_cost_too_much() -> None:
+    name = structural_schema(Part, worded=False)["properties"]["name"]
+    assert name["pattern"].startswith("^[A-Za-z0-9]")
+    assert VALIDATIONS not in name
+
+
 def test_a_status_keeps_bounds() -> None:
     status = of_status(structural_schema(Whole))
     assert status["properties"]["parts"]["maxItems"] == 3
