@@ -58,7 +58,8 @@ def test_an_agent_that_needs_more_than_old_python_is_refused(tmp_path: Path, sou
 
 
 def test_the_agents_own_modules_and_the_standard_library_are_fine(tmp_path: Path) -> None:
-    (tmp_path / "agent.py").write_text("import http.client\nfrom . import other\nfrom .other import x\nfrom moorage.agent.main import main\n")
+    source = "import http.client\nfrom . import other\nfrom .other import x\nfrom moorage.agent.main import main\n"
+    (tmp_path / "agent.py").write_text(source)
     assert agent_problems(tmp_path) == []
 
 
