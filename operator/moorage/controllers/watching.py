@@ -1,7 +1,8 @@
 """Watching the five kinds with Kopf, which only feeds the caches: what follows from a change is decided by the caches.
 
-Kopf reports neither when its first list is complete nor what was deleted while it was not connected, so every kind is
-listed by us before any reconciler starts, and compared with a cheap list after reconnects and from time to time.
+Kopf takes every task of its event loop, and the process's signals, for its own: so it has a loop in its own thread. It
+reports neither when its first list is complete nor what was deleted while it was not connected: so every kind is listed
+by us before any reconciler starts, and compared with a cheap list after reconnects and from time to time.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import threading
 from typing import Any
 
 import kopf
@@ -24,6 +26,7 @@ log = logging.getLogger(__name__)
 SWEEP_EVERY = 300.0
 SWEEP_AFTER_RELIST = 2.0
 RESTART_PAUSE = 1.0
+STOP_SECONDS = 5.0
 
 
 def kopf_settings() -> kopf.OperatorSettings:
@@ -47,7 +50,8 @@ class Watches:
         self._client = client
         self._store = store
         self._loader = loader
-        self._stop = asyncio.Event()
+        self._stop = threading.Event()
+        self._stopping = asyncio.Event()
         self._sweeps: dict[Kind, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -59,49 +63,65 @@ class Watches:
                 self._store.ingest(kind, _complete(kind, obj))
 
     async def run(self) -> None:
-        """Watch for ever, starting Kopf again where it ends; returns after `stop`."""
+        """Watch until `stop`, starting Kopf again where it ends."""
+        loop = asyncio.get_running_loop()
+        thread = threading.Thread(target=self._watch, args=(loop,), name="kopf", daemon=True)
+        thread.start()
         sweeper = asyncio.create_task(self._sweep_regularly(), name="sweep")
         try:
-            while not self._stop.is_set():
-                try:
-                    await kopf.operator(
-                        registry=self._registry(),
+            await self._stopping.wait()
+        finally:
+            self._stop.set()
+            sweeper.cancel()
+            for handle in self._sweeps.values():
+                handle.cancel()
+            await asyncio.to_thread(thread.join, STOP_SECONDS)
+            await asyncio.gather(sweeper, *self._tasks, return_exceptions=True)
+
+    def stop(self) -> None:
+        """End `run`."""
+        self._stopping.set()
+
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """The thread: one Kopf operator after the other."""
+        while not self._stop.is_set():
+            try:
+                asyncio.run(
+                    kopf.operator(
+                        registry=self._registry(loop),
                         settings=kopf_settings(),
                         clusterwide=True,
                         standalone=True,
                         stop_flag=self._stop,
                     )
-                except Exception:
-                    # An unexpected watch error ends Kopf's operator; the watches must not end with it.
-                    log.exception("watching ended and is started again")
-                if not self._stop.is_set():
-                    await asyncio.sleep(RESTART_PAUSE)
-                    for kind in OWN:
-                        await self._sweep_quietly(kind)
-        finally:
-            sweeper.cancel()
-            for handle in self._sweeps.values():
-                handle.cancel()
-            await asyncio.gather(sweeper, *self._tasks, return_exceptions=True)
+                )
+            except Exception:
+                # An unexpected watch error ends Kopf's operator; the watches must not end with it.
+                log.exception("watching ended and is started again")
+            if not self._stop.wait(RESTART_PAUSE):
+                for kind in OWN:
+                    loop.call_soon_threadsafe(self._sweep_soon, kind)
 
-    def stop(self) -> None:
-        """End `run`."""
-        self._stop.set()
-
-    def _registry(self) -> kopf.OperatorRegistry:
+    def _registry(self, loop: asyncio.AbstractEventLoop) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
         kopf.on.login(registry=registry)(self._login)
         for kind in OWN:
-            kopf.on.event(kind.group, kind.version, kind.plural, id=kind.plural, registry=registry)(self._handler(kind))
+            kopf.on.event(kind.group, kind.version, kind.plural, id=kind.plural, registry=registry)(
+                self._handler(loop, kind)
+            )
         return registry
 
-    def _handler(self, kind: Kind) -> Any:
+    def _handler(self, loop: asyncio.AbstractEventLoop, kind: Kind) -> Any:
         async def take(event: Any, **_: Any) -> None:
-            if event["type"] is None:
-                self._sweep_soon(kind)
-            self._store.ingest(kind, event["object"], deleted=event["type"] == "DELETED")
+            with contextlib.suppress(RuntimeError):  # the main loop is closed: the process is ending
+                loop.call_soon_threadsafe(self._take, kind, event["type"], event["object"])
 
         return take
+
+    def _take(self, kind: Kind, type_: str | None, obj: dict[str, Any]) -> None:
+        if type_ is None:
+            self._sweep_soon(kind)
+        self._store.ingest(kind, obj, deleted=type_ == "DELETED")
 
     async def _login(self, **_kwargs: Any) -> kopf.ConnectionInfo:
         loaded = await asyncio.to_thread(self._loader)

@@ -63,6 +63,12 @@ def run(
     ] = False,
     health_host: Annotated[str, typer.Option(help="The address of /healthz, /readyz and /metrics.")] = "127.0.0.1",
     health_port: Annotated[int, typer.Option(min=0, max=65535, help="Their port; 0 takes a free one.")] = 8080,
+    identity: Annotated[
+        str, typer.Option(help="The holder's name in the lease. Default: host, process id and a random word.")
+    ] = "",
+    lease_duration: Annotated[
+        float, typer.Option(min=3, max=300, help="Seconds until another process may take the lease over.")
+    ] = 15.0,
     context: Context = "",
     kubeconfig: Kubeconfig = "",
     log_format: ServedFormat = LogFormat.TEXT,
@@ -81,6 +87,8 @@ def run(
         configd=None if external_configd else ConfigdConfig(config_host, config_port, namespace),
         health_host=health_host,
         health_port=health_port,
+        identity=identity or None,
+        lease_seconds=(lease_duration, lease_duration / 3, lease_duration / 7.5),
     )
 
     async def work() -> None:

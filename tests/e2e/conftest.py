@@ -1,0 +1,47 @@
+"""A whole installation, one for each test process: its tests share it, each in a namespace of its own."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from tests.support import cluster
+from tests.support.needs import missing
+from tests.support.stack import Api, Stack, new_stack
+
+from moorage.controlplane import ControlPlaneError, acquire
+from moorage.kube.client import Client
+from moorage.kube.kinds import NAMESPACE
+
+
+@pytest.fixture(scope="session")
+def bare_stack(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Stack]:
+    """A control plane of its own with the CRDs, and nothing running on it yet."""
+    if pytestconfig.getoption("--context"):
+        pytest.skip("these tests watch whole clusters: they run on a control plane of their own only")
+    try:
+        plane = acquire(cluster.options(None))
+    except ControlPlaneError as error:
+        missing(str(error))
+    with plane, new_stack(plane, tmp_path_factory.mktemp("stack")) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def stack(bare_stack: Stack) -> Stack:
+    """Three hosting services and a controller."""
+    for name in ("anchor", "bollard", "capstan"):
+        bare_stack.hostd(name)
+    bare_stack.run_controller()
+    return bare_stack
+
+
+@pytest.fixture
+async def api(bare_stack: Stack, request: pytest.FixtureRequest) -> AsyncIterator[Api]:
+    """The API server, in a namespace of the test's own."""
+    name = cluster.namespace_name(request.node.name) + secrets.token_hex(2)
+    async with await Client.connect(str(bare_stack.plane.kubeconfig)) as client:
+        await client.create(NAMESPACE, {"metadata": {"name": name}})
+        yield Api(client, name)
+        await client.delete(NAMESPACE, None, name)
