@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 from typing import Annotated
 
 import typer
 
 from moorage.cli.commands import backends, daemons, demo, enroll, explain, graph, render, tree
-from moorage.cli.errors import CliError, Exit
+from moorage.cli.errors import CliError
 
 app = typer.Typer(
     name="moorage",
@@ -52,28 +50,12 @@ def _root(
 
 
 def main() -> None:
-    """Run the command and exit. Codes: see `Exit`."""
-    sys.exit(_run())
-
-
-def _run() -> int:
+    """Run the command and exit. Codes: see `Exit`; a reader that went away (a closed pipe) gives 1."""
     try:
-        app(standalone_mode=False)
-        sys.stdout.flush()
-    except typer.Exit as end:
-        return end.exit_code
-    except typer.Abort:
-        return Exit.INTERRUPTED
+        app()
     except CliError as error:
         _say(error)
-        return error.code
-    except KeyboardInterrupt:
-        return Exit.INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read us has seen enough. The interpreter must not try to flush into the closed pipe once more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
-    return Exit.OK
+        sys.exit(error.code)
 
 
 def _say(error: CliError) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def enroll(
-    server: Annotated[str, typer.Argument(help="The VirtualServer.", show_default=False)],
+    server: Annotated[str, typer.Argument(help="The VirtualServer.", metavar="SERVER", show_default=False)],
     namespace: Namespace = "",
     context: Context = "",
     kubeconfig: Kubeconfig = "",

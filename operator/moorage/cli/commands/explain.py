@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def explain(
-    group: Annotated[str, typer.Argument(help="The ServerGroup.", show_default=False)],
+    group: Annotated[str, typer.Argument(help="The ServerGroup.", metavar="GROUP", show_default=False)],
     namespace: Namespace = "",
     context: Context = "",
     kubeconfig: Kubeconfig = "",

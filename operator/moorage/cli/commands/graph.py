@@ -25,7 +25,7 @@ class Drawing(StrEnum):
 
 
 def graph(
-    group: Annotated[str, typer.Argument(help="The ServerGroup.", show_default=False)],
+    group: Annotated[str, typer.Argument(help="The ServerGroup.", metavar="GROUP", show_default=False)],
     namespace: Namespace = "",
     context: Context = "",
     kubeconfig: Kubeconfig = "",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def render(
-    server: Annotated[str, typer.Argument(help="The VirtualServer.", show_default=False)],
+    server: Annotated[str, typer.Argument(help="The VirtualServer.", metavar="SERVER", show_default=False)],
     namespace: Namespace = "",
     context: Context = "",
     kubeconfig: Kubeconfig = "",

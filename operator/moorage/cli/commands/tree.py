@@ -20,7 +20,7 @@ _PERIOD = 1.0
 
 
 def tree(
-    group: Annotated[str, typer.Argument(help="The ServerGroup.", show_default=False)],
+    group: Annotated[str, typer.Argument(help="The ServerGroup.", metavar="GROUP", show_default=False)],
     namespace: Namespace = "",
     context: Context = "",
     kubeconfig: Kubeconfig = "",

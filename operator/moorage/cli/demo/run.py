@@ -60,13 +60,15 @@ def _endings() -> Iterator[Ending]:
 
 def run(settings: Settings) -> int:
     """Play the demo; the exit code. Raises CliError with what did not hold."""
-    timeline = Timeline()
+    screen = Screen(stdout())
+    timeline = Timeline(listener=screen.moment)
+    screen.chapter("A cluster, three hosting services and the controller start on this machine")
     timeline.mark("demo", "begins")
     with _endings() as ending:
         try:
             options = Options(context=settings.context or None, kubeconfig=settings.kubeconfig, use_kept=False)
             with build(options, timeline, Progress()) as stage:
-                asyncio.run(_play(stage, timeline, settings, ending))
+                asyncio.run(_play(stage, timeline, screen, settings, ending))
         except KeyboardInterrupt:
             if ending.terminated:
                 return Exit.TERMINATED
@@ -74,19 +76,14 @@ def run(settings: Settings) -> int:
     return Exit.OK
 
 
-async def _play(stage: Stage, timeline: Timeline, settings: Settings, ending: Ending) -> None:
+async def _play(stage: Stage, timeline: Timeline, screen: Screen, settings: Settings, ending: Ending) -> None:
     async with await Client.connect(str(stage.plane.kubeconfig)) as client:
-        console = stdout()
         world = World(client, NAMESPACE, timeline)
         pages = Pages(world.urls, timeline, world.touch)
-        screen = Screen(console, lambda: tree(world, ascii_only=console.options.ascii_only))
         story = Story(stage, client, timeline, screen, world, pages)
-        for moment in timeline.moments:
-            screen.moment(moment)
-        timeline.listener = screen.moment
         watching = [asyncio.create_task(world.follow()), asyncio.create_task(pages.follow())]
         try:
-            with screen:
+            with screen.live(lambda: tree(world, ascii_only=screen.console.options.ascii_only)):
                 await _told(story, settings)
                 if not settings.once:
                     ending.staying = True

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from types import TracebackType
-from typing import Self
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from rich.console import Console, RenderableType
 from rich.live import Live
@@ -15,35 +14,32 @@ from moorage.cli.demo.timeline import Moment
 
 
 class Screen:
-    """Use it as a context manager; `tree` is asked for the live part, a few times a second at most."""
+    """What the demo says, line by line; with `live`, the group's tree below."""
 
-    def __init__(self, console: Console, tree: Callable[[], RenderableType | None]) -> None:
+    def __init__(self, console: Console) -> None:
         self.console = console
-        self._tree = tree
         self._live: Live | None = None
-        if console.is_terminal:
-            self._live = Live(
-                console=console, get_renderable=self._present, refresh_per_second=5, transient=True, screen=False
-            )
 
-    def __enter__(self) -> Self:
-        if self._live is not None:
+    @contextmanager
+    def live(self, tree: Callable[[], RenderableType | None]) -> Iterator[None]:
+        """Within the block, show what `tree` gives below all else, a few times a second. Only on a terminal."""
+
+        def present() -> RenderableType:
+            return tree() or Text()
+
+        if self.console.is_terminal:
+            self._live = Live(console=self.console, get_renderable=present, refresh_per_second=5, transient=True)
             self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.settle()
+        try:
+            yield
+        finally:
+            self.settle()
 
     def settle(self) -> None:
         """Stop the live part; what was printed stays."""
         if self._live is not None:
             self._live.stop()
             self._live = None
-
-    def _present(self) -> RenderableType:
-        return self._tree() or Text()
 
     def chapter(self, title: str) -> None:
         """Begin a part of the story."""

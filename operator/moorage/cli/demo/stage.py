@@ -24,6 +24,7 @@ from moorage.controlplane import ControlPlane, ControlPlaneError, Options, Progr
 from moorage.controlplane.cache import locked, try_lock
 
 NAMESPACE = "moorage-demo"
+NAMESPACES = (NAMESPACE, DEFAULT_CONTROLLER_NAMESPACE)
 CAPACITY = {"anchor": 2, "bollard": 20, "capstan": 100}
 """The hosting services of the quickstart, and for how many servers each has room."""
 SECRET = "quickstart-database"  # noqa: S105 - an object's name
@@ -49,25 +50,24 @@ class Stage:
                 document["spec"]["endpoint"] = self.endpoints[document["metadata"]["name"]]
         return found
 
-    def apply(self, name: str) -> None:
-        """Apply one of the quickstart's files."""
-        self._apply(self.documents(name))
-
-    def apply_password(self) -> None:
-        """Make the Secret with the generated password."""
-        metadata = {"name": SECRET}
-        body = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"password": self.password}}
-        self._apply([body])
-
-    def _apply(self, documents: list[dict[str, Any]]) -> None:
-        text = "\n---\n".join(json.dumps(document) for document in documents)
-        self.plane.run_kubectl("apply", "--server-side", f"--namespace={NAMESPACE}", "--filename=-", input=text)
+    def apply(self, *names: str, password: bool = False) -> None:
+        """Apply some of the quickstart's files, and with `password` the Secret with the generated password."""
+        documents = [document for name in names for document in self.documents(name)]
+        if password:
+            held = {"password": self.password}
+            documents.append({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": SECRET}, "stringData": held})
+        _apply(self.plane, documents, NAMESPACE)
 
     def alive(self) -> None:
         """Raise CliError where something that must run has ended."""
         dead = self.children.dead()
         if dead is not None:
             raise CliError(f"{dead.name} ended with {dead.process.returncode}:\n{dead.last_words()}")
+
+
+def _apply(plane: ControlPlane, documents: list[dict[str, Any]], namespace: str) -> None:
+    text = "\n---\n".join(json.dumps(document) for document in documents)
+    plane.run_kubectl("apply", "--server-side", f"--namespace={namespace}", "--filename=-", input=text)
 
 
 @contextmanager
@@ -139,25 +139,27 @@ def _installed(plane: ControlPlane) -> Iterator[None]:
     """The kinds, the rules and the namespaces; taken away again where the cluster is not the demo's own."""
     own = plane.directory is not None
     crds = data("crds")
-    known = plane.run_kubectl("get", "--ignore-not-found", "--output=name", f"--filename={crds}").stdout.split()
+    known = "" if own else _known(plane, crds)
     if not own:
         _refuse_if_in_use(plane, bool(known))
-    for namespace in (NAMESPACE, DEFAULT_CONTROLLER_NAMESPACE):
-        plane.run_kubectl("create", "namespace", namespace)
+    namespaces = [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in NAMESPACES]
+    _apply(plane, namespaces, "default")
     plane.apply(crds)
     try:
         yield
     finally:
         if not own:
-            plane.run_kubectl("delete", "namespace", NAMESPACE, DEFAULT_CONTROLLER_NAMESPACE, check=False)
+            plane.run_kubectl("delete", "namespace", *NAMESPACES, check=False)
             if not known:
                 plane.run_kubectl("delete", f"--filename={crds}", check=False)
 
 
+def _known(plane: ControlPlane, crds: Path) -> str:
+    return plane.run_kubectl("get", "--ignore-not-found", "--output=name", f"--filename={crds}").stdout
+
+
 def _refuse_if_in_use(plane: ControlPlane, kinds_known: bool) -> None:
-    there = plane.run_kubectl(
-        "get", "namespace", NAMESPACE, DEFAULT_CONTROLLER_NAMESPACE, "--ignore-not-found", "--output=name"
-    ).stdout.split()
+    there = plane.run_kubectl("get", "namespace", *NAMESPACES, "--ignore-not-found", "--output=name").stdout.split()
     if kinds_known:
         services = plane.run_kubectl("get", "hostingservices", *CAPACITY, "--ignore-not-found", "--output=name")
         there += services.stdout.split()

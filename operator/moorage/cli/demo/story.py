@@ -28,7 +28,7 @@ from moorage.cli.views import paint
 from moorage.cli.views.explain import Explanation
 from moorage.cli.views.tree import Detail, group_tree
 from moorage.kube.client import Client
-from moorage.kube.kinds import EVENT, HOSTING_POLICY, OWN, VIRTUAL_SERVER
+from moorage.kube.kinds import EVENT, HOSTING_POLICY, OWN, SERVER_GROUP, VIRTUAL_SERVER
 
 T = TypeVar("T")
 
@@ -63,9 +63,7 @@ class Story:
 
     async def _asks(self) -> None:
         self.screen.chapter("A group is wanted, and there is no hosting service yet")
-        self.stage.apply_password()
-        for name in ("policy", "configs", "group"):
-            self.stage.apply(name)
+        await asyncio.to_thread(self.stage.apply, "policy", "configs", "group", password=True)
         self._milestone("applied", GROUP, "applied: one database, two web servers")
         state = await self._until("the policy's verdict", self._verdict)
         if state.verdict == "Met" or self._group_or_fail().status.placement is not None:
@@ -74,7 +72,7 @@ class Story:
 
     async def _placed(self) -> Placement:
         self.screen.chapter("Three hosting services arrive: the policy's condition becomes true, one is chosen")
-        self.stage.apply("services")
+        await asyncio.to_thread(self.stage.apply, "services")
         self._milestone("services", "services", "applied: anchor, bollard, capstan")
         placement = await self._until("a placement", self._placement)
         self.milestones["placed"] = self.timeline.moments[-1]
@@ -135,7 +133,7 @@ class Story:
     async def end(self) -> None:
         """Delete the group, and see that nothing is left of it. Raises CliError where something is."""
         self.screen.chapter("The group is deleted")
-        self.stage.plane.run_kubectl("delete", "servergroup", GROUP, f"--namespace={NAMESPACE}", "--wait=false")
+        await self.client.delete(SERVER_GROUP, NAMESPACE, GROUP)
         self._milestone("end", GROUP, "deletion asked for")
         await self._until("the group to be gone", lambda: None if self.world.group(GROUP) else True)
         await self._until("the servers to be gone", lambda: None if self.world.servers() else True)
