@@ -11,6 +11,7 @@ a pipe whose other end hostd holds. SIGTERM shuts down gracefully, SIGINT at onc
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -336,6 +337,13 @@ def descendants(top: int) -> list[int]:
     return found
 
 
+def report(status: str) -> None:
+    """Tell hostd how the start went, if it is still there to be told: the server does not depend on it."""
+    with contextlib.suppress(BrokenPipeError):
+        os.write(STATUS_FD, status.encode())
+    os.close(STATUS_FD)
+
+
 def main(arguments: list[str]) -> int:
     """See the module's usage."""
     if arguments == ["--probe"]:
@@ -360,11 +368,10 @@ def main(arguments: list[str]) -> int:
     try:
         supervisor.start()
     except OSError as error:
-        os.write(STATUS_FD, f"failed {error.strerror or error}".encode())
         supervisor.note(ended=True)
+        report(f"failed {error.strerror or error}")
         return 1
-    os.write(STATUS_FD, b"started")
-    os.close(STATUS_FD)
+    report("started")
     supervisor.run()
     return 0
 
