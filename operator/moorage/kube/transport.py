@@ -28,6 +28,7 @@ APPLY_PATCH = "application/apply-patch+yaml"
 PARTIAL = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
 PARTIAL_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 _DISCONNECTED = (aiohttp.ClientError, TimeoutError, OSError)
 
 
@@ -139,7 +140,7 @@ class Transport:
         headers = {"Accept": request.accept, **self.credentials.headers()}
         data: bytes | None = None
         if request.body is not None:
-            data = json.dumps(request.body, separators=(",", ":")).encode()
+            data = _encode(request.body).encode()
             headers["Content-Type"] = request.content_type
         if call.is_write and request.guarded and self.guard is not None:
             self.guard()
