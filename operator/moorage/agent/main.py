@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from typing import Callable, List
 
 from . import install
@@ -22,6 +23,7 @@ from .store import Store
 from .work import Work
 
 USAGE = "usage: agent.pyz [run|boot]\n"
+RESTART_SECONDS = 5.0
 
 
 def main(arguments: List[str]) -> int:
@@ -35,14 +37,23 @@ def main(arguments: List[str]) -> int:
         if arguments == ["boot"] and install.settle(settings.state):
             return 0
         if os.getpid() == 1:
-            return install.as_init(lambda: run(settings))
-        return run(settings)
+            return install.as_init(lambda: _kept_up(settings))
+        return _kept_up(settings)
     except SettingsError as error:
         log(str(error))
         return 2
     except OSError as error:
         log("cannot start: %s: %s" % (error.filename, error.strerror))
         return 1
+
+
+def _kept_up(settings: Settings) -> int:
+    """Run; begin again after a failure, since not every guest has a supervisor that would."""
+    code = run(settings)
+    if code and sys.argv[0].endswith(".pyz"):
+        time.sleep(RESTART_SECONDS)
+        os.execv(sys.executable, [sys.executable, sys.argv[0], "run"])  # noqa: S606
+    return code
 
 
 def run(settings: Settings) -> int:

@@ -136,10 +136,16 @@ def _read_file(path: str, root: str, limit: int) -> Reading:
         return None, "Unreadable", "%s: %s" % (path, error.strerror)
     except FileError as problem:
         return None, "Unreadable", str(problem)
-    with os.fdopen(handle, "rb") as source:
-        if not stat.S_ISREG(os.fstat(source.fileno()).st_mode):
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
             return None, "Unreadable", "%s is not a regular file" % path
-        return _text(source.read(limit + 2), limit)
+        with os.fdopen(handle, "rb", closefd=False) as source:
+            data = source.read(limit + 2)
+    except OSError as error:
+        return None, "Unreadable", "%s: %s" % (path, error.strerror)
+    finally:
+        os.close(handle)
+    return _text(data, limit)
 
 
 def _text(data: bytes, limit: int) -> Reading:
