@@ -139,7 +139,7 @@ class Hostd:
         return json.loads(raw) if raw else None
 
     def ledger(self) -> list[Obj]:
-        """Every server it ever created, in order; `deleted` is set on those that are gone."""
+        """All that it ever created, deleted or lost, in order: `event` is Created, Deleted or Vanished."""
         found: list[Obj] = self.call("GET", "/v1/ledger")["items"]
         return found
 

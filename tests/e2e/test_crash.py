@@ -1,0 +1,117 @@
+"""The controller and configd die by SIGKILL right before and right after their calls; nothing is doubled or leaked.
+
+The crash points are derived from a recorded life, not written by hand. Here it is one before and one after each
+distinct (verb, kind, field set) and backend call; `make test-crash` sets MOORAGE_EVERY_CRASH and tries every single one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from tests.support import life
+from tests.support.cluster import namespace_name
+from tests.support.stack import Api, Process, Stack
+
+from moorage.kube.client import Client
+from moorage.kube.kinds import NAMESPACE
+
+EVERY = bool(os.environ.get("MOORAGE_EVERY_CRASH"))
+NO_KEYS = {"idempotentCreate": False, "listingLag": 0.2, "createTimeout": 1.0}
+
+
+@contextlib.contextmanager
+def crashing(stack: Stack, plan: Path, program: str = "run") -> Iterator[None]:
+    """Run controller and configd, one of them under the plan."""
+    common = ["--kubeconfig", str(stack.plane.kubeconfig), "--config-port", str(stack.config_port)]
+    endpoint = ["--config-endpoint", f"https://127.0.0.1:{stack.config_port}"]
+    extra = ["--external-configd"] if program == "configd" else []
+    processes = []
+    try:
+        if program == "configd":
+            quiet = plan.with_name("controller")
+            processes.append(_start(stack, quiet, "run", [*common, *endpoint, *extra]))
+        processes.append(_start(stack, plan, program, [*common, *endpoint, *extra]))
+        yield
+    finally:
+        for process in processes:
+            process.stop()
+
+
+def _start(stack: Stack, plan: Path, program: str, arguments: list[str]) -> Process:
+    command = [sys.executable, "-m", "tests.support.crashing", str(plan), program, *arguments]
+    process = Process(program, command, plan.with_suffix(f".{program}.log"))
+    process.announcement()
+    return process
+
+
+@contextlib.asynccontextmanager
+async def namespace(stack: Stack, name: str) -> AsyncIterator[Api]:
+    """A namespace of a life's own."""
+    async with await Client.connect(str(stack.plane.kubeconfig)) as client:
+        api = Api(client, namespace_name(name))
+        await client.create(NAMESPACE, {"metadata": {"name": api.namespace}})
+        yield api
+        await client.delete(NAMESPACE, None, api.namespace)
+
+
+async def one_life(stack: Stack, name: str, plan: Path, program: str, *, keys: bool) -> None:
+    """A life under a plan, and what the ledger says after it."""
+    host = stack.hostd(name, "--simulate", "--boot-time", "0.2")
+    if not keys:
+        host.faults(ignoreKeys=True)
+    try:
+        with crashing(stack, plan, program):
+            async with namespace(stack, name) as api:
+                await life.live(api, host, name, {} if keys else NO_KEYS)
+                await life.no_objects_left(api)
+                life.assert_nothing_twice_nothing_leaked(host)
+    finally:
+        host.stop()
+
+
+def points(calls: Path) -> list[str]:
+    """Crash points of a recorded run: before and after each distinct call, or each single one."""
+    recorded = calls.read_text().splitlines()
+    if not EVERY:
+        return [f"{side} {sign}" for sign in sorted(set(recorded)) for side in ("before", "after")]
+    counts = Counter(recorded)
+    return [
+        f"{side} {sign} #{number}"
+        for sign, count in sorted(counts.items())
+        for number in range(1, count + 1)
+        for side in ("before", "after")
+    ]
+
+
+@pytest.mark.timeout(900 if not EVERY else 36000)
+@pytest.mark.parametrize(
+    ("program", "keys"), [("run", True), ("run", False), ("configd", True)], ids=["controller", "no-keys", "configd"]
+)
+async def test_killed_at_every_call_nothing_is_doubled_or_leaked(
+    bare_stack: Stack,
+    tmp_path: Path,
+    program: str,
+    keys: bool,
+    record_property: pytest.RecordProperty,  # type: ignore[name-defined]
+) -> None:
+    recording = tmp_path / "record"
+    await one_life(bare_stack, f"{program}-record", recording, program, keys=keys)
+    todo = points(recording.with_suffix(".calls"))
+    assert len(todo) > 10
+    tried = 0
+    rounds = [todo] if not EVERY else [[point] for point in todo]
+    for number, chosen in enumerate(rounds):
+        plan = tmp_path / f"plan{number}"
+        plan.write_text("\n".join(chosen) + "\n")
+        await one_life(bare_stack, f"{program}-{number}", plan, program, keys=keys)
+        done = plan.with_suffix(".done")
+        tried += len(done.read_text().splitlines()) if done.exists() else 0
+    sys.stdout.write(f"{program}: killed at {tried} of {len(todo)} crash points\n")
+    record_property("crash_points", tried)
+    assert tried >= len(todo) * 0.9
