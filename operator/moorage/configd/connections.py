@@ -11,6 +11,8 @@ from aiohttp.web_protocol import RequestHandler
 REQUEST_SECONDS = 10.0
 """How long a connection may be open, or a request may be begun, until the request's head is complete."""
 MAX_CONNECTIONS = 20000
+KEEP_ALIVE_SECONDS = 20.0
+"""How long a connection may rest: an agent posts seldom, and each open TLS connection takes about 90 KB."""
 _SWEEP_SECONDS = 2.0
 _TLS_BUFFER = 32 * 1024
 
@@ -31,7 +33,7 @@ class Connection(RequestHandler):
             server,
             loop=asyncio.get_running_loop(),
             access_log=None,  # type: ignore[arg-type]
-            keepalive_timeout=90.0,
+            keepalive_timeout=KEEP_ALIVE_SECONDS,
             max_line_size=2048,
             max_field_size=2048,
             max_headers=32,
