@@ -32,10 +32,22 @@ def document(data: Any, form: Format) -> None:
     if form is Format.JSON:
         sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
     else:
-        import yaml
-
-        sys.stdout.write(yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
+        sys.stdout.write(_yaml(data))
     sys.stdout.flush()
+
+
+def _yaml(data: Any) -> str:
+    """YAML with texts of several lines as such, so that files and scripts can be read."""
+    import yaml
+
+    class Dumper(yaml.SafeDumper):
+        pass
+
+    def text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+
+    Dumper.add_representer(str, text)
+    return yaml.dump(data, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
 def report(data: Any, form: Format, *shown: RenderableType) -> None:

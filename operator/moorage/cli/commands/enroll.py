@@ -44,11 +44,13 @@ async def _script(cluster: Cluster, name: str) -> str:
     from moorage.kube.kinds import SECRET
 
     server = await cluster.server(name)
+    if server.spec.adopt is None:
+        raise CliError(f"{name} was created with its agent; only adopted servers (spec.adopt) are enrolled")
     uid = server.metadata.uid
     if await cluster.maybe(SECRET, session_secret(uid)) is not None:
         raise CliError(
             f"{name} has an agent already; a join token works once",
-            hint=f"to enroll it anew, delete the Secret {session_secret(uid)}, then run this again",
+            hint="for a server that was installed anew, delete the VirtualServer and make it again; the server stays",
         )
     secret = await cluster.maybe(SECRET, server_secret(uid))
     script = user_data((secret or {}).get("data", {}).get("request"))

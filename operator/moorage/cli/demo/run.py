@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.text import Text
 
@@ -50,7 +53,9 @@ def _endings() -> Iterator[Ending]:
         ending.terminated = True
         os.kill(os.getpid(), signal.SIGINT)
 
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    # A shell starts what it puts into the background with SIGINT ignored.
+    before: dict[signal.Signals, Any] = {signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler)}
+    before |= {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
         yield ending
     finally:
@@ -112,15 +117,17 @@ async def _told(story: Story, settings: Settings) -> None:
 
 
 def _hints(stage: Stage) -> list[Text]:
-    kubeconfig = f"--kubeconfig {stage.plane.kubeconfig}"
+    kubectl = "kubectl" if shutil.which("kubectl") else str(stage.plane.kubectl)
+    moorage = "moorage" if shutil.which("moorage") else f"{sys.executable} -m moorage.cli"
     namespace = f"-n {NAMESPACE}"
     commands = [
-        f"{stage.plane.kubectl} {kubeconfig} {namespace} get sg,vs",
-        f"{stage.plane.kubectl} {kubeconfig} {namespace} scale sg/{GROUP} --replicas=3",
-        f"moorage tree {GROUP} -w {namespace} {kubeconfig}",
-        f"moorage explain {GROUP} {namespace} {kubeconfig}",
-        f"moorage graph {GROUP} {namespace} {kubeconfig}",
-        f"moorage render {GROUP}-web-0 {namespace} {kubeconfig}",
+        f"export KUBECONFIG={stage.plane.kubeconfig}",
+        f"{kubectl} {namespace} get sg,vs,hp,hs",
+        f"{kubectl} {namespace} scale sg/{GROUP} --replicas=3",
+        f"{moorage} tree {GROUP} {namespace} --watch",
+        f"{moorage} explain {GROUP} {namespace}",
+        f"{moorage} graph {GROUP} {namespace}",
+        f"{moorage} render {GROUP}-web-0 {namespace}",
     ]
     lines = [Text(), Text("It goes on running. To look around, in another terminal:", style="bold")]
     lines += [Text(f"  {command}", no_wrap=True) for command in commands]
