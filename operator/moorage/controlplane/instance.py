@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -273,12 +273,15 @@ def attach(directory: Path, choice: Choice, kubectl: Path) -> ControlPlane | Non
     if not is_running(directory):
         os.close(users)
         return None
+    used = {name: Path(path) for name, path in spec["binaries"].items()}
+    manager = used.get(components.CONTROLLER_MANAGER)
+    binaries = Binaries(used[components.APISERVER].parent, controller_manager=manager, kubectl=kubectl)
     return ControlPlane(
-        choice=choice,
+        choice=replace(choice, binaries=binaries),
         kubeconfig=directory / "admin.kubeconfig",
         server=state["server"],
         kubectl=kubectl,
-        controller_manager=components.CONTROLLER_MANAGER in spec["binaries"],
+        controller_manager=manager is not None,
         token=spec["token"],
         directory=directory,
         _users=users,
