@@ -12,6 +12,8 @@ from tests.support.needs import missing
 
 from moorage.controlplane import ControlPlane, ControlPlaneError, Progress, prepare, shared
 
+_RUN_ONE = frozenset({"control_plane", "bare_stack", "demo"})
+"""The fixtures that run a control plane."""
 _MANAGER_MARK = "needs_controller_manager"
 
 
@@ -29,12 +31,12 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Download or build now what the collected tests need: it may take minutes, which no test's time limit allows."""
     wanted = {name for item in session.items for name in getattr(item, "fixturenames", ())}
-    if session.config.option.collectonly or not wanted & {"control_plane", "kstatus"}:
+    if session.config.option.collectonly or not wanted & {*_RUN_ONE, "kstatus"}:
         return
     capture = session.config.pluginmanager.getplugin("capturemanager")
     # What fails here, the fixture meets again, and skips or fails each test that needs it.
     with capture.global_and_fixture_disabled(), contextlib.suppress(ControlPlaneError):
-        if "control_plane" in wanted:
+        if wanted & _RUN_ONE:
             prepare(cluster.options(session.config.getoption("--context")), _progress(session.config))
         if "kstatus" in wanted:
             cluster.build_kstatus(_progress(session.config))
