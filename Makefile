@@ -3,6 +3,7 @@ SHELL := /bin/sh
 VENV ?= .venv
 PY := $(VENV)/bin/python
 ARGS ?=
+BENCH ?= $(basename $(notdir $(filter-out bench/_%,$(wildcard bench/*.py))))
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint unit contract api e2e bench test-crash generate lock control-plane system-packages venv clean
 
@@ -22,11 +23,11 @@ lint: venv ## Check format, rules, types, imports and generated files
 unit contract api e2e: venv
 	@$(PY) tools/check.py $@ $(ARGS)
 
-bench: venv ## Measure speed and cost; bench/README.md has the recorded results
-	@$(PY) bench/run.py $(ARGS)
+bench: venv ## Measure speed and cost, all of bench/ or BENCH=name; bench/README.md has the recorded results
+	@for script in $(BENCH:%=bench/%.py); do echo "$$script"; $(PY) $$script $(ARGS) || exit 1; done
 
 test-crash: venv ## Kill the controller at every single call of a group's life (long)
-	@MOORAGE_CRASH_POINTS=all $(PY) -m pytest tests/e2e -k crash --timeout=0 $(ARGS)
+	@MOORAGE_EVERY_CRASH=1 $(PY) -m pytest tests/e2e/test_crash.py --timeout=0 $(ARGS)
 
 generate: venv ## Write the CRDs and the API reference anew from the models
 	@$(PY) -m moorage.api.crd --write crds
