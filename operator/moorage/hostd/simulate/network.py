@@ -157,8 +157,8 @@ class Channel:
         headers = {"Host": urlsplit(url).netloc, **headers}
         answer = await connection.request(method, path, headers, body, timeout)
         if connection.context is self._roots.context():
-            session = connection.session
-            if session is not None and session.has_ticket:
+            session = connection.take_session()
+            if session is not None:
                 self._roots.sessions[url] = session
         announced = answer.headers.get(HEADER_CA.lower(), "")
         if answer.status in {200, 304} and self._differs(announced) and connection.usable:

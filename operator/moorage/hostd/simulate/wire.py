@@ -31,7 +31,18 @@ class Answer:
 class Connection(asyncio.Protocol):
     """One TLS connection. Made by `connect`."""
 
-    __slots__ = ("_buffer", "_closing", "_in", "_opened", "_out", "_ready", "_tls", "_transport", "_waiter")
+    __slots__ = (
+        "_buffer",
+        "_closing",
+        "_in",
+        "_opened",
+        "_out",
+        "_ready",
+        "_session_taken",
+        "_tls",
+        "_transport",
+        "_waiter",
+    )
 
     def __init__(self, context: ssl.SSLContext, host: str, session: ssl.SSLSession | None) -> None:
         loop = asyncio.get_running_loop()
@@ -43,6 +54,7 @@ class Connection(asyncio.Protocol):
         self._waiter: asyncio.Future[Answer] | None = None
         self._buffer = bytearray()
         self._closing = False
+        self._session_taken = False
 
     @property
     def usable(self) -> bool:
@@ -54,10 +66,14 @@ class Connection(asyncio.Protocol):
         """The TLS context it was made with."""
         return self._tls.context
 
-    @property
-    def session(self) -> ssl.SSLSession | None:
-        """The TLS session, to be resumed by other connections."""
-        return self._tls.session
+    def take_session(self) -> ssl.SSLSession | None:
+        """The TLS session that other connections may resume; given once, and not by a connection that resumed one,
+        since to read a session costs as much as a handshake."""
+        if self._session_taken or self._tls.session_reused:
+            return None
+        self._session_taken = True
+        session = self._tls.session
+        return session if session is not None and session.has_ticket else None
 
     async def opened(self) -> None:
         """Wait for the handshake. Raises WireError and ssl.SSLError."""
