@@ -49,6 +49,7 @@ class GroupController:
         """One step towards what the object asks for."""
         obj = self._tables.groups.get(*key)
         if obj is None:
+            self._context.metrics.pending(*key, None)
             return DONE
         now = self._context.clock.now()
         try:
@@ -100,6 +101,8 @@ class GroupController:
         status = group_status(world, plan, now)
         old = world.group.status
         hard = hard or _is_hard(old, status)
+        meta = world.group.metadata
+        self._context.metrics.pending(meta.namespace, meta.name, status.pending_items)
         written = await self._context.writer.write(SERVER_GROUP, obj, status.to_dict(), hard=hard)
         if written is Written.WRITTEN:
             self._transitions(obj, old, status)
@@ -120,9 +123,12 @@ class GroupController:
             self._observe_convergence(obj, old)
 
     def _observe_convergence(self, obj: Obj, old: ServerGroupStatus) -> None:
-        if any(c.type == "Ready" and c.status == "True" for c in old.conditions) or old.placement is None:
+        """From becoming unready, or from the placement where that came later: waiting for a policy is not counted."""
+        before = next((c for c in old.conditions if c.type == "Ready"), None)
+        if before is None or before.status == "True" or old.placement is None:
             return
-        seconds = (self._context.clock.now() - old.placement.time).total_seconds()
+        began = max(before.last_transition_time, old.placement.time)
+        seconds = (self._context.clock.now() - began).total_seconds()
         self._context.metrics.convergence_seconds.observe(max(0.0, seconds))
 
     def _announce(self, obj: Obj, old: ServerGroupStatus, plan: GroupPlan) -> None:

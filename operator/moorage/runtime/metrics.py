@@ -80,6 +80,7 @@ class Metrics:
         )
         self.loop_lag = gauge("moorage_event_loop_lag_seconds", "How late the event loop ran its last timer.")
         self.leader = gauge("leader_election_master_status", "1 where this process holds the lease.", "name")
+        self._groups: set[tuple[str, str]] = set()
         self._queues = _QueueCollector()
         registry.register(self._queues)
 
@@ -104,6 +105,15 @@ class Metrics:
         gauge = self.leader.labels(name)
         gauge.set(0)
         return lambda held: gauge.set(1 if held else 0)
+
+    def pending(self, namespace: str, group: str, items: int | None) -> None:
+        """moorage_items_pending of a group; None: the group is gone, and its series with it."""
+        if items is not None:
+            self._groups.add((namespace, group))
+            self.items_pending.labels(namespace, group).set(items)
+        elif (namespace, group) in self._groups:
+            self._groups.discard((namespace, group))
+            self.items_pending.remove(namespace, group)
 
     @contextmanager
     def service_call(self, service: str, operation: str) -> Iterator[None]:

@@ -52,6 +52,7 @@ async def test_checks_have_names_and_reasons(site: Site) -> None:
         "[-]caches failed: servergroups are not listed yet\n[+]other ok\ncheck failed\n",
     )
     assert (await site.get("/livez"))[0] == 200, "not ready is not dead"
+    assert await site.get("/readyz?exclude=caches") == (200, "ok")
     problem[0] = None
     assert await site.get("/readyz") == (200, "ok")
     assert (await site.get("/readyz?verbose"))[1] == "[+]caches ok\n[+]other ok\ncheck passed\n"
@@ -105,7 +106,10 @@ async def test_metrics_have_the_conventional_names(site: Site, metrics: Metrics)
     with pytest.raises(ValueError, match="no"), metrics.service_call("eu", "create"):
         raise ValueError("no")
     metrics.leadership("moorage-controller")(True)
-    metrics.items_pending.labels("ns", "shop").set(3)
+    metrics.pending("ns", "shop", 3)
+    metrics.pending("ns", "gone", 1)
+    metrics.pending("ns", "gone", None)
+    metrics.pending("ns", "unknown", None)
     metrics.convergence_seconds.observe(1.5)
     _, text = await site.get("/metrics")
     for line in (
@@ -133,6 +137,7 @@ async def test_metrics_have_the_conventional_names(site: Site, metrics: Metrics)
     ):
         assert line in text.splitlines(), line
     assert "moorage_event_loop_lag_seconds" in text
+    assert 'group="gone"' not in text
 
 
 def test_process_metrics_are_there_by_default() -> None:

@@ -105,18 +105,28 @@ def configd(
     config_host: ConfigHost = "0.0.0.0",  # noqa: S104 - guests come from outside
     config_port: ConfigPort = 7443,
     config_endpoint: ConfigEndpoint = "",
+    metrics_host: Annotated[str, typer.Option(help="The address of /metrics.")] = "127.0.0.1",
+    metrics_port: Annotated[int, typer.Option(min=0, max=65535, help="Its port; 0 serves no metrics.")] = 0,
     context: Context = "",
     kubeconfig: Kubeconfig = "",
     log_format: ServedFormat = LogFormat.TEXT,
     log_level: ServedLevel = LogLevel.INFO,
 ) -> None:
     """Run the configuration channel alone, in as many replicas as the servers' agents need."""
+    from prometheus_client import start_http_server
+
     from moorage.configd.run import run as serve
     from moorage.configd.run import with_endpoint
     from moorage.configd.server import ConfigdConfig
 
     config = with_endpoint(ConfigdConfig(config_host, config_port, namespace), config_endpoint or None)
-    _serve(lambda: serve(config, kubeconfig or None, context or None), log_format, log_level)
+
+    async def work() -> None:
+        if metrics_port:
+            start_http_server(metrics_port, metrics_host)
+        await serve(config, kubeconfig or None, context or None)
+
+    _serve(work, log_format, log_level)
 
 
 def hostd(arguments: typer.Context) -> None:
