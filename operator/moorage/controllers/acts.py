@@ -267,7 +267,7 @@ class Acts:
     def _remember(self, seen: Observed, error: HostingError) -> None:
         memory, now = seen.memory, self._context.clock.now()
         memory.tries += 1
-        memory.failure = failure(error, memory.tries, now)
+        memory.failure, memory.failed_at = failure(error, memory.tries, now), now
         log.info("%s", error.message, extra={"reason": error.reason, "tries": memory.tries})
 
 

@@ -44,6 +44,18 @@ class ServerMemory:
     step: Step | None = None
     render_problem: tuple[str, str] | None = None
     refers: frozenset[ObjectKey] = frozenset()
+    failed_at: datetime | None = None
+
+    def forget_future(self, now: datetime) -> None:
+        """Drop what was learnt later than now: the clock was set back, and those moments mean nothing."""
+        if self.lookup is not None and self.lookup.at > now:
+            self.lookup = None
+        if self.noticed_at is not None and self.noticed_at > now:
+            self.noticed_at = None
+        if self.deleted_at is not None and self.deleted_at > now:
+            self.deleted_at = None
+        if self.failed_at is not None and self.failed_at > now:
+            self.failure, self.failed_at, self.tries = None, None, 0
 
     @property
     def waits_for_inventory(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,11 +12,22 @@ from moorage.controllers.context import Context, ServerMemory
 from moorage.controllers.edges import Edges
 from moorage.controllers.state import SecretState
 from moorage.controllers.tables import Tables
-from moorage.core.facts import Identity, Lookup, LookupResult, Seen, SeenState, ServerFacts, ServiceFacts
+from moorage.core.facts import (
+    Identity,
+    Lookup,
+    LookupResult,
+    SecretFacts,
+    Seen,
+    SeenState,
+    ServerFacts,
+    ServiceFacts,
+)
 from moorage.core.server_status import failure_of
 from moorage.hosting.contract import identity_key
 from moorage.kube.store import Obj
 from moorage.runtime.service import ServiceConnection
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +51,16 @@ class Observed:
 
 
 def observe(context: Context, tables: Tables, edges: Edges, obj: Obj, now: datetime) -> Observed:
-    """The facts of ``obj``, a VirtualServer. Raises InvalidObject and ValueError (a damaged state annotation)."""
+    """The facts of ``obj``, a VirtualServer. Raises InvalidObject."""
     server = tables.servers.parse(obj)
     meta = server.metadata
     memory = context.memory(meta.uid)
-    if meta.deletion_timestamp is not None and (memory.noticed_at is None or memory.noticed_at > now):
+    memory.forget_future(now)
+    if meta.deletion_timestamp is not None and memory.noticed_at is None:
         memory.noticed_at = now
         memory.failure, memory.tries = None, 0
     secret = tables.secrets.get(meta.namespace, meta.uid)
-    state = None if secret is None else SecretState.of(secret)
+    state = None if secret is None else _state(secret)
     connection = connection_of(context, tables, server)
     service = connection.facts() if connection is not None else None
     identity = Identity(identity_key(context.installation.id, meta.uid), f"{context.installation.id}/{meta.uid}")
@@ -64,7 +77,7 @@ def observe(context: Context, tables: Tables, edges: Edges, obj: Obj, now: datet
         recorded_at=server.status.recorded_at,
         lost=bool(server.status.lost),
         failed=failure_of(server),
-        secret=None if state is None else state.facts(),
+        secret=_secret_facts(secret, state),
         joined=joined(tables, server),
         addressed=bool(server.status.addresses) or bool(memory.created is not None and memory.created.addresses),
         service=service,
@@ -75,6 +88,21 @@ def observe(context: Context, tables: Tables, edges: Edges, obj: Obj, now: datet
         remaining_dependents=_remaining(tables, edges, server),
     )
     return Observed(obj, server, facts, memory, secret, state, connection, _seen(facts, service, memory), now)
+
+
+def _state(secret: Obj) -> SecretState | None:
+    """What the Secret records; None where it cannot be read, which must not count as nothing."""
+    try:
+        return SecretState.of(secret)
+    except ValueError as error:
+        log.warning("the state of Secret %s cannot be read: %s", secret["metadata"]["name"], error)
+        return None
+
+
+def _secret_facts(secret: Obj | None, state: SecretState | None) -> SecretFacts | None:
+    if state is not None:
+        return state.facts()
+    return None if secret is None else SecretFacts(damaged=True)
 
 
 def joined(tables: Tables, server: VirtualServer) -> bool:

@@ -45,7 +45,7 @@ class ServerController:
         now = self._context.clock.now()
         try:
             seen = observe(self._context, self._tables, self._edges, obj, now)
-        except (InvalidObject, ValueError) as error:
+        except InvalidObject as error:
             log.error("cannot be read: %s", error)
             return Result(after=UNTIMED_WAIT)
         step = decide_server(seen.facts, now)
@@ -124,13 +124,15 @@ class ServerController:
 
     async def _configuration(self, seen: Observed, *, instantiated: bool) -> tuple[ConfigurationView, bool]:
         facts = seen.facts
-        if facts.deleting_since is not None or facts.lost or facts.failed is not None or seen.secret is None:
+        if facts.deleting_since is not None or facts.lost or facts.failed is not None or seen.state is None:
             return await self._view(seen), False
         return await self.deliveries.deliver(seen, instantiated=instantiated)
 
     async def _view(self, seen: Observed) -> ConfigurationView:
         """What status already says of the configuration, for a server whose configuration no longer moves."""
         old = seen.server.status
+        if seen.secret is not None and seen.state is None:
+            return ConfigurationView()
         if old.configuration is None:
             view, _ = await self.deliveries.deliver(seen, instantiated=False)
             return view

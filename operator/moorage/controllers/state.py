@@ -53,9 +53,18 @@ class SecretState:
         text = (secret["metadata"].get("annotations") or {}).get(ANNOTATION_STATE)
         if text is None:
             raise ValueError(f"the annotation {ANNOTATION_STATE} is missing")
-        whole = json.loads(text)
-        attempts = tuple(
-            Attempt(datetime.fromisoformat(time), datetime.fromisoformat(deadline))
-            for time, deadline in whole["attempts"]
-        )
-        return cls(attempts, bool(whole.get("closed")), DeliveryRecord.from_object(whole.get("delivery", {})))
+        try:
+            whole = json.loads(text)
+            attempts = tuple(Attempt(_moment(time), _moment(deadline)) for time, deadline in whole["attempts"])
+            closed, delivery = bool(whole.get("closed")), whole.get("delivery", {})
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise ValueError(f"the annotation {ANNOTATION_STATE} is damaged") from None
+        return cls(attempts, closed, DeliveryRecord.from_object(delivery))
+
+
+def _moment(text: str) -> datetime:
+    """Raises ValueError for anything but a time with its zone."""
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError("a time without a zone")
+    return moment

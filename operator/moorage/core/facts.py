@@ -115,10 +115,14 @@ class CallFailure:
 
 @dataclass(frozen=True, slots=True)
 class SecretFacts:
-    """The Secret ``<uid>`` as far as decisions need it. ``closed`` was posted to bar every later attempt."""
+    """The Secret ``<uid>`` as far as decisions need it. ``closed`` was posted to bar every later attempt.
+
+    ``damaged``: what it records cannot be read, so that any number of attempts may have been made.
+    """
 
     attempts: tuple[Attempt, ...] = ()
     closed: bool = False
+    damaged: bool = False
     has_request: bool = True
     revision: int = 0
 

@@ -68,6 +68,12 @@ def decide_server(f: ServerFacts, now: datetime) -> Step:
     blocked = _blocked(service)
     if blocked is not None:
         return blocked
+    if f.secret is not None and f.secret.damaged:
+        return Wait(
+            "StateDamaged",
+            f"the annotation moorage.dev/state of Secret {f.uid} cannot be read, so what was tried and delivered is "
+            "unknown: restore it, or delete the VirtualServer (its server is looked for by its tags)",
+        )
     if f.provider_id is not None:
         return _running(f, service, f.provider_id, now)
     if f.adopt_id is not None:
@@ -139,9 +145,13 @@ def _creation(f: ServerFacts, service: ServiceFacts, now: datetime) -> Step:
 
 def _unsettled(f: ServerFacts, service: ServiceFacts, now: datetime) -> Wait | AwaitInventory | None:
     """What has to come first before the absence of the identity may be believed; None: it may."""
-    if f.secret is None or not f.secret.attempts:
+    if f.secret is None or not (f.secret.attempts or f.secret.damaged):
         return None
-    settled = max(attempt.deadline for attempt in f.secret.attempts) + service.listing_lag
+    deadlines = [attempt.deadline for attempt in f.secret.attempts]
+    if f.secret.damaged:
+        # Whatever was attempted began before the deletion was noticed; nothing was attempted since.
+        deadlines.append((f.noticed_at or now) + service.create_timeout)
+    settled = max(deadlines) + service.listing_lag
     message = (
         f"whether {service.name} made this server is unknown: "
         f"waiting for a complete inventory younger than {settled:%H:%M:%S}"
@@ -244,11 +254,12 @@ def _deletion(f: ServerFacts, now: datetime, since: datetime) -> Step:
     if f.remaining_dependents and now < since + DEPENDENTS_GRACE:
         names = ", ".join(f.remaining_dependents[:5])
         return Wait("DependentsFirst", f"servers that depend on this one go first: {names}", since + DEPENDENTS_GRACE)
-    provider_id = f.provider_id or (f.adopt_id if f.secret is not None else None)
+    claimed = f.secret is not None and not f.secret.closed
+    provider_id = f.provider_id or (f.adopt_id if claimed else None)
     if provider_id is None:
         if f.secret is None:
             return Close()
-        if not f.secret.attempts or _nothing_was_made(f):
+        if not f.secret.damaged and (not f.secret.attempts or _nothing_was_made(f)):
             return DropFinalizer()
     service = f.service
     if service is None:

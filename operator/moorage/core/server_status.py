@@ -15,6 +15,12 @@ from moorage.core.facts import CallFailure, Seen, SeenState, ServerFacts
 _Make = Callable[[str, bool, str, str], Condition]
 STOPPED_STATES = frozenset({SeenState.STOPPED, SeenState.FAILED})
 
+_HALTED = frozenset({"IdentityMismatch", "ScopeChanged", "OvershootFreeze", "StateDamaged"})
+"""Reasons of waits that say more than how far a running server is."""
+
+_UNCERTAIN = frozenset({"DuplicateIdentity", "KeyConflict"})
+"""Terminal failures with which a server of this identity may exist nevertheless."""
+
 
 @dataclass(frozen=True, slots=True)
 class ConfigurationView:
@@ -35,7 +41,7 @@ def failure_of(server: VirtualServer) -> CallFailure | None:
     stalled = c.find(server.status.conditions, c.STALLED)
     if stalled is None or stalled.status != "True" or server.status.lost:
         return None
-    definite = stalled.reason != "DuplicateIdentity"
+    definite = stalled.reason not in _UNCERTAIN
     return CallFailure(stalled.reason, stalled.message, terminal=True, definite=definite)
 
 
@@ -172,7 +178,7 @@ def _readiness(
 ) -> tuple[bool, str, str]:
     if facts.deleting_since is not None:
         return False, *_progress(facts, step)
-    if isinstance(step, steps.Wait) and step.reason in {"IdentityMismatch", "ScopeChanged", "OvershootFreeze"}:
+    if isinstance(step, steps.Wait) and step.reason in _HALTED:
         return False, step.reason, step.message
     if not instantiated:
         return False, *_progress(facts, step)

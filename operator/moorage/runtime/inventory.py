@@ -53,6 +53,18 @@ def changed_keys(old: Inventory | None, new: Inventory) -> set[str]:
     return {key for key in before.keys() | new.by_key.keys() if before.get(key) != new.by_key.get(key)}
 
 
+def kept_inventory(previous: Inventory | None, latest: Inventory | None, lag: timedelta) -> Inventory | None:
+    """The inventory that the next one is held against.
+
+    An older one stays until the latest is more than the lag younger: where inventories follow each other faster than
+    that, two neighbours could never confirm an absence. One from later than the latest (the clock was set back) goes.
+    """
+    if previous is None or latest is None:
+        return latest
+    close = timedelta(0) <= latest.started - previous.started <= lag
+    return previous if close else latest
+
+
 def owned_uids(listing: Listing, installation: str, service_uid: str) -> dict[str, str]:
     """Servers of this installation and HostingService: provider id -> VirtualServer uid; released ones are nobody's."""
     return {
@@ -89,7 +101,7 @@ class Timetable:
         wait = self.interval * (1 + JITTER * (2 * self.jitter() - 1))
         if self._attention:
             wait = min(wait, ATTENTION)
-        due = last + timedelta(seconds=wait)
+        due = min(last, now) + timedelta(seconds=wait)
         if self._newer_than is not None and last <= self._newer_than:
             due = min(due, self._newer_than + timedelta(milliseconds=1))
         return max(0.0, (due - now).total_seconds())

@@ -21,7 +21,15 @@ from moorage.hosting.errors import HostingError, NotFound, Throttled, TimedOut, 
 from moorage.runtime.budget import Budget, Priority
 from moorage.runtime.circuit import Circuit
 from moorage.runtime.clock import Clock
-from moorage.runtime.inventory import Timetable, changed_keys, inventory_of, missing_share, owned_uids, seen_of
+from moorage.runtime.inventory import (
+    Timetable,
+    changed_keys,
+    inventory_of,
+    kept_inventory,
+    missing_share,
+    owned_uids,
+    seen_of,
+)
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -173,7 +181,8 @@ class ServiceConnection:
         inventory = inventory_of(listing, started)
         self.owned = owned_uids(listing, self._installation, self.uid)
         changed = changed_keys(self.latest, inventory)
-        self.previous, self.latest = self.latest, inventory
+        lag = timedelta(seconds=self.backend.capabilities.listing_lag)
+        self.previous, self.latest = kept_inventory(self.previous, self.latest, lag), inventory
         self.timetable.done(started)
         self._judge_missing(inventory)
         self._trouble("")
