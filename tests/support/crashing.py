@@ -75,7 +75,7 @@ def _option(arguments: list[str], name: str, default: str = "") -> str:
     return arguments[arguments.index(name) + 1] if name in arguments else default
 
 
-def _controller(plan: Path, arguments: list[str], announce: bool) -> None:
+def _controller(plan: Path, arguments: list[str]) -> None:
     crasher = Crasher(plan)
     external = "--external-configd" in arguments
     configd = None if external else ConfigdConfig("127.0.0.1", int(_option(arguments, "--config-port")))
@@ -90,12 +90,12 @@ def _controller(plan: Path, arguments: list[str], announce: bool) -> None:
     )
 
     async def work() -> None:
-        await operator.run(config, _stop_on_signals(), lambda _: _say(announce))
+        await operator.run(config, _stop_on_signals())
 
     asyncio.run(work())
 
 
-def _configd(plan: Path, arguments: list[str], announce: bool) -> None:
+def _configd(plan: Path, arguments: list[str]) -> None:
     from moorage.configd import run
 
     crasher = Crasher(plan)
@@ -108,14 +108,7 @@ def _configd(plan: Path, arguments: list[str], announce: bool) -> None:
 
     Client.connect = observed  # type: ignore[assignment,method-assign]
     config = ConfigdConfig("127.0.0.1", int(_option(arguments, "--config-port")))
-    _say(announce)
     asyncio.run(run.run(config, _option(arguments, "--kubeconfig")))
-
-
-def _say(announce: bool) -> None:
-    if announce:
-        sys.stdout.write(json.dumps({"ready": True, "ports": {"health": None}}) + "\n")
-        sys.stdout.flush()
 
 
 def main() -> int:
@@ -131,14 +124,15 @@ def main() -> int:
             os.kill(child, signal.SIGTERM)
 
     signal.signal(signal.SIGTERM, stop)
-    starts = 0
+    # Said by the parent: the first child may not live long enough to say anything.
+    sys.stdout.write(json.dumps({"ready": True, "ports": {"health": None}}) + "\n")
+    sys.stdout.flush()
     while not stopping:
-        starts += 1
         child = os.fork()
         if child == 0:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             logs.configure("text", "info")
-            {"run": _controller, "configd": _configd}[program](plan, arguments, starts == 1)
+            {"run": _controller, "configd": _configd}[program](plan, arguments)
             os._exit(0)
         _, status = os.waitpid(child, 0)
         if not os.WIFSIGNALED(status):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from moorage.kube.kinds import HOSTING_SERVICE, SERVER_GROUP, VIRTUAL_SERVER, VIRTUAL_SERVER_CONFIG
 from tests.support.stack import Api, Hostd, Obj, always, config, group, service
 
-PATIENCE = 120.0
+from moorage.kube.kinds import HOSTING_SERVICE, SERVER_GROUP, VIRTUAL_SERVER, VIRTUAL_SERVER_CONFIG
+
+PATIENCE = 400.0
+# Most deaths of a life may fall into the wait for one goal.
 
 
 def objects(host: Hostd, name: str, settings: Obj) -> list[Obj]:

@@ -62,7 +62,7 @@ def observe(context: Context, tables: Tables, edges: Edges, obj: Obj, now: datet
     secret = tables.secrets.get(meta.namespace, meta.uid)
     state = None if secret is None else _state(secret)
     connection = connection_of(context, tables, server)
-    service = connection.facts() if connection is not None else None
+    service = connection.facts() if connection is not None else _unconnected(tables, server)
     identity = Identity(identity_key(context.installation.id, meta.uid), f"{context.installation.id}/{meta.uid}")
     facts = ServerFacts(
         name=meta.name,
@@ -122,6 +122,16 @@ def connection_of(context: Context, tables: Tables, server: VirtualServer) -> Se
         service = tables.services.get(None, ref.name)
         uid = service["metadata"]["uid"] if service is not None else None
     return context.connections.get(uid) if uid is not None else None
+
+
+def _unconnected(tables: Tables, server: VirtualServer) -> ServiceFacts | None:
+    """The facts of a service that exists and has no connection yet, as right after a start; None where it is gone."""
+    ref = server.spec.service_ref
+    service = tables.services.get(None, ref.name)
+    if service is None or ref.uid not in {None, service["metadata"]["uid"]}:
+        return None
+    problem = f"hosting service {ref.name} was not reached yet"
+    return ServiceFacts(ref.name, service["metadata"]["uid"], connected=False, problem=problem)
 
 
 def _seen(facts: ServerFacts, service: ServiceFacts | None, memory: ServerMemory) -> Seen | None:
