@@ -6,10 +6,15 @@ import asyncio
 import base64
 import contextlib
 import secrets
+import socket
+import ssl
+import sys
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from prometheus_client import CollectorRegistry
 from tests.support.agents import ProcessAgent
@@ -19,14 +24,14 @@ from tests.support.configd import eventually
 
 from moorage.api.channel import Document
 from moorage.configd.authority import ensure_authority
-from moorage.configd.pki import CAMissing, new_authority, utc_now
+from moorage.configd.pki import CAMissing, new_authority, rotated, utc_now
 from moorage.configd.run import Running, start
 from moorage.configd.server import ConfigdConfig
 from moorage.configd.userdata import render_user_data
 from moorage.controlplane import ControlPlane
 from moorage.kube.client import Client
 from moorage.kube.errors import NotFound
-from moorage.kube.kinds import SECRET, VIRTUAL_SERVER
+from moorage.kube.kinds import HOSTING_SERVICE, SECRET, VIRTUAL_SERVER
 
 TOKEN = "a-token-that-works-only-once"
 CANARY = "canary-5f3a9b"
@@ -241,3 +246,68 @@ async def test_a_missing_ca_with_servers_is_an_error_and_never_a_new_ca(client: 
         await ensure_authority(client, namespace, utc_now(), servers)
     with pytest.raises(NotFound):
         await client.get(SECRET, namespace, "moorage-ca")
+
+
+async def test_a_replica_of_its_own_follows_endpoints_and_a_new_root(
+    client: Client, configd: Running, control_plane: ControlPlane, namespace: str
+) -> None:
+    """`moorage configd` as a process: its certificate has every configEndpoint, and goes over to another root."""
+    name = f"hs-{secrets.token_hex(4)}"
+    spec = {"type": "local", "endpoint": "http://127.0.0.1:1", "configEndpoint": "https://localhost:7443"}
+    await client.create(HOSTING_SERVICE, {"metadata": {"name": name}, "spec": spec})
+    port = free_port()
+    command = [sys.executable, "-m", "moorage.configd", "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--namespace", namespace, "--name", "127.0.0.1", "--kubeconfig", str(control_plane.kubeconfig)]
+    alone = await asyncio.create_subprocess_exec(*command)
+    uid = await add_server(client, namespace, "db-0")
+    server, key = f"{namespace}/{uid}", secrets.token_urlsafe(32)
+    try:
+        for host in ("127.0.0.1", "localhost"):
+            tls = ssl.create_default_context(cadata=configd.bundle.decode())
+            async with ChannelClient(f"https://{host}:{port}", tls, server, key) as agent:
+                await eventually(partial(_healthy, agent), what=f"a certificate for {host}")
+                assert (await agent.join(TOKEN)).status == 200
+        before = configd.server.certificates.authority
+        after = rotated(before, utc_now())
+        data = {name: base64.b64encode(value).decode() for name, value in after.to_data().items()}
+        await client.patch(SECRET, namespace, "moorage-ca", {"data": data})
+        for trusted in (before.certificate, after.certificate):
+            tls = ssl.create_default_context(cadata=trusted.decode())
+            async with ChannelClient(f"https://127.0.0.1:{port}", tls, server, key) as agent:
+                await eventually(partial(_healthy, agent), what="a leaf of the new root")
+                announced = (await agent.request("GET", "/v1/ca.pem")).body
+                assert announced == after.bundle
+        alone.terminate()
+        assert await asyncio.wait_for(alone.wait(), 20) == 0
+    finally:
+        if alone.returncode is None:
+            alone.kill()
+            await alone.wait()
+        await client.delete(HOSTING_SERVICE, None, name)
+
+
+async def test_a_deleted_ca_is_said_and_agents_are_still_served(
+    client: Client, configd: Running, namespace: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    uid = await add_server(client, namespace, "db-0")
+    kept = await client.get(SECRET, namespace, "moorage-ca")
+    await client.delete(SECRET, namespace, "moorage-ca")
+    await eventually(lambda: "restore" in configd.ca_problem)
+    async with ChannelClient.to(configd, f"{namespace}/{uid}", secrets.token_urlsafe(32)) as agent:
+        assert (await agent.join(TOKEN)).status == 200
+    await client.create(SECRET, {"metadata": {"name": "moorage-ca", "namespace": namespace}, "data": kept["data"]})
+    await eventually(lambda: not configd.ca_problem)
+
+
+async def _healthy(agent: ChannelClient) -> bool:
+    try:
+        return (await agent.request("GET", "/healthz")).status == 200
+    except (OSError, aiohttp.ClientError):
+        return False
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+        return port
