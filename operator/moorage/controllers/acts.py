@@ -80,13 +80,26 @@ class Acts:
         uid = seen.server.metadata.uid
         secret = await self._context.client.get(SECRET, seen.key[0], server_secret(uid))
         state = SecretState.of(secret)
-        request = CreateRequest.from_bytes(base64.b64decode(secret["data"]["request"]))
+        request = _stored_request(secret)
+        if request is None or not self._is_ours(seen, request):
+            message = f"the create request in Secret {uid} is not the one that was stored for this server"
+            return self._refuse(seen, "RequestTampered", message, definite=False)
         if record:
             state = state.attempted(self._attempt(connection))
             await self.write_secret(secret, state, {})
         else:
             self._context.store.ingest(SECRET, secret)
         return await self._call_create(seen, connection, request, state.attempts[-1])
+
+    def _is_ours(self, seen: Observed, request: CreateRequest) -> bool:
+        """Who may write Secrets of the namespace must not get servers that the object does not ask for."""
+        spec, wanted = seen.server.spec, self._tags(seen)
+        return (
+            request.key == seen.facts.identity.key
+            and request.tags == wanted
+            and (request.image, request.offering) == (spec.image or "", spec.offering or "")
+            and dict(request.settings) == dict(spec.settings)
+        )
 
     async def _call_create(
         self, seen: Observed, connection: ServiceConnection, request: CreateRequest, attempt: Attempt
@@ -199,8 +212,8 @@ class Acts:
         seen.memory.lookup, seen.memory.created = lookup, lookup.seen
         return True
 
-    def _refuse(self, seen: Observed, reason: str, message: str) -> bool:
-        seen.memory.failure = CallFailure(reason, message, terminal=True, definite=True)
+    def _refuse(self, seen: Observed, reason: str, message: str, *, definite: bool = True) -> bool:
+        seen.memory.failure = CallFailure(reason, message, terminal=True, definite=definite)
         return False
 
     # Deleting
@@ -296,6 +309,13 @@ def owner_reference(obj: Obj) -> Obj:
         "controller": True,
         "blockOwnerDeletion": False,
     }
+
+
+def _stored_request(secret: Obj) -> CreateRequest | None:
+    try:
+        return CreateRequest.from_bytes(base64.b64decode((secret.get("data") or {})["request"], validate=True))
+    except (KeyError, ValueError, Invalid):
+        return None
 
 
 async def _done(call: Callable[[], Awaitable[None]]) -> bool:

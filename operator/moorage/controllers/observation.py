@@ -86,6 +86,7 @@ def observe(context: Context, tables: Tables, edges: Edges, obj: Obj, now: datet
         noticed_at=memory.noticed_at,
         deleted_at=memory.deleted_at,
         remaining_dependents=_remaining(tables, edges, server),
+        refused=refusal(tables, server) if server.status.provider_id is None else None,
     )
     return Observed(obj, server, facts, memory, secret, state, connection, _seen(facts, service, memory), now)
 
@@ -122,6 +123,39 @@ def connection_of(context: Context, tables: Tables, server: VirtualServer) -> Se
         service = tables.services.get(None, ref.name)
         uid = service["metadata"]["uid"] if service is not None else None
     return context.connections.get(uid) if uid is not None else None
+
+
+def refusal(tables: Tables, server: VirtualServer) -> tuple[str, str] | None:
+    """Why the HostingService takes no such server: its namespace is not allowed there, or `limits.servers` is reached.
+
+    Servers count in the order in which their objects were made, so that all come to the same end without asking.
+    """
+    name, meta = server.spec.service_ref.name, server.metadata
+    service = tables.services.parsed(None, name)
+    if service is None:
+        return None
+    namespace = tables.namespaces.get(None, meta.namespace)
+    labels = (namespace["metadata"].get("labels") or {}) if namespace is not None else {}
+    if not service.spec.allowed_namespaces.matches(labels):
+        return "NotAllowedInNamespace", f"HostingService {name} does not allow the namespace {meta.namespace}"
+    limit = service.spec.limits.servers
+    if limit is None:
+        return None
+    others = tables.servers.by_index("service", name)
+    rank = sum(_age(other) < (server_created(server), meta.uid) for other in others)
+    if rank >= limit:
+        return "LimitReached", f"limits.servers of HostingService {name} is {limit}: raise it, or delete other servers"
+    return None
+
+
+def server_created(server: VirtualServer) -> str:
+    """Its creation time as the API server writes it, which sorts as text."""
+    created = server.metadata.creation_timestamp
+    return created.strftime("%Y-%m-%dT%H:%M:%SZ") if created is not None else "9999"
+
+
+def _age(obj: Obj) -> tuple[str, str]:
+    return obj["metadata"].get("creationTimestamp") or "", obj["metadata"]["uid"]
 
 
 def _unconnected(tables: Tables, server: VirtualServer) -> ServiceFacts | None:

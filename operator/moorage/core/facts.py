@@ -145,8 +145,8 @@ class ServerFacts:
     ``failed`` is the terminal failure that status records, ``failure`` what the last call met. ``recorded_at`` is when
     ``provider_id`` was recorded, ``noticed_at`` when this process first saw the deletion, ``deleted_at`` when the
     service last accepted it. ``remaining_dependents`` are names of servers that depend on this one and are being
-    deleted as well: they go first. ``addressed``: an address of it is known. ``secret`` is None only when the API
-    server was asked and has no such Secret.
+    deleted as well: they go first. ``addressed``: an address of it is known. ``refused``: why its HostingService takes
+    no such server, as reason and message. ``secret`` is None only when the API server was asked and has no such Secret.
     """
 
     name: str
@@ -170,3 +170,4 @@ class ServerFacts:
     noticed_at: datetime | None = None
     deleted_at: datetime | None = None
     remaining_dependents: tuple[str, ...] = ()
+    refused: tuple[str, str] | None = None

@@ -81,6 +81,10 @@ def decide_server(f: ServerFacts, now: datetime) -> Step:
     return _creation(f, service, now)
 
 
+def _refused(f: ServerFacts) -> Wait | None:
+    return None if f.refused is None else Wait(*f.refused)
+
+
 def overshoot(recorded: int, missing: int) -> bool:
     """Whether more servers are missing at once than may be believed without a human."""
     return missing > max(MISSING_FLOOR, int(recorded * MISSING_SHARE))
@@ -130,6 +134,8 @@ def _creation(f: ServerFacts, service: ServiceFacts, now: datetime) -> Step:
         return Fail(f.failure)
     if (paused := _paused(f.failure, now)) is not None:
         return paused
+    if (refused := _refused(f)) is not None:
+        return refused
     if f.secret is None:
         return Create()
     if f.secret.closed or not f.secret.attempts:
@@ -180,7 +186,7 @@ def _fail_duplicates(carriers: tuple[Seen, ...]) -> Fail:
 def _adoption(f: ServerFacts, adopt_id: str, now: datetime) -> Step:
     if f.failure is not None and f.failure.terminal:
         return Fail(f.failure)
-    return _paused(f.failure, now) or Claim(adopt_id)
+    return _refused(f) or _paused(f.failure, now) or Claim(adopt_id)
 
 
 def _running(f: ServerFacts, service: ServiceFacts, provider_id: str, now: datetime) -> Step:

@@ -18,7 +18,7 @@ STOPPED_STATES = frozenset({SeenState.STOPPED, SeenState.FAILED})
 _HALTED = frozenset({"IdentityMismatch", "ScopeChanged", "OvershootFreeze", "StateDamaged"})
 """Reasons of waits that say more than how far a running server is."""
 
-_UNCERTAIN = frozenset({"DuplicateIdentity", "KeyConflict"})
+_UNCERTAIN = frozenset({"DuplicateIdentity", "KeyConflict", "RequestTampered"})
 """Terminal failures with which a server of this identity may exist nevertheless."""
 
 
