@@ -56,6 +56,9 @@ def _tokens(token: str | None) -> Middleware:
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if "Origin" in request.headers or "Sec-Fetch-Site" in request.headers:
+            # A web page in a browser of this machine must not be able to start programs here.
+            raise Refusal(403, "Forbidden", "browsers are not served")
         given = request.headers.get("Authorization", "").encode(errors="replace")
         if wanted is not None and request.path != "/healthz" and not hmac.compare_digest(given, wanted):
             raise Refusal(401, "Unauthorized", "the bearer token is missing or wrong")

@@ -9,18 +9,23 @@ import signal
 VARIABLE = "MOORAGE_HOSTD_CRASH"
 
 
-def _wanted() -> tuple[str, int]:
-    name, _, count = os.environ.get(VARIABLE, "").partition(":")
-    return name, int(count or 1)
+class _Trap:
+    name = ""
+    left = 0
 
 
-_NAME, _LEFT = _wanted()
-_left = [_LEFT]
+def arm(wanted: str) -> None:
+    """Die at the n-th passing of a point, given as `<point>[:<n>]`; nowhere where it is empty."""
+    _Trap.name, _, count = wanted.partition(":")
+    _Trap.left = int(count or 1)
 
 
 def crash_point(name: str) -> None:
     """Die here if a test asked for it."""
-    if name == _NAME:
-        _left[0] -= 1
-        if _left[0] == 0:
+    if name == _Trap.name:
+        _Trap.left -= 1
+        if _Trap.left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+arm(os.environ.get(VARIABLE, ""))

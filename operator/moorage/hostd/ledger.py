@@ -26,7 +26,6 @@ class Ledger:
         self.entries: list[LedgerEntry] = []
         self.created: set[str] = set()
         self.ended: set[str] = set()
-        self.retired: set[str] = set()
         self._durable = durable
         self._waiting: list[tuple[bytes, asyncio.Future[None]]] = []
         self._writer: asyncio.Task[None] | None = None
@@ -53,7 +52,6 @@ class Ledger:
             self.created.add(entry.id)
         else:
             self.ended.add(entry.id)
-            self.retired.add(entry.key)
 
     async def append(self, entry: LedgerEntry) -> None:
         """Add an entry; returns when it is on the disk. Raises OSError."""

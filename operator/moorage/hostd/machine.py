@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from moorage.api.hostd import CreateServer, Server, ServerAddress, ServerState
+from moorage.api.hostd import CreateServer, ServerState
 
 
 class Goal(StrEnum):
@@ -67,21 +67,6 @@ class Machine:
         if self.message:
             answer["message"] = self.message
         return answer
-
-    def to_server(self) -> Server:
-        """The server as a model."""
-        return Server(
-            id=self.id,
-            key=self.request.key,
-            name=self.request.name,
-            state=self.state.value,
-            image=self.request.image,
-            offering=self.request.offering,
-            tags=self.tags,
-            addresses=(ServerAddress(type="Internal", address=self.address),),
-            created=self.created,
-            message=self.message,
-        )
 
     def to_record(self) -> dict[str, Any]:
         """What its file holds."""

@@ -35,7 +35,7 @@ class HostingError(Exception):
         super().__init__(self.message)
 
 
-class Retryable(HostingError):  # noqa: N818 - the contract's words
+class Retryable(HostingError):
     """The same call may succeed later. `retry_after`: seconds the service asked to wait, or None."""
 
     reason = "Retryable"
@@ -85,14 +85,14 @@ class AuthenticationError(HostingError):
     definite = True
 
 
-class NotFound(HostingError):  # noqa: N818 - the contract's words
+class NotFound(HostingError):
     """The service answered, in its own typed way, that it knows no such server. Never inferred from a bare 404."""
 
     reason = "NotFound"
     definite = True
 
 
-class Invalid(HostingError):  # noqa: N818 - the contract's words
+class Invalid(HostingError):
     """The service, or the backend before asking it, refuses the request as it stands: repeating it is pointless.
 
     `field` names what to change, as the user wrote it (`image`, `offering`, `settings.bootDelay`, ...), or is None.
@@ -112,7 +112,7 @@ class KeyConflict(Invalid):
     reason = "KeyConflict"
 
 
-class Unknown(HostingError):  # noqa: N818 - the contract's words
+class Unknown(HostingError):
     """The service answered with something this backend does not know. It may have acted. Treated as not retryable at
     once: the caller backs off and shows the message."""
 

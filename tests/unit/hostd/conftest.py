@@ -4,56 +4,73 @@ from __future__ import annotations
 
 import asyncio
 import json
+import multiprocessing
 import os
 import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+from tests.support.hostd import until
 
+from moorage.hostd.__main__ import main
+from moorage.hostd.crashpoints import arm
 from moorage.hostd.process import procfs
 from moorage.hostd.process.driver import MARK
 
+PROCESSES = multiprocessing.get_context("forkserver")
+"""Forks from a process that has imported hostd already: a start takes milliseconds."""
+PROCESSES.set_forkserver_preload(["moorage.hostd.__main__"])
+
+
+def run_program(options: list[str], crash: str) -> None:
+    """The body of the process: `python -m moorage.hostd`."""
+    arm(crash)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    sys.exit(main(options))
+
 
 class Program:
-    """`python -m moorage.hostd` on one data directory, over any number of lives."""
+    """hostd on one data directory, over any number of lives."""
 
     def __init__(self, data: Path) -> None:
         self.data = data
-        self.process: asyncio.subprocess.Process | None = None
+        self.process: multiprocessing.process.BaseProcess | None = None
         self.url = ""
 
-    async def start(self, *options: str, environment: Mapping[str, str] | None = None) -> None:
-        """Start it and wait for its address."""
-        self.process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "moorage.hostd", "--data", str(self.data), *options),
-            stdout=asyncio.subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), **(environment or {})},
-        )
-        assert self.process.stdout is not None
-        line = await asyncio.wait_for(self.process.stdout.readline(), 30)
-        if line:
-            self.url = json.loads(line)["url"]
+    async def start(self, *options: str, crash: str = "") -> None:
+        """Start it, to die at a crash point or not, and wait until it serves or has ended."""
+        announced = self.data / "address.json"
+        announced.unlink(missing_ok=True)
+        self.process = PROCESSES.Process(target=run_program, args=(["--data", str(self.data), *options], crash))
+        await asyncio.to_thread(self.process.start)
+
+        async def serves() -> bool:
+            assert self.process is not None
+            return announced.exists() or not self.process.is_alive()
+
+        await until(serves, "hostd's start")
+        if announced.exists():
+            self.url = json.loads(announced.read_text())["url"]
 
     async def kill(self, number: signal.Signals = signal.SIGKILL) -> int:
         """End it."""
         assert self.process is not None
-        if self.process.returncode is None:
-            self.process.send_signal(number)
+        if self.process.is_alive():
+            assert self.process.pid is not None
+            os.kill(self.process.pid, number)
         return await self.ended()
 
     async def ended(self) -> int:
         """Wait for its end; the exit code."""
         assert self.process is not None
-        code = await asyncio.wait_for(self.process.wait(), 30)
-        # Only a transport that is closed leaves no warning behind.
-        self.process._transport.close()  # type: ignore[attr-defined]
-        return code
+        await asyncio.to_thread(self.process.join, 30)
+        assert self.process.exitcode is not None
+        return self.process.exitcode
 
     async def call(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         """A call of its API. Raises aiohttp.ClientError where it dies meanwhile."""
@@ -108,7 +125,7 @@ async def program(tmp_path: Path) -> AsyncIterator[Program]:
     """A hostd that is not yet started; whatever it leaves is ended."""
     made = Program(tmp_path / "hostd")
     yield made
-    if made.process is not None and made.process.returncode is None:
+    if made.process is not None and made.process.is_alive():
         await made.kill()
     for pid in made.processes():
         try:

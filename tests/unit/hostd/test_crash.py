@@ -6,14 +6,13 @@ import asyncio
 import json
 import os
 import signal
+import sys
 from contextlib import suppress
 
 import aiohttp
 import pytest
 from tests.support.hostd import until
 from tests.unit.hostd.conftest import Program
-
-from moorage.hostd.crashpoints import VARIABLE
 
 CREATING = (
     "create.claimed",
@@ -43,7 +42,7 @@ async def _running(program: Program) -> None:
 async def test_killed_while_creating_there_is_one_server(
     program: Program, point: str, namespaces: tuple[str, ...]
 ) -> None:
-    await program.start(*namespaces, environment={VARIABLE: point})
+    await program.start(*namespaces, crash=point)
     with suppress(aiohttp.ClientError):
         await program.create(script=SCRIPT)
     await program.ended()
@@ -74,7 +73,7 @@ async def _gone(program: Program) -> None:
 
 @pytest.mark.parametrize("point", DELETING)
 async def test_killed_while_deleting_the_server_ends_all_the_same(program: Program, point: str) -> None:
-    await program.start(environment={VARIABLE: point})
+    await program.start(crash=point)
     _, server = await program.create(script="sleep 1000 & exec sleep 1000")
     await _running(program)
     with suppress(aiohttp.ClientError):
@@ -158,7 +157,12 @@ async def test_ephemeral_servers_die_with_a_killed_hostd(program: Program, names
 
 async def test_two_hostds_never_share_a_directory(program: Program) -> None:
     await program.start()
-    second = Program(program.data)
-    await second.start()
-    assert await second.ended() == 2
+    second = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "moorage.hostd", "--data", str(program.data)),
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, said = await second.communicate()
+    assert second.returncode == 2
+    assert said.decode().endswith("is in use by another hostd\n")
     assert (await program.call("GET", "account"))[0] == 200

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from tests.support.hostd import Hostd, in_state, is_gone, until
 
@@ -197,5 +198,19 @@ async def test_only_the_token_opens_the_api(tmp_path: Path) -> None:
         for path in ("account", "ledger", "faults", "stats", "servers", "nowhere"):
             status, answer = await hostd.call("GET", path)
             assert (status, answer["reason"]) == (401, "Unauthorized")
+    finally:
+        await hostd.stop()
+
+
+@pytest.mark.parametrize("header", ["Origin", "Sec-Fetch-Site"])
+async def test_a_web_page_can_do_nothing(tmp_path: Path, header: str) -> None:
+    hostd = Hostd(tmp_path / "hostd", simulate=True)
+    await hostd.start()
+    try:
+        async with (
+            aiohttp.ClientSession(headers={header: "null"}) as session,
+            session.put(f"{hostd.url}/v1/faults", data="{}") as answer,
+        ):
+            assert answer.status == 403
     finally:
         await hostd.stop()
