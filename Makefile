@@ -3,7 +3,7 @@ SHELL := /bin/sh
 VENV ?= .venv
 PY := $(VENV)/bin/python
 ARGS ?=
-BENCH ?= $(basename $(notdir $(filter-out bench/_%,$(wildcard bench/*.py))))
+BENCH ?= $(basename $(notdir $(shell grep -l "^if __name__" bench/*.py)))
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint unit contract api e2e bench test-crash generate lock control-plane system-packages venv clean
 
