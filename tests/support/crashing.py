@@ -106,7 +106,7 @@ def _configd(plan: Path, arguments: list[str]) -> None:
         client.observers.append(crasher)
         return client
 
-    Client.connect = observed  # type: ignore[assignment,method-assign]
+    Client.connect = observed  # type: ignore[method-assign]
     config = ConfigdConfig("127.0.0.1", int(_option(arguments, "--config-port")))
     asyncio.run(run.run(config, _option(arguments, "--kubeconfig")))
 
