@@ -8,7 +8,7 @@ _PACKAGE = Path(__file__).parents[1]
 
 
 def data(name: str) -> Path:
-    """`crds`, `deploy` or `examples/quickstart`: from the installed wheel, else from the checkout it runs in.
+    """`crds`, `deploy/base` or `examples/quickstart`: from the installed wheel, else from the checkout it runs in.
 
     Raises FileNotFoundError for anything else.
     """

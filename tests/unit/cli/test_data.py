@@ -9,7 +9,11 @@ from moorage.cli.data import data
 
 @pytest.mark.parametrize(
     ("name", "file"),
-    [("crds", "moorage.dev_servergroups.yaml"), ("examples/quickstart", "group.yaml")],
+    [
+        ("crds", "moorage.dev_servergroups.yaml"),
+        ("deploy/base", "rbac-controller.yaml"),
+        ("examples/quickstart", "group.yaml"),
+    ],
 )
 def test_the_files_are_there(name: str, file: str) -> None:
     assert (data(name) / file).is_file()

@@ -15,6 +15,7 @@ from typing import Any
 
 from rich.text import Text
 
+from moorage.cli.cluster import as_cli_error
 from moorage.cli.demo.pages import Pages
 from moorage.cli.demo.screen import Screen
 from moorage.cli.demo.stage import NAMESPACE, Stage, build
@@ -23,8 +24,9 @@ from moorage.cli.demo.timeline import Timeline
 from moorage.cli.demo.world import World
 from moorage.cli.errors import CliError, Exit
 from moorage.cli.output import stdout
-from moorage.controlplane import Options, Progress
+from moorage.controlplane import ControlPlaneError, Options, Progress
 from moorage.kube.client import Client
+from moorage.kube.errors import KubeError
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,10 @@ def run(settings: Settings) -> int:
             if ending.terminated:
                 return Exit.TERMINATED
             return Exit.OK if ending.staying else Exit.INTERRUPTED
+        except ControlPlaneError as error:
+            raise CliError(str(error)) from None
+        except KubeError as error:
+            raise as_cli_error(error) from None
     return Exit.OK
 
 
@@ -85,8 +91,15 @@ async def _play(stage: Stage, timeline: Timeline, screen: Screen, settings: Sett
     async with await Client.connect(str(stage.plane.kubeconfig)) as client:
         world = World(client, NAMESPACE, timeline)
         pages = Pages(world.urls, timeline, world.touch)
-        story = Story(stage, client, timeline, screen, world, pages)
         watching = [asyncio.create_task(world.follow()), asyncio.create_task(pages.follow())]
+
+        def alive() -> None:
+            stage.alive()
+            for task in watching:
+                if task.done():
+                    task.result()
+
+        story = Story(stage, client, timeline, screen, world, pages, alive)
         try:
             with screen.live(lambda: tree(world, ascii_only=screen.console.options.ascii_only)):
                 await _told(story, settings)

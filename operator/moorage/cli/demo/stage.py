@@ -15,8 +15,8 @@ from typing import Any
 
 import yaml
 
-from moorage.api.names import DEFAULT_CONTROLLER_NAMESPACE
 from moorage.cli.data import data
+from moorage.cli.demo import install
 from moorage.cli.demo.children import Child, Children
 from moorage.cli.demo.timeline import Timeline
 from moorage.cli.errors import CliError
@@ -24,7 +24,6 @@ from moorage.controlplane import ControlPlane, ControlPlaneError, Options, Progr
 from moorage.controlplane.cache import locked, try_lock
 
 NAMESPACE = "moorage-demo"
-NAMESPACES = (NAMESPACE, DEFAULT_CONTROLLER_NAMESPACE)
 CAPACITY = {"anchor": 2, "bollard": 20, "capstan": 100}
 """The hosting services of the quickstart, and for how many servers each has room."""
 SECRET = "quickstart-database"  # noqa: S105 - an object's name
@@ -56,18 +55,13 @@ class Stage:
         if password:
             held = {"password": self.password}
             documents.append({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": SECRET}, "stringData": held})
-        _apply(self.plane, documents, NAMESPACE)
+        install.apply(self.plane, documents, NAMESPACE)
 
     def alive(self) -> None:
         """Raise CliError where something that must run has ended."""
         dead = self.children.dead()
         if dead is not None:
             raise CliError(f"{dead.name} ended with {dead.process.returncode}:\n{dead.last_words()}")
-
-
-def _apply(plane: ControlPlane, documents: list[dict[str, Any]], namespace: str) -> None:
-    text = "\n---\n".join(json.dumps(document) for document in documents)
-    plane.run_kubectl("apply", "--server-side", f"--namespace={namespace}", "--filename=-", input=text)
 
 
 @contextmanager
@@ -83,11 +77,10 @@ def build(options: Options, timeline: Timeline, progress: Progress) -> Iterator[
             endpoints = {name: _url(children, child) for name, child in services.items()}
             for name, url in endpoints.items():
                 timeline.mark(name, f"hosting service at {url}, with room for {CAPACITY[name]} servers")
-            stack.enter_context(_installed(plane))
-            kubeconfig = plane.kubeconfig
-            controller = _start_controller(children, kubeconfig)
+            stack.enter_context(install.installed(plane, [NAMESPACE], CAPACITY))
+            controller = _start_controller(children, install.kubeconfig(plane))
             stack.callback(children.stop)
-            timeline.mark("controller", "runs")
+            timeline.mark("controller", "runs as a service account with the rights of deploy/")
             stage = Stage(plane, children, controller, endpoints, directory, secrets.token_hex(16))
             stack.enter_context(_guests(stage))
         except ControlPlaneError as error:
@@ -132,42 +125,6 @@ def _remove_abandoned(directory: Path) -> None:
     if lock is not None:
         shutil.rmtree(directory, ignore_errors=True)
         os.close(lock)
-
-
-@contextmanager
-def _installed(plane: ControlPlane) -> Iterator[None]:
-    """The kinds, the rules and the namespaces; taken away again where the cluster is not the demo's own."""
-    own = plane.directory is not None
-    crds = data("crds")
-    known = "" if own else _known(plane, crds)
-    if not own:
-        _refuse_if_in_use(plane, bool(known))
-    namespaces = [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in NAMESPACES]
-    _apply(plane, namespaces, "default")
-    plane.apply(crds)
-    try:
-        yield
-    finally:
-        if not own:
-            plane.run_kubectl("delete", "namespace", *NAMESPACES, check=False)
-            if not known:
-                plane.run_kubectl("delete", f"--filename={crds}", check=False)
-
-
-def _known(plane: ControlPlane, crds: Path) -> str:
-    return plane.run_kubectl("get", "--ignore-not-found", "--output=name", f"--filename={crds}").stdout
-
-
-def _refuse_if_in_use(plane: ControlPlane, kinds_known: bool) -> None:
-    there = plane.run_kubectl("get", "namespace", *NAMESPACES, "--ignore-not-found", "--output=name").stdout.split()
-    if kinds_known:
-        services = plane.run_kubectl("get", "hostingservices", *CAPACITY, "--ignore-not-found", "--output=name")
-        there += services.stdout.split()
-    if there:
-        raise CliError(
-            f"{plane.server} has {', '.join(there)} already, which the demo would have to share",
-            hint="with Moorage installed, try the quickstart instead: kubectl apply -f examples/quickstart",
-        )
 
 
 def _start_controller(children: Children, kubeconfig: Path) -> Child:

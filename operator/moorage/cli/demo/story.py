@@ -41,7 +41,10 @@ SERVERS = 3
 
 @dataclass(slots=True)
 class Story:
-    """The actors. `milestones` are the moments between which the time is measured."""
+    """The actors. `milestones` are the moments between which the time is measured.
+
+    `alive` raises where it is pointless to go on waiting.
+    """
 
     stage: Stage
     client: Client
@@ -49,6 +52,7 @@ class Story:
     screen: Screen
     world: World
     pages: Pages
+    alive: Callable[[], None]
     milestones: dict[str, Moment] = field(default_factory=dict)
 
     async def play(self) -> None:
@@ -186,7 +190,7 @@ class Story:
     # What else
 
     async def _until(self, what: str, look: Callable[[], T | None]) -> T:
-        return await self.world.until(what, look, alive=self.stage.alive)
+        return await self.world.until(what, look, alive=self.alive)
 
     def _ok(self, text: str) -> None:
         self.screen.verified(text)
