@@ -58,7 +58,7 @@ def observe(context: Context, tables: Tables, edges: Edges, obj: Obj, now: datet
     memory.forget_future(now)
     if meta.deletion_timestamp is not None and memory.noticed_at is None:
         memory.noticed_at = now
-        memory.failure, memory.tries = None, 0
+        memory.failure, memory.tries, memory.deleted_at = None, 0, None
     secret = tables.secrets.get(meta.namespace, meta.uid)
     state = None if secret is None else _state(secret)
     connection = connection_of(context, tables, server)

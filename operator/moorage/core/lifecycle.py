@@ -46,6 +46,9 @@ DEPENDENTS_GRACE = timedelta(minutes=2)
 DELETE_REPEAT = timedelta(seconds=30)
 """A deletion that the service accepted and has not carried out after this long is asked for again."""
 
+SIGHT_PAUSE = timedelta(seconds=1)
+"""How much younger than a deletion an inventory is at least that tells whether it was carried out."""
+
 ADDRESS_POLL_MAX = timedelta(seconds=30)
 """The longest pause between two questions for the address of a server that has none yet."""
 
@@ -195,7 +198,7 @@ def _running(f: ServerFacts, service: ServiceFacts, provider_id: str, now: datet
     if strangers:
         if f.secret is not None and f.secret.revision == 0 and f.adopt_id is None:
             return _fail_duplicates(carriers)
-        return _paused(f.failure, now) or Destroy(strangers)
+        return _paused(f.failure, now) or _on_sight(f, service, Destroy(strangers), strangers)
     if service.latest is None:
         return _address(f, provider_id, now)
     seen = service.latest.by_id.get(provider_id)
@@ -298,9 +301,8 @@ def _nothing_was_made(f: ServerFacts) -> bool:
 def _delete_by_identity(f: ServerFacts, service: ServiceFacts, now: datetime) -> Step:
     carriers = _carriers(f, service.latest)
     if carriers:
-        if f.retain:
-            return _release(service, carriers[0].provider_id)
-        return Destroy(tuple(seen.provider_id for seen in carriers))
+        ids = tuple(seen.provider_id for seen in carriers)
+        return _on_sight(f, service, _release(service, ids[0]) if f.retain else Destroy(ids), ids)
     unsettled = _unsettled(f, service, now)
     return unsettled if unsettled is not None else DropFinalizer()
 
@@ -351,5 +353,17 @@ def _delete_rest(f: ServerFacts, service: ServiceFacts, gone: str, now: datetime
     """The recorded server is gone; nothing else may carry its identity either."""
     rest = tuple(seen.provider_id for seen in _carriers(f, service.latest) if seen.provider_id != gone)
     if rest and not f.retain:
-        return Destroy(rest)
+        return _on_sight(f, service, Destroy(rest), rest)
     return DropFinalizer()
+
+
+def _on_sight(f: ServerFacts, service: ServiceFacts, step: Step, ids: tuple[str, ...]) -> Step:
+    """``step`` for servers that only an inventory shows: one from before the last try says nothing new about them."""
+    since: list[datetime] = []
+    if f.deleted_at is not None:
+        since.append(f.deleted_at + max(service.listing_lag, SIGHT_PAUSE))
+    if f.lookup is not None and (f.lookup.seen is None or f.lookup.seen.provider_id in ids):
+        since.append(f.lookup.at)
+    if since and service.latest is not None and service.latest.started <= max(since):
+        return AwaitInventory(max(since), "Deleting", f"a younger inventory of {service.name} tells what is left of it")
+    return step

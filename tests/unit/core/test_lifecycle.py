@@ -355,8 +355,29 @@ DELETING: Cases = {
     "destroyed, and still there": (leaving(lookup=FOUND, deleted_at=NOW - DELETE_REPEAT), Destroy(("s1",))),
     "gone": (leaving(lookup=NOT_FOUND), DropFinalizer()),
     "gone, but another of this identity": (
-        leaving(lookup=NOT_FOUND, service=svc(latest=inventory(S, server("s2")))),
+        leaving(lookup=replace(NOT_FOUND, at=NOW - 5 * S), service=svc(latest=inventory(S, server("s2")))),
         Destroy(("s2",)),
+    ),
+    "gone, another of this identity by an older inventory": (
+        leaving(lookup=NOT_FOUND, service=svc(latest=inventory(S, server("s2")))),
+        AwaitInventory,
+    ),
+    "unknown outcome, destroyed since the inventory": (
+        leaving(**UNASKED, deleted_at=NOW - 2 * S, secret=TRIED, service=svc(latest=inventory(S, server()))),
+        AwaitInventory,
+    ),
+    "unknown outcome, still there long after": (
+        leaving(**UNASKED, deleted_at=NOW - 20 * S, secret=TRIED, service=svc(latest=inventory(S, server()))),
+        Destroy(("s1",)),
+    ),
+    "unknown outcome, released since the inventory": (
+        leaving(
+            **{**UNASKED, "lookup": replace(FOUND, seen=server(owner=RELEASED))},
+            retain=True,
+            secret=TRIED,
+            service=svc(latest=inventory(S, server())),
+        ),
+        AwaitInventory,
     ),
     "gone, another of this identity, retained": (
         leaving(lookup=NOT_FOUND, retain=True, service=svc(latest=inventory(S, server("s2")))),
