@@ -14,7 +14,7 @@ from moorage.kube.apply import StatusWriter
 from moorage.kube.client import Client
 from moorage.kube.events import EventRecorder
 from moorage.kube.installation import Installation
-from moorage.kube.kinds import Kind
+from moorage.kube.kinds import SERVER_GROUP, VIRTUAL_SERVER, Kind
 from moorage.kube.lanes import Lane
 from moorage.kube.store import Store
 from moorage.runtime.clock import Clock
@@ -27,6 +27,11 @@ QueueKey = tuple[str, str]
 ObjectKey = tuple[Kind, str, str]
 
 
+GROUP_DELAY = 0.02
+GROUP_DELAY_PER_SERVER = 0.005
+GROUP_DELAY_LIMIT = 1.0
+"""Seconds that a group waits for company to a change of one of its servers: at rest, for each server in the queue, at
+most."""
 _SERVICE_WAITS = frozenset({"ServiceNotFound", "ServiceUnavailable", "ScopeChanged", "OvershootFreeze"})
 
 
@@ -145,6 +150,15 @@ class Context:
             queue.add_after((namespace, name), after, lane)
         else:
             queue.add((namespace, name), lane)
+
+    def enqueue_group(self, namespace: str, name: str) -> None:
+        """Have a group look at its servers soon: together with what else changes in it, the longer the more is to do.
+
+        Each server changes several times on its way to Ready; a group that looked each time would cost more than they.
+        """
+        waiting = len(self.queues[VIRTUAL_SERVER]) if VIRTUAL_SERVER in self.queues else 0
+        after = min(GROUP_DELAY_LIMIT, GROUP_DELAY + GROUP_DELAY_PER_SERVER * waiting)
+        self.enqueue(SERVER_GROUP, namespace, name, hot=True, after=after)
 
     def requeue(self, kind: Kind, namespace: str, name: str) -> None:
         """For the status writer: decide again."""

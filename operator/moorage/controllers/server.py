@@ -17,7 +17,7 @@ from moorage.core.lifecycle import address_poll, decide_server
 from moorage.core.server_status import ConfigurationView, is_instantiated, server_status
 from moorage.kube.apply import Written
 from moorage.kube.errors import InvalidObject
-from moorage.kube.kinds import SERVER_GROUP, VIRTUAL_SERVER
+from moorage.kube.kinds import VIRTUAL_SERVER
 from moorage.kube.store import Obj
 from moorage.runtime.workers import AGAIN, DONE, Result
 
@@ -59,13 +59,13 @@ class ServerController:
             case steps.Record(provider_id):
                 return await self._record(seen, provider_id)
             case steps.Fail(_, destroy):
-                await self._report(seen, step, await self._view(seen))
+                written = await self._report(seen, step, await self._view(seen))
                 if destroy:
                     await self.acts.destroy(seen, destroy)
-                return DONE
+                return AGAIN if written is Written.CONFLICT else DONE
             case steps.DeclareLost():
-                await self._report(seen, step, await self._view(seen))
-                return DONE
+                written = await self._report(seen, step, await self._view(seen))
+                return AGAIN if written is Written.CONFLICT else DONE
             case steps.AwaitInventory(newer_than):
                 if seen.connection is not None:
                     seen.connection.need_inventory(newer_than)
@@ -157,7 +157,7 @@ class ServerController:
         """Tell the group at once what a held status will say later."""
         group = seen.server.spec.group
         if group is not None and _summary(old) != _summary(new):
-            self._context.enqueue(SERVER_GROUP, seen.key[0], group.name, hot=True)
+            self._context.enqueue_group(seen.key[0], group.name)
 
     def _next_look(self, seen: Observed, step: steps.Step, instantiated: bool) -> float | None:
         """Seconds until this server is looked at again without anything having changed; None: never."""

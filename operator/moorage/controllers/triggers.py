@@ -42,8 +42,8 @@ class Triggers:
         spoke = _agent(old) != _agent(new)
         if appeared or spoke or _steering(old) != _steering(new):
             self._context.enqueue(kinds.VIRTUAL_SERVER, namespace, name, hot=spoke and old is not None)
-        if group and (appeared or _summary(old) != _summary(new) or _spec(old) != _spec(new)):
-            self._context.enqueue(kinds.SERVER_GROUP, namespace, group, hot=_summary(old) != _summary(new))
+        if group and (appeared or _spec(old) != _spec(new) or self._unannounced(old, new)):
+            self._context.enqueue_group(namespace, group)
         if _outputs(old) != _outputs(new) or (appeared and old is not None):
             self._dependents(namespace, obj)
         if appeared:
@@ -52,6 +52,16 @@ class Triggers:
             self._usage(namespace, obj)
         if new is None:
             self._gone(namespace, name, obj, group)
+
+    def _unannounced(self, old: Obj | None, new: Obj | None) -> bool:
+        """Whether a server's conditions changed to what its reconciler has not told the group already."""
+        if new is None or _summary(old) == _summary(new):
+            return False
+        memory = self._context.memories.get(new["metadata"]["uid"])
+        if memory is None or memory.status is None:
+            return True
+        decided = {c.type: c.status for c in memory.status.conditions if c.type in _SUMMARY}
+        return bool(decided != _summary(new))
 
     def _dependents(self, namespace: str, obj: Obj) -> None:
         """Servers whose configuration may rest on what this one publishes."""

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import threading
+from collections import deque
 from typing import Any
 
 import kopf
@@ -40,7 +41,42 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.networking.error_backoffs = (0.1, 0.2, 0.5, 1.0, 2.0, 2.0, 5.0)
     # The first "list" then comes as a part of the watch: one list of each kind is ours already.
     settings.watching.initial_streaming = True
+    # Without handlers of changes nobody asks what changed: neither the state seen last nor progress is kept.
+    settings.persistence.diffbase_storage = _NoDiffBase()
+    settings.persistence.progress_storage = _NoProgress()
     return settings
+
+
+class _NoDiffBase(kopf.DiffBaseStorage):
+    """Spares Kopf a deep copy and a comparison of each object that comes."""
+
+    def build(self, **_: Any) -> Any:
+        return {}
+
+    def fetch(self, **_: Any) -> Any:
+        return None
+
+    def store(self, **_: Any) -> None:
+        return None
+
+
+class _NoProgress(kopf.ProgressStorage):
+    """Progress of handlers that there are not."""
+
+    def fetch(self, **_: Any) -> Any:
+        return None
+
+    def store(self, **_: Any) -> None:
+        return None
+
+    def purge(self, **_: Any) -> None:
+        return None
+
+    def touch(self, **_: Any) -> None:
+        return None
+
+    def clear(self, *, essence: Any) -> Any:
+        return essence
 
 
 class Watches:
@@ -54,6 +90,7 @@ class Watches:
         self._stopping = asyncio.Event()
         self._sweeps: dict[Kind, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._arrived: deque[tuple[Kind, str | None, dict[str, Any]]] = deque()
 
     async def fill(self) -> None:
         """List every kind once. Raises ApiError."""
@@ -106,17 +143,46 @@ class Watches:
         registry = kopf.OperatorRegistry()
         kopf.on.login(registry=registry)(self._login)
         for kind in OWN:
-            kopf.on.event(kind.group, kind.version, kind.plural, id=kind.plural, registry=registry)(
-                self._handler(loop, kind)
+            register = kopf.on.event(
+                kind.group, kind.version, kind.plural, id=kind.plural, registry=registry, when=self._news(kind)
             )
+            register(self._handler(loop, kind))
         return registry
+
+    def _news(self, kind: Kind) -> Any:
+        """Most events are echoes of our own writes, whose answers the cache took: they need not change threads."""
+        table = self._store.table(kind)
+
+        def news(event: Any, **_: Any) -> bool:
+            meta = event["object"]["metadata"]
+            held = table.by_uid(meta["uid"])
+            known = held is not None and held["metadata"]["resourceVersion"] == meta["resourceVersion"]
+            return event["type"] in {None, "DELETED"} or not known
+
+        return news
 
     def _handler(self, loop: asyncio.AbstractEventLoop, kind: Kind) -> Any:
         async def take(event: Any, **_: Any) -> None:
-            with contextlib.suppress(RuntimeError):  # the main loop is closed: the process is ending
-                loop.call_soon_threadsafe(self._take, kind, event["type"], event["object"])
+            self._arrived.append((kind, event["type"], event["object"]))
+            if len(self._arrived) == 1:
+                with contextlib.suppress(RuntimeError):  # the main loop is closed: the process is ending
+                    loop.call_soon_threadsafe(self._take_all)
 
         return take
+
+    def _take_all(self) -> None:
+        """Take what has come; who adds to an empty list asks for this."""
+        while True:
+            try:
+                kind, type_, obj = self._arrived[0]
+            except IndexError:
+                return
+            try:
+                self._take(kind, type_, obj)
+            except Exception:
+                # The sweep finds what was missed here; what comes after must not wait for ever.
+                log.exception("an event of %s was not taken", kind.plural)
+            self._arrived.popleft()
 
     def _take(self, kind: Kind, type_: str | None, obj: dict[str, Any]) -> None:
         if type_ is None:

@@ -6,6 +6,7 @@ import asyncio
 import heapq
 import itertools
 import logging
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -27,6 +28,9 @@ FOREIGN = frozenset({"agent"})
 """Fields of status that another manager writes: neither compared nor sent."""
 KEPT = frozenset({"providerID"})
 """Fields of status that, once recorded, are never dropped."""
+REMEMBERED = 1024
+LATE_WRITES = 4
+"""How many held changes are written at the same time; where writes are slow, the others wait for more company."""
 
 
 class Written(StrEnum):
@@ -66,7 +70,8 @@ class StatusWriter:
         self._due: list[tuple[float, int, _Key]] = []
         self._count = itertools.count()
         self._wake = asyncio.Event()
-        self._writing: set[asyncio.Task[None]] = set()
+        self._writing: dict[_Key, asyncio.Task[None]] = {}
+        self._own: OrderedDict[str, tuple[str, str]] = OrderedDict()
 
     async def write(self, kind: Kind, obj: Obj, status: Mapping[str, Any], *, hard: bool) -> Written:
         """Make `status` the status of `obj`, the object that it was computed from (its resourceVersion guards).
@@ -76,6 +81,10 @@ class StatusWriter:
         once it is recorded: raises ValueError otherwise. Raises ApiError (neither Conflict nor NotFound) and NotLeader.
         """
         key = (kind, obj["metadata"]["uid"])
+        writing = self._writing.get(key)
+        if hard and writing is not None:
+            await asyncio.wait({writing})
+        obj = self._after_own(kind, obj)
         stored = obj.get("status") or {}
         desired = desired_status(stored, status)
         if desired == own_part(stored):
@@ -87,15 +96,25 @@ class StatusWriter:
         self._hold(key, obj, desired)
         return Written.HELD
 
+    def _after_own(self, kind: Kind, obj: Obj) -> Obj:
+        """The object as a held change of ours left it, where that is all that happened to `obj` meanwhile."""
+        meta = obj["metadata"]
+        current = self._store.table(kind).by_uid(meta["uid"])
+        if current is None or current is obj:
+            return obj
+        versions = (meta["resourceVersion"], current["metadata"]["resourceVersion"])
+        return current if self._own.get(meta["uid"]) == versions else obj
+
     async def run(self) -> None:
         """Write held changes as they fall due; returns only by cancellation."""
         loop = asyncio.get_running_loop()
         while True:
-            while self._due and self._due[0][0] <= loop.time():
+            while self._due and self._due[0][0] <= loop.time() and len(self._writing) < LATE_WRITES:
                 _, _, key = heapq.heappop(self._due)
                 self._start(key, loop.time())
             self._wake.clear()
-            timeout = self._due[0][0] - loop.time() if self._due else None
+            free = len(self._writing) < LATE_WRITES
+            timeout = self._due[0][0] - loop.time() if self._due and free else None
             try:
                 async with asyncio.timeout(timeout):
                     await self._wake.wait()
@@ -104,11 +123,11 @@ class StatusWriter:
 
     async def flush(self) -> None:
         """Write all that is held now, and wait for it (at a clean stop)."""
-        for key in list(self._held):
-            self._start(key, float("inf"))
         self._due.clear()
-        while self._writing:
-            await asyncio.wait(set(self._writing))
+        while self._held or self._writing:
+            for key in [key for key in self._held if key not in self._writing]:
+                self._start(key, float("inf"))
+            await asyncio.wait(set(self._writing.values()), return_when=asyncio.FIRST_COMPLETED)
 
     @property
     def held(self) -> int:
@@ -132,10 +151,17 @@ class StatusWriter:
         held = self._held.get(key)
         if held is None or held.due > now:
             return  # written meanwhile by a hard change, or held anew
+        if key in self._writing:  # an earlier change of the same object is still on its way
+            heapq.heappush(self._due, (now + self._delay, next(self._count), key))
+            held.due = now + self._delay
+            return
         del self._held[key]
-        task = asyncio.create_task(self._late(key[0], held))
-        self._writing.add(task)
-        task.add_done_callback(self._writing.discard)
+        task = self._writing[key] = asyncio.create_task(self._late(key[0], held))
+        task.add_done_callback(lambda _: self._written(key))
+
+    def _written(self, key: _Key) -> None:
+        self._writing.pop(key, None)
+        self._wake.set()
 
     async def _late(self, kind: Kind, held: _Held) -> None:
         meta = held.obj["metadata"]
@@ -143,11 +169,13 @@ class StatusWriter:
         current = self._store.table(kind).by_uid(meta["uid"])
         if current is None:
             return
-        if current["metadata"]["resourceVersion"] != meta["resourceVersion"]:
-            self._requeue(kind, namespace, name)
+        obj = self._after_own(kind, held.obj)
+        if current["metadata"]["resourceVersion"] != obj["metadata"]["resourceVersion"]:
+            if own_part(current.get("status") or {}) != held.status:
+                self._requeue(kind, namespace, name)
             return
         try:
-            outcome = await self._apply(kind, held.obj, held.status, lane=Lane.COLD)
+            outcome = await self._apply(kind, obj, held.status, lane=Lane.COLD)
         except KubeError as error:
             log.debug("held status of %s %s/%s was not written: %s", kind.kind, namespace, name, error)
             outcome = Written.CONFLICT
@@ -165,8 +193,15 @@ class StatusWriter:
             return Written.GONE
         except Conflict:
             return Written.CONFLICT if await refresh(self._client, self._store, kind, obj) else Written.GONE
+        self._remember(meta, answer["metadata"])
         self._store.ingest(kind, answer)
         return Written.WRITTEN
+
+    def _remember(self, before: Obj, after: Obj) -> None:
+        self._own[before["uid"]] = (before["resourceVersion"], after["resourceVersion"])
+        self._own.move_to_end(before["uid"])
+        while len(self._own) > REMEMBERED:
+            self._own.popitem(last=False)
 
 
 async def refresh(client: Client, store: Store, kind: Kind, obj: Obj) -> Obj | None:

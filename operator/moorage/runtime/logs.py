@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import logging
+import random
 import sys
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -70,7 +70,7 @@ def bound(**values: Any) -> Iterator[None]:
 
 def new_reconcile_id() -> str:
     """A short random id that ties the records of one reconcile together."""
-    return uuid.uuid4().hex[:12]
+    return f"{random.getrandbits(48):012x}"
 
 
 def _fields_of(record: logging.LogRecord) -> dict[str, Any]:
