@@ -107,7 +107,8 @@ def _configd(plan: Path, arguments: list[str]) -> None:
         return client
 
     Client.connect = observed  # type: ignore[method-assign]
-    config = ConfigdConfig("127.0.0.1", int(_option(arguments, "--config-port")))
+    listening = ConfigdConfig("127.0.0.1", int(_option(arguments, "--config-port")))
+    config = run.with_endpoint(listening, _option(arguments, "--config-endpoint"))
     asyncio.run(run.run(config, _option(arguments, "--kubeconfig")))
 
 
