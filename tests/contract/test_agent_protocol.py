@@ -380,3 +380,16 @@ async def test_programs_in_the_guest_can_see_what_is_pending(world: World, place
         status = json.loads((place.state / "status.json").read_text())
         assert status["revision"] == 1
         assert status["pending"] == [{"item": "db", "waitingFor": "output address of server db-0"}]
+
+
+async def test_an_agent_that_is_stopped_goes_on_where_it_was(world: World, place: Place) -> None:
+    await world.start()
+    server = world.add_server()
+    world.configure(server, 1, **incomplete())
+    with place.booted(world.user_data(server)) as agent:
+        await acknowledged(world, server, 1)
+        await asyncio.to_thread(agent.stop)
+    world.configure(server, 2, **complete())
+    with place.booted(world.user_data(server)):
+        await acknowledged(world, server, 2)
+    assert place.lines("runs") == ["80"]

@@ -169,6 +169,8 @@ class Channel:
         data = response.read(MAX_ANSWER + 1)
         if len(data) > MAX_ANSWER:
             raise ValueError("an answer of more than %d bytes" % MAX_ANSWER)
+        if response.length:
+            raise OSError("the answer was cut off")
         answer = Answer(response.status, {name.lower(): text for name, text in response.getheaders()}, data)
         if response.will_close:
             self._drop()

@@ -14,7 +14,7 @@ MAX_CONNECTIONS = 20000
 KEEP_ALIVE_SECONDS = 20.0
 """How long a connection may rest: an agent posts seldom, and each open TLS connection takes about 90 KB."""
 _SWEEP_SECONDS = 2.0
-_TLS_BUFFER = 32 * 1024
+_TLS_BUFFER = 16 * 1024
 
 
 def small_tls_buffers() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from prometheus_client import REGISTRY, CollectorRegistry
 
-from moorage.api.names import LABEL_SECRET, MANAGER_CONFIGD, SECRET_CA
+from moorage.api.names import FINALIZER_SERVER, LABEL_SECRET, MANAGER_CONFIGD, SECRET_CA
 from moorage.configd.authority import ensure_authority, load_authority, read_authority
 from moorage.configd.directory import Directory, new_table
 from moorage.configd.metrics import Metrics
@@ -187,7 +187,20 @@ async def _authority(client: Client, namespace: str, owns_ca: bool) -> Authority
 
 
 async def _servers_exist(client: Client) -> bool:
-    return bool((await client.list(VIRTUAL_SERVER, metadata_only=True)).items)
+    for kind, labels in ((VIRTUAL_SERVER, ""), (SECRET, SELECTOR)):
+        listing = await client.list(kind, labels=labels, metadata_only=True)
+        if any(may_trust(obj) for obj in listing.items):
+            return True
+    return False
+
+
+def may_trust(obj: Mapping[str, Any]) -> bool:
+    """Whether a server may have been told of a root CA, by its VirtualServer or by one of its Secrets.
+
+    A VirtualServer that only its user wrote, to adopt a server, was seen by no controller yet.
+    """
+    meta = obj["metadata"]
+    return FINALIZER_SERVER in (meta.get("finalizers") or ()) or LABEL_SECRET in (meta.get("labels") or {})
 
 
 async def _services(

@@ -105,7 +105,9 @@ class Server:
         """Listen. Raises OSError where the address cannot be used."""
         self.refresh()
         small_tls_buffers()
-        runner = web.AppRunner(self.channel.application(), access_log=None, handler_cancellation=True)
+        runner = web.AppRunner(
+            self.channel.application(), access_log=None, handler_cancellation=True, shutdown_timeout=10.0
+        )
         await runner.setup()
         server = runner.server
         if server is None:

@@ -34,7 +34,7 @@ B=json.load(open(S+"/boot.json"))
 E="-----END CERTIFICATE-----\\n"
 def put(n,b):
  open(n+"~","wb").write(b);os.replace(n+"~",n)
-def get(u,c):return urlopen(u,timeout=20,context=c).read(1<<22)
+def get(u,c):return urlopen(u,timeout=20,context=c).read()
 n=f=0
 while not os.path.exists(A):
  u=B["urls"][n%len(B["urls"])].rstrip("/")+"/v1/"
