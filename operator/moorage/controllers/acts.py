@@ -44,6 +44,7 @@ from moorage.kube.apply import remove_finalizer
 from moorage.kube.errors import AlreadyExists
 from moorage.kube.kinds import SECRET, VIRTUAL_SERVER
 from moorage.kube.store import Obj
+from moorage.runtime.logs import fields
 from moorage.runtime.service import ServiceConnection
 
 log = logging.getLogger(__name__)
@@ -108,6 +109,7 @@ class Acts:
         if created is None:
             return False
         seen.memory.created = created
+        log.info("the server exists", extra=fields(service=connection.name, providerID=created.provider_id))
         return True
 
     def _attempt(self, connection: ServiceConnection) -> Attempt:
@@ -239,6 +241,7 @@ class Acts:
             if gone is None:
                 return
             seen.memory.lookup, seen.memory.deleted_at = lookup, self._context.clock.now()
+            log.info("the server is being deleted", extra=fields(service=connection.name, providerID=provider_id))
 
     def _fresh(self, seen: Observed, provider_id: str) -> Lookup | None:
         lookup = seen.memory.lookup
@@ -281,7 +284,7 @@ class Acts:
         memory, now = seen.memory, self._context.clock.now()
         memory.tries += 1
         memory.failure, memory.failed_at = failure(error, memory.tries, now), now
-        log.info("%s", error.message, extra={"reason": error.reason, "tries": memory.tries})
+        log.info("%s", error.message, extra=fields(reason=error.reason, tries=memory.tries))
 
 
 def failure(error: HostingError, tries: int, now: datetime) -> CallFailure:

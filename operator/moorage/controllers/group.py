@@ -138,6 +138,7 @@ class GroupController:
             self._event(obj, NORMAL, "Placed", f"on {plan.placement.service}: {plan.placement.message}")
 
     def _event(self, obj: Obj, type_: str, reason: str, message: str) -> None:
+        log.info("%s: %s", reason, message)
         self._context.events.record(SERVER_GROUP, obj, "Warning" if type_ == WARNING else "Normal", reason, message)
 
     # Act
@@ -215,7 +216,8 @@ class GroupController:
 
     async def _remove(self, obj: Obj, removal: Removal) -> bool:
         if removal.reason not in {"GroupDeleted", "ScaledDown", "Released", "MemberRemoved"}:
-            self._event(obj, WARNING, removal.reason, f"{removal.name} is replaced: {removal.message}")
+            kind = NORMAL if removal.reason == "Replaced" else WARNING
+            self._event(obj, kind, removal.reason, f"{removal.name} is replaced: {removal.message}")
         try:
             answer = await self._context.client.delete(
                 VIRTUAL_SERVER, obj["metadata"]["namespace"], removal.name, uid=removal.uid, propagation="Background"

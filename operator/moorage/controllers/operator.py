@@ -12,7 +12,7 @@ from typing import Any
 from moorage.api.names import DEFAULT_CONTROLLER_NAMESPACE, LABEL_CONFIG, MANAGER_CONTROLLER
 from moorage.configd.authority import ensure_authority
 from moorage.configd.pki import utc_now
-from moorage.configd.run import Running, with_endpoint
+from moorage.configd.run import Running, may_trust, with_endpoint
 from moorage.configd.run import start as start_configd
 from moorage.configd.server import ConfigdConfig
 from moorage.controllers.context import ChannelInfo, Context, QueueKey
@@ -229,7 +229,7 @@ class Operator:
         return ChannelInfo(default, running.pin), running
 
     async def _servers_exist(self) -> bool:
-        return len(self._store.table(kinds.VIRTUAL_SERVER)) > 0
+        return any(may_trust(obj) for kind in (kinds.VIRTUAL_SERVER, kinds.SECRET) for obj in self._store.table(kind))
 
     def _lease(self) -> LeaderLease:
         duration, renew, retry = self._config.lease_seconds
