@@ -168,6 +168,7 @@ class Acts:
             self._context.store.ingest(SECRET, answer)
             return False
         self._context.store.ingest(SECRET, answer)
+        self._context.secret_written(answer)
         return True
 
     async def write_secret(self, secret: Obj, state: SecretState, data: dict[str, bytes]) -> None:
@@ -185,6 +186,7 @@ class Acts:
             SECRET, meta["namespace"], meta["name"], patch, manager=MANAGER_CONTROLLER
         )
         self._context.store.ingest(SECRET, answer)
+        self._context.secret_written(answer)
 
     # Adopting
 

@@ -16,7 +16,7 @@ from moorage.kube.events import EventRecorder
 from moorage.kube.installation import Installation
 from moorage.kube.kinds import SERVER_GROUP, VIRTUAL_SERVER, Kind
 from moorage.kube.lanes import Lane
-from moorage.kube.store import Store
+from moorage.kube.store import Obj, Store
 from moorage.runtime.clock import Clock
 from moorage.runtime.metrics import Metrics
 from moorage.runtime.queue import WorkQueue
@@ -83,7 +83,11 @@ class ChannelInfo:
 
 @dataclass(slots=True)
 class Context:
-    """The reconcilers' surroundings. ``namespace`` is the controller's own; secrets of services are read there."""
+    """The reconcilers' surroundings. ``namespace`` is the controller's own; secrets of services are read there.
+
+    ``secret_written`` is told of each Secret ``<uid>`` as it was written: a configd in this process need not wait for
+    its watch.
+    """
 
     client: Client
     store: Store
@@ -99,6 +103,7 @@ class Context:
     memories: dict[str, ServerMemory] = field(default_factory=dict)
     referrers: dict[ObjectKey, set[QueueKey]] = field(default_factory=lambda: defaultdict(set))
     guard: Callable[[], None] = lambda: None
+    secret_written: Callable[[Obj], None] = lambda _: None
     _writer: StatusWriter | None = None
 
     @property

@@ -55,6 +55,7 @@ class GroupObserver:
         problems += self._deadlocks(group, members)
         if view.problem is not None:
             problems.append(Problem(*view.problem, stalled=False))
+        problems += self._retention(group)
         servers = self._servers(group, members)
         proposal = self._propose(group, policy, members, problems, now) if wants_placement(group, view) else None
         statuses = {s.metadata.name: status for s, status in servers}
@@ -165,6 +166,19 @@ class GroupObserver:
     def _service(self, name: str, uid: str) -> HostingService | None:
         service = self._tables.services.parsed(None, name)
         return service if service is not None and uid in {"", service.metadata.uid} else None
+
+    def _retention(self, group: ServerGroup) -> list[Problem]:
+        """A service that cannot rewrite tags cannot let a server live on: said at once, not at the end."""
+        placement = group.status.placement
+        if placement is None or group.spec.deletion_policy != "Retain":
+            return []
+        connection = self._context.connections.get(placement.service_uid)
+        if connection is None or connection.backend.capabilities.retag:
+            return []
+        message = (
+            f"{placement.service} cannot rewrite tags, so its servers cannot be retained: set deletionPolicy: Delete"
+        )
+        return [Problem("RetainUnsupported", message, stalled=True)]
 
     # Servers
 
@@ -288,7 +302,7 @@ class GroupObserver:
         ]
 
     def _count(self, service: Obj) -> int:
-        return len(self._tables.servers.by_index("service", service["metadata"]["name"]))
+        return self._tables.servers.count("service", service["metadata"]["name"])
 
     def _promised(self, service: Obj) -> int:
         """Servers of placed groups that do not exist yet, or that the service has not shown in an inventory yet."""

@@ -162,6 +162,8 @@ class Operator:
             observers=[ServiceMetrics(self._metrics), *self._config.call_observers],
             guard=lease.guard,
         )
+        if configd is not None:
+            context.secret_written = configd.observe
         writer = StatusWriter(self._client, self._store, MANAGER_CONTROLLER, context.requeue)
         context.set_writer(writer)
         self._client.set_guard(lease.guard)
