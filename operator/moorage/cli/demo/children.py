@@ -84,15 +84,17 @@ class Children:
         return next((child for child in self._children if child.process.poll() is not None), None)
 
     def stop(self) -> None:
-        """End them all, the last started first, and wait until they are gone. Repeating is harmless."""
-        while self._children:
-            child = self._children.pop()
+        """End them all, and wait until they are gone. Repeating is harmless."""
+        for child in self._children:
             child.process.terminate()
+        while self._children:
+            child = self._children[-1]
             try:
                 child.process.wait(GRACE + 2)
             except subprocess.TimeoutExpired:
                 child.process.kill()
                 child.process.wait()
+            self._children.pop()
         for descriptor in (self._hold, self._pull):
             if descriptor >= 0:
                 os.close(descriptor)

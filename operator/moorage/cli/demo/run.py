@@ -101,7 +101,7 @@ async def _play(stage: Stage, timeline: Timeline, screen: Screen, settings: Sett
 
         story = Story(stage, client, timeline, screen, world, pages, alive)
         try:
-            with screen.live(lambda: tree(world, ascii_only=screen.console.options.ascii_only)):
+            with screen.live(lambda: tree(world, ascii_only=screen.console.options.ascii_only, cut=True)):
                 await _told(story, settings)
                 if not settings.once:
                     ending.staying = True

@@ -224,12 +224,13 @@ class Story:
         return texts
 
 
-def tree(world: World, *, ascii_only: bool) -> RenderableType | None:
-    """The group as it is now; None before there is one."""
+def tree(world: World, *, ascii_only: bool, cut: bool = False) -> RenderableType | None:
+    """The group as it is now; None before there is one. With `cut` each line is cut to the terminal's width."""
     group = world.group(GROUP)
     if group is None:
         return None
-    return paint.tree(group_tree(group, world.servers(), Detail(datetime.now(UTC))), ascii_only=ascii_only)
+    node = group_tree(group, world.servers(), Detail(datetime.now(UTC)))
+    return paint.tree(node, ascii_only=ascii_only, cut=cut)
 
 
 def _shows(view: View, address: str) -> bool:

@@ -34,16 +34,21 @@ def line(node: Node, *, ascii_only: bool = False) -> Text:
     return text
 
 
-def tree(node: Node, *, ascii_only: bool = False) -> Tree:
-    """The node with everything below it."""
-    root = Tree(line(node, ascii_only=ascii_only), guide_style="dim")
-    _grow(root, node, ascii_only)
-    return root
+def tree(node: Node, *, ascii_only: bool = False, cut: bool = False) -> Tree:
+    """The node with everything below it; with `cut` no node takes more than one line, however narrow the terminal."""
 
+    def paint(one: Node) -> Text:
+        text = line(one, ascii_only=ascii_only)
+        if cut:
+            text.no_wrap, text.overflow = True, "ellipsis"
+        return text
 
-def _grow(branch: Tree, node: Node, ascii_only: bool) -> None:
-    for child in node.children:
-        _grow(branch.add(line(child, ascii_only=ascii_only)), child, ascii_only)
+    def grow(branch: Tree, parent: Node) -> Tree:
+        for child in parent.children:
+            grow(branch.add(paint(child)), child)
+        return branch
+
+    return grow(Tree(paint(node), guide_style="dim"), node)
 
 
 def plain(node: Node, depth: int = 0, *, ascii_only: bool = False) -> Iterator[str]:
