@@ -144,7 +144,7 @@ def _removals(servers: Sequence[GroupServer], reason: str, message: str) -> tupl
 def _retain(world: GroupWorld) -> tuple[tuple[str, str, bool], ...]:
     """Servers whose deletionPolicy has to follow the group's, as (name, uid, retain)."""
     keep = world.group.spec.deletion_policy == "Retain"
-    return tuple((s.name, s.uid, keep) for s in world.servers if s.retain != keep and not s.adopted)
+    return tuple(sorted((s.name, s.uid, keep) for s in world.servers if s.retain != keep and not s.adopted))
 
 
 def _protected(world: GroupWorld) -> bool:
