@@ -135,7 +135,7 @@ class GroupController:
         if plan.placement is None:
             self._event(obj, NORMAL, "Released", plan.message)
         elif old.placement is None:
-            self._event(obj, NORMAL, "Placed", f"on {plan.placement.service}: {plan.placement.message}")
+            self._event(obj, NORMAL, "Placed", plan.placement.message)
 
     def _event(self, obj: Obj, type_: str, reason: str, message: str) -> None:
         log.info("%s: %s", reason, message)

@@ -121,7 +121,7 @@ def _stalled(world: GroupWorld, plan: GroupPlan) -> Problem | None:
 
 def _placed(world: GroupWorld, plan: GroupPlan) -> tuple[bool, str, str]:
     if plan.placement is not None:
-        return True, "Placed", f"on {plan.placement.service}: {plan.placement.message}"
+        return True, "Placed", plan.placement.message
     if isinstance(world.proposal, Problem):
         return False, world.proposal.reason, world.proposal.message
     if plan.phase in {"Released", "Releasing"}:
