@@ -12,19 +12,18 @@ from moorage.api.servergroup import Member, Placement, ServerGroup
 from moorage.api.virtualserver import VirtualServer, VirtualServerStatus
 from moorage.api.virtualserverconfig import VirtualServerConfig, VirtualServerConfigSpec
 from moorage.controllers.context import Context
+from moorage.controllers.derived import Derived, identity
 from moorage.controllers.observation import joined
-from moorage.controllers.revisions import revision_name
 from moorage.controllers.server import summary_of
 from moorage.controllers.tables import Tables
 from moorage.core.configuration import pending_items
 from moorage.core.dependencies import GroupGraph, GroupSource, find_deadlocks
 from moorage.core.group import GroupWorld, PolicyView, Problem, granted, wants_placement
-from moorage.core.placement import MemberRequest, MemberTemplate, PlacementRequest, place, resolve_member
+from moorage.core.placement import MemberRequest, MemberTemplate, PlacementRequest, place
 from moorage.core.policy import group_verdict
 from moorage.core.rollout import GroupServer, MemberWant, Template
 from moorage.core.server_status import failure_of, unhealthy_since
 from moorage.core.services import ServiceView, service_view
-from moorage.core.validation import validate
 from moorage.kube.errors import InvalidObject
 from moorage.kube.store import Obj
 
@@ -44,6 +43,7 @@ class GroupObserver:
     def __init__(self, context: Context, tables: Tables) -> None:
         self._context = context
         self._tables = tables
+        self._derived = Derived()
 
     def observe(self, obj: Obj, now: datetime) -> GroupWorld:
         """Raises InvalidObject where the group itself cannot be read."""
@@ -90,17 +90,21 @@ class GroupObserver:
         if config is None or config.metadata.deleting:
             message = f"member {member.name}: there is no VirtualServerConfig {name}; create it or change configRef"
             return MemberConfig(member, None, Problem("ConfigNotFound", message, stalled=False))
-        found = validate(config.spec)
-        if found:
-            first = found[0]
-            message = f"VirtualServerConfig {name}: {first.path}: {first.message}"
-            return MemberConfig(member, config, Problem("ConfigInvalid", message, stalled=True))
-        return MemberConfig(member, config)
+        return MemberConfig(member, config, self._derived.of_config(config).problem)
 
     def _deadlocks(self, group: ServerGroup, members: list[MemberConfig]) -> list[Problem]:
         specs = {m.member.name: m.config.spec for m in members if m.config is not None}
         if len(specs) < len(members) or not any(_uses_outputs(spec) for spec in specs.values()):
             return []
+        if any(_other_groups(spec) for spec in specs.values()):
+            return self._look_for_deadlocks(group, specs, members)
+        basis = (group.metadata.generation, tuple(identity(m.config) for m in members))
+        key = group.metadata.uid
+        return self._derived.kept("deadlocks", key, basis, lambda: self._look_for_deadlocks(group, specs, members))
+
+    def _look_for_deadlocks(
+        self, group: ServerGroup, specs: dict[str, VirtualServerConfigSpec], members: list[MemberConfig]
+    ) -> list[Problem]:
         replicas = {m.member.name: group.spec.replicas_of(m.member) for m in members}
         others = {name: source for name, source in self._others(group, specs).items() if source is not None}
         graph = GroupGraph.build(group.metadata.name, specs, replicas, others)
@@ -140,7 +144,7 @@ class GroupObserver:
             config=m.member.config_ref.name,
             replicas=group.spec.replicas_of(m.member),
             granted=granted(group, m.member),
-            revision=revision_name(m.config.metadata.name, m.config.spec) if m.config is not None else None,
+            revision=self._derived.of_config(m.config).revision if m.config is not None else None,
             template=template,
             problem=problem,
             failures=(status.failures or 0) if status is not None else 0,
@@ -157,8 +161,7 @@ class GroupObserver:
         service = self._service(placement.service, placement.service_uid)
         if service is None:
             return None, ("ServiceNotFound", f"HostingService {placement.service} does not exist any more")
-        requirements = policy.spec.select.requirements if policy is not None else ()
-        resolved = resolve_member(m.config.spec, service_view(service), requirements)
+        resolved = self._derived.template(m.config, service, policy)
         if isinstance(resolved, MemberTemplate):
             return template_of(resolved), None
         return None, (resolved.word, f"member {m.member.name} on {placement.service}: {resolved.detail}")
@@ -217,7 +220,7 @@ class GroupObserver:
             retain=server.spec.retains,
             created=created,
             deleting=meta.deleting,
-            outdated=config is not None and self._outdated(group, server, config.spec),
+            outdated=config is not None and self._outdated(group, server, config),
             instantiated=instantiated is not None and instantiated.status == "True",
             instantiated_at=instantiated.last_transition_time if instantiated is not None else None,
             joined=joined(self._tables, server),
@@ -229,22 +232,23 @@ class GroupObserver:
             message="" if is_ready or ready is None else ready.message,
         )
 
-    def _outdated(self, group: ServerGroup, server: VirtualServer, spec: VirtualServerConfigSpec) -> bool:
+    def _outdated(self, group: ServerGroup, server: VirtualServer, config: VirtualServerConfig) -> bool:
         """Whether image, size or settings of the configuration changed in a way that takes another server.
 
         A price or an offering that changed at the service is no reason to replace anything: the configuration has to
         have changed since the server's own revision.
         """
         namespace = server.metadata.namespace
+        if server.spec.revision is not None and server.spec.revision == self._derived.of_config(config).revision:
+            return False
         kept = self._tables.revisions.parsed(namespace, server.spec.revision) if server.spec.revision else None
-        if kept is not None and _hardware(kept.spec) == _hardware(spec):
+        if kept is not None and _hardware(kept.spec) == _hardware(config.spec):
             return False
         placement = group.status.placement
         service = None if placement is None else self._service(placement.service, placement.service_uid)
         if service is None:
             return False
-        policy = self._policy(group)
-        resolved = resolve_member(spec, service_view(service), policy.spec.select.requirements if policy else ())
+        resolved = self._derived.template(config, service, self._policy(group))
         if not isinstance(resolved, MemberTemplate):
             return False
         own = Template(server.spec.image or "", server.spec.offering or "", server.spec.settings)

@@ -74,13 +74,13 @@ class ServiceController:
         except InvalidObject as error:
             log.error("cannot be read: %s", error)
             return DONE
-        users = self._tables.servers.by_index("service", service.metadata.name)
+        users = self._tables.servers.count("service", service.metadata.name)
         if service.metadata.deleting and not users:
             return await self._release(service)
         if users and not service.metadata.deleting:
             await hold_service(self._context, self._tables, service.metadata.name, service.metadata.uid)
         problem = await self._connect(service)
-        sight = await self._look(service, problem, len(users))
+        sight = await self._look(service, problem, users)
         current = self._tables.services.by_uid(service.metadata.uid)
         if current is None:
             return DONE
@@ -127,7 +127,7 @@ class ServiceController:
         return {key: base64.b64decode(value) for key, value in (secret.get("data") or {}).items()}
 
     def _in_use(self, service: HostingService) -> bool:
-        return bool(self._tables.servers.by_index("service", service.metadata.name))
+        return self._tables.servers.count("service", service.metadata.name) > 0
 
     async def _open(self, service: HostingService, credentials: Mapping[str, bytes], fingerprint: str) -> None:
         spec, uid, name = service.spec, service.metadata.uid, service.metadata.name

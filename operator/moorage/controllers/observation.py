@@ -139,7 +139,7 @@ def refusal(tables: Tables, server: VirtualServer) -> tuple[str, str] | None:
     if not service.spec.allowed_namespaces.matches(labels):
         return "NotAllowedInNamespace", f"HostingService {name} does not allow the namespace {meta.namespace}"
     limit = service.spec.limits.servers
-    if limit is None:
+    if limit is None or tables.servers.count("service", name) <= limit:
         return None
     others = tables.servers.by_index("service", name)
     rank = sum(_age(other) < (server_created(server), meta.uid) for other in others)

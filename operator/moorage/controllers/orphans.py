@@ -31,6 +31,7 @@ class Orphans:
         self._context = context
         self._tables = tables
         self._since: dict[tuple[str, str], datetime] = {}
+        self._missed: dict[str, dict[str, datetime]] = {}
 
     async def look(self, service: HostingService, connection: ServiceConnection) -> tuple[Orphan, ...]:
         """The orphans of the latest inventory, the oldest first; deletes those past the quarantine if told so."""
@@ -39,6 +40,7 @@ class Orphans:
             for provider_id, uid in connection.owned.items()
             if self._tables.servers.by_uid(uid) is None
         }
+        candidates = self._still_there(service.metadata.uid, connection, candidates)
         if candidates:
             candidates = await self._confirmed(candidates)
         now, key = self._context.clock.now(), service.metadata.uid
@@ -57,6 +59,19 @@ class Orphans:
         if service.spec.orphan_policy == "Delete":
             await self._delete(service, connection, orphans, now)
         return tuple(orphans)
+
+    def _still_there(self, service: str, connection: ServiceConnection, missing: Mapping[str, str]) -> dict[str, str]:
+        """Only what an inventory shows that began after its object was missed: others may just have been deleted."""
+        now, latest = self._context.clock.now(), connection.latest
+        known = self._missed.get(service, {})
+        self._missed[service] = {provider_id: known.get(provider_id, now) for provider_id in missing}
+        if latest is None:
+            return {}
+        return {
+            provider_id: uid
+            for provider_id, uid in missing.items()
+            if latest.started > self._missed[service][provider_id]
+        }
 
     async def _confirmed(self, candidates: Mapping[str, str]) -> dict[str, str]:
         """Only what a live, uncached list does not know either."""

@@ -62,12 +62,10 @@ class ConfigController:
         self, config: VirtualServerConfig, problems: list[Problem], current: str | None
     ) -> VirtualServerConfigStatus:
         now, generation, meta = self._context.clock.now(), config.metadata.generation, config.metadata
-        groups = len(self._tables.groups.by_index("config", (meta.namespace, meta.name)))
-        servers = len(self._tables.servers.by_index("config", ("config", meta.namespace, meta.name)))
+        groups = self._tables.groups.count("config", (meta.namespace, meta.name))
+        servers = self._tables.servers.count("config", ("config", meta.namespace, meta.name))
         for revision in self._tables.revisions.by_index("config", (meta.namespace, meta.name)):
-            servers += len(
-                self._tables.servers.by_index("config", ("revision", meta.namespace, revision["metadata"]["name"]))
-            )
+            servers += self._tables.servers.count("config", ("revision", meta.namespace, revision["metadata"]["name"]))
         if problems:
             shown = "; ".join(f"{p.path}: {p.message}" for p in problems[:SHOWN_PROBLEMS])
             more = f" (and {len(problems) - SHOWN_PROBLEMS} more)" if len(problems) > SHOWN_PROBLEMS else ""
@@ -98,7 +96,7 @@ class ConfigController:
         young = False
         for obj in self._tables.revisions.by_index("config", (namespace, config)):
             meta = obj["metadata"]
-            used = self._tables.servers.by_index("config", ("revision", namespace, meta["name"]))
+            used = self._tables.servers.count("config", ("revision", namespace, meta["name"]))
             if used or meta["name"] == current or meta.get("deletionTimestamp"):
                 continue
             if self._context.clock.now() - datetime.fromisoformat(meta["creationTimestamp"]) < YOUNG:
