@@ -34,9 +34,19 @@ def enroll(
 
     script = use_cluster(Target(namespace, context, kubeconfig), work)
     if not yes:
-        warning = "The script holds a join token: whoever runs it first becomes this server. Show it?"
-        typer.confirm(warning, abort=True, err=True)
+        _ask()
     sys.stdout.write(script if script.endswith("\n") else script + "\n")
+
+
+def _ask() -> None:
+    """Ask on standard error: standard output may lead into another program. Raises CliError unless it is a yes."""
+    warning = "the script holds a join token: whoever runs it first becomes this server"
+    if not sys.stdin.isatty():
+        raise CliError(warning, hint="say --yes to have it printed")
+    sys.stderr.write(f"{warning[0].upper()}{warning[1:]}. Print it? [y/N] ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+        raise CliError("nothing was printed")
 
 
 async def _script(cluster: Cluster, name: str) -> str:

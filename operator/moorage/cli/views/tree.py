@@ -18,6 +18,11 @@ _ITEMS = {
     "Delivered": State.PROGRESSING,
     "Acknowledged": State.READY,
 }
+_SETTLED = {
+    "Resolved": "known, not with the agent yet",
+    "Delivered": "with the agent, not in force yet",
+    "Acknowledged": "in force",
+}
 _STEPS = {
     "Waiting": State.WAITING,
     "Running": State.PROGRESSING,
@@ -117,14 +122,18 @@ def _revision(server: VirtualServer) -> str:
 
 
 def _items(server: VirtualServer, detail: Detail) -> Iterator[Node]:
+    """What waits is shown one by one, the rest as numbers, unless everything is asked for."""
     items = server.status.configuration.items if server.status.configuration else ()
-    settled = [item for item in items if item.state == "Acknowledged" and not item.stale]
     for item in items:
-        if detail.everything or item not in settled:
+        if detail.everything or item.stale or item.state == "Pending":
             yield _item(item, detail.now)
-    if settled and not detail.everything:
-        names = f"{len(settled)} of {len(items)}" if len(settled) < len(items) else f"all {len(items)}"
-        yield Node("Items", names, State.READY, "in force")
+    if detail.everything:
+        return
+    for state, words in _SETTLED.items():
+        count = sum(item.state == state and not item.stale for item in items)
+        if count:
+            number = f"all {count}" if count == len(items) else f"{count} of {len(items)}"
+            yield Node("Items", number, _ITEMS[state], words)
 
 
 def _item(item: ItemStatus, now: datetime) -> Node:
