@@ -190,12 +190,12 @@ class Installation:
         with urlopen(f"{self.health}/metrics", timeout=20) as answer:
             return list(samples(answer.read().decode()))
 
-    async def usage(self) -> Usage:
-        """What was used so far."""
+    async def usage(self, *, controller: bool = True) -> Usage:
+        """What was used so far; `controller` False: while there is none."""
         pids = {"api server": self.stack.plane.pids["kube-apiserver"], "etcd": self.stack.plane.pids["etcd"]}
         pids |= {f"hostd {name}": host.process.popen.pid for name, host in self.stack.hosts.items() if host.process}
         for name, process in (("controller", self.stack.controller), ("configd", self.configd)):
-            if process is not None:
+            if process is not None and process.alive:
                 pids[name] = process.popen.pid
         requests: Requests = {}
         conflicts: Requests = {}
@@ -207,7 +207,7 @@ class Installation:
                 if labels["code"] in {"409", "422"}:
                     conflicts[key] = conflicts.get(key, 0) + int(value)
         calls: dict[str, float] = {}
-        for name, labels, value in await asyncio.to_thread(self.metrics):
+        for name, labels, value in await asyncio.to_thread(self.metrics) if controller else ():
             if name == "moorage_service_calls_total":
                 calls[labels["operation"]] = calls.get(labels["operation"], 0) + value
         cpu = {name: cpu_seconds(pid) for name, pid in pids.items()}
