@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from tests.support import cluster
+from tests.support.installation import ALL_IN_ONE, CONTROLLER, Installation, new_installation
 from tests.support.needs import missing
-from tests.support.stack import Api, Stack, new_stack
+from tests.support.stack import SYSTEM, Api, Stack, new_stack
 
 from moorage.controlplane import ControlPlaneError, acquire
 from moorage.kube.client import Client
@@ -30,10 +31,14 @@ def bare_stack(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Co
 
 @pytest.fixture(scope="session")
 def stack(bare_stack: Stack) -> Stack:
-    """Three hosting services and a controller."""
+    """Three hosting services, and a controller under the account and the rules that deploy/ ships."""
+    kubectl = bare_stack.plane.run_kubectl
+    kubectl("apply", "--server-side", "--kustomize", str(ALL_IN_ONE), timeout=120)
+    # What the controller itself does for a protected group is seen only where admission lets its deletion pass.
+    kubectl("delete", "validatingadmissionpolicybinding", "moorage-deletion-protection")
     for name in ("anchor", "bollard", "capstan"):
         bare_stack.hostd(name)
-    bare_stack.run_controller()
+    bare_stack.run_controller(kubeconfig=bare_stack.plane.kubeconfig_for(CONTROLLER, SYSTEM))
     return bare_stack
 
 
@@ -42,6 +47,25 @@ async def api(bare_stack: Stack, request: pytest.FixtureRequest) -> AsyncIterato
     """The API server, in a namespace of the test's own."""
     name = cluster.namespace_name(request.node.name) + secrets.token_hex(2)
     async with await Client.connect(str(bare_stack.plane.kubeconfig)) as client:
+        await client.create(NAMESPACE, {"metadata": {"name": name}})
+        yield Api(client, name)
+        await client.delete(NAMESPACE, None, name)
+
+
+@pytest.fixture(scope="session")
+def installation(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Installation]:
+    """What deploy/ ships, on a control plane of its own; each test starts and stops its programs itself."""
+    if pytestconfig.getoption("--context"):
+        pytest.skip("installs into moorage-system: on a control plane of its own only")
+    with new_installation(tmp_path_factory.mktemp("shipped")) as found:
+        yield found
+
+
+@pytest.fixture
+async def shipped_api(installation: Installation, request: pytest.FixtureRequest) -> AsyncIterator[Api]:
+    """The API server of `installation`, as the administrator, in a namespace of the test's own."""
+    name = cluster.namespace_name(request.node.name) + secrets.token_hex(2)
+    async with await Client.connect(str(installation.plane.kubeconfig)) as client:
         await client.create(NAMESPACE, {"metadata": {"name": name}})
         yield Api(client, name)
         await client.delete(NAMESPACE, None, name)
