@@ -82,6 +82,8 @@ class Estimator:
     """Walks a tree once, and collects what is wrong with it."""
 
     faults: list[Fault] = field(default_factory=list)
+    _shapes: dict[int, Shape] = field(default_factory=dict)
+    """By ``id`` of list literals' elements: their shapes when they were last walked."""
 
     def estimate(self, node: Node, variables: Mapping[str, Shape]) -> Cost:
         """The bound for ``node`` where ``variables`` have these shapes."""
@@ -96,6 +98,7 @@ class Estimator:
                 return self._call(node, variables)
             case ListOf(elements=elements):
                 parts = [self.estimate(e, variables) for e in elements]
+                self._shapes.update((id(e), part.shape) for e, part in zip(elements, parts, strict=True))
                 return _total(parts, 1, many(len(parts), join([p.shape for p in parts])))
             case MapOf(entries=entries):
                 parts = [self.estimate(e, variables) for e in entries]
@@ -144,7 +147,8 @@ class Estimator:
         appended = _appended(node.step, node.accumulator)
         shape = start.shape
         if appended is not None:
-            elements = [self.estimate(e, inside).shape for e in appended.elements]
+            # The walk over ``step`` has just seen them: walking again would double the work with each nested loop.
+            elements = [self._shapes[id(e)] for e in appended.elements]
             shape = many(passes * len(elements), join(elements))
         result = self.estimate(node.result, {**variables, node.accumulator: shape})
         return Cost(

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from bisect import bisect_right
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -28,6 +29,8 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _SHELL_OPERATORS = frozenset(":-=+?%#/^,@[~")
 _SPECIAL_PARAMETER = re.compile(r"(?:[0-9]+|[@*?$!-]|#[@*]|#(?=}))(?=[}:=+?%#/^,@[~-])", re.ASCII)
 _SHELL_PREFIXES = frozenset("#!")
+MAX_PROBLEMS = 20
+"""Problems told of one template; looking for names near to a wrong one takes milliseconds, and a text holds many."""
 
 
 class TemplateError(ValueError):
@@ -110,12 +113,13 @@ def parse_script(text: str) -> Template:
 
 
 def unknown_references(template: Template, known: Collection[str], *, script: bool) -> Iterator[TemplateProblem]:
-    """A problem for each mention of an item that is not among `known`; a name is reported once, at its first
-    mention."""
+    """A problem for each item that is mentioned and not among `known`, at its first mention; at most `MAX_PROBLEMS`."""
     seen: set[str] = set()
     for reference in template.references:
         if reference.name in known or reference.name in seen:
             continue
+        if len(seen) == MAX_PROBLEMS:
+            return
         seen.add(reference.name)
         yield TemplateProblem(
             reference.line, reference.column, unknown_item_message(reference.name, known, script=script)
@@ -159,6 +163,8 @@ class _Parser:
         self.parts: list[str | Reference] = []
         self.references: list[Reference] = []
         self.problems: list[TemplateProblem] = []
+        self._lines = [0, *(match.end() for match in re.finditer("\n", text))]
+        self._last_brace = text.rfind("}")
 
     def parse(self) -> Template:
         position = 0
@@ -178,6 +184,8 @@ class _Parser:
         raise NotImplementedError
 
     def problem(self, start: int, message: str) -> None:
+        if len(self.problems) == MAX_PROBLEMS:
+            return
         line, column = self._where(start)
         self.problems.append(TemplateProblem(line, column, message))
 
@@ -192,7 +200,12 @@ class _Parser:
             self.parts.append(self.text[start:end])
 
     def _where(self, offset: int) -> tuple[int, int]:
-        return self.text.count("\n", 0, offset) + 1, offset - (self.text.rfind("\n", 0, offset) + 1) + 1
+        """By search in the list of lines: to count anew for each reference would take seconds for a large file."""
+        line = bisect_right(self._lines, offset)
+        return line, offset - self._lines[line - 1] + 1
+
+    def _closes_after(self, offset: int) -> bool:
+        return self._last_brace >= offset
 
 
 class _TextParser(_Parser):
@@ -207,7 +220,7 @@ class _TextParser(_Parser):
         return end
 
     def _remedy(self, name: str, end: int) -> str:
-        if "}" not in self.text[end:]:
+        if not self._closes_after(end):
             return "${ is never closed; write ${item}, or $${ for a literal ${"
         if name and self.text[end] in _SHELL_OPERATORS:
             return (
@@ -231,7 +244,7 @@ class _ScriptParser(_Parser):
         following = self.text[name.end() : name.end() + 1]
         if following == "}" or (following and following in _SHELL_OPERATORS):
             self.refer(start, name.group())
-        elif "}" not in self.text[name.end() :]:
+        elif not self._closes_after(name.end()):
             self.problem(start, f"${{{name.group()} is never closed; write ${{{name.group()}}}")
         else:
             self.problem(start, f"after ${{{name.group()} comes }} or an operator of the shell")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from decimal import Decimal
 
 import pytest
@@ -181,3 +182,10 @@ def test_any_text_is_a_value_or_a_typed_error(text: str) -> None:
     except ExpressionError as error:
         outcome = error.reason
     assert outcome in {"True", "False", INVALID, FAILED, TOO_EXPENSIVE}
+
+
+def test_nested_loops_are_bounded_without_walking_them_again_and_again() -> None:
+    nested = "services.map(s, " * 14 + "services" + ")" * 14 + " == []"
+    began = time.process_time()
+    assert compile_expression(nested).cost(Sizes(2, 1, 1)).loops > 2**14
+    assert time.process_time() - began < 2, "the bound itself must not cost what it is there to refuse"

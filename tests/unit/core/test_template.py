@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import subprocess
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from moorage.core.template import (
+    MAX_PROBLEMS,
     RenderedTooLargeError,
     TemplateError,
     nearest,
@@ -165,3 +167,20 @@ def test_escaping_every_opening_gives_the_text_back(text: str) -> None:
     escaped = text.replace("${", "$${")
     assert parse_text(escaped).render({}) == text
     assert parse_script(escaped).literal == text
+
+
+def test_a_text_full_of_unknown_items_costs_no_more_than_its_first_problems() -> None:
+    items = [f"item_{number:03}_abcdefghij" for number in range(128)]
+    text = "\n".join(f"${{u{number:06}}}" for number in range(20_000))
+    began = time.process_time()
+    found = list(unknown_references(parse_text(text), items, script=False))
+    assert time.process_time() - began < 5, "one tenant's configuration must not hold up the controller"
+    assert len(found) == MAX_PROBLEMS
+    assert (found[-1].line, found[-1].column) == (MAX_PROBLEMS, 1)
+
+
+def test_a_text_full_of_mistakes_is_told_by_its_first_ones() -> None:
+    began = time.process_time()
+    assert len(parse_text("${ " * 50_000).problems) == MAX_PROBLEMS
+    assert len(parse_script("${ä " * 50_000).problems) == MAX_PROBLEMS
+    assert time.process_time() - began < 5
