@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from moorage.api.hostingpolicy import Verdict
@@ -102,6 +102,13 @@ def granted(group: ServerGroup, member: Member) -> int:
 
 def decide_group(world: GroupWorld, now: datetime) -> GroupPlan:
     """The next changes of one group. The same world at the same time gives the same plan."""
+    plan = _decide(world, now)
+    # What becomes of a server is settled before its deletion begins, or one that is to be retained could be destroyed.
+    unsettled = {uid for _, uid, _ in plan.retain}
+    return replace(plan, removals=tuple(r for r in plan.removals if r.uid not in unsettled)) if unsettled else plan
+
+
+def _decide(world: GroupWorld, now: datetime) -> GroupPlan:
     group, placement = world.group, world.group.status.placement
     if group.metadata.deleting:
         return _deletion(world)
@@ -116,12 +123,21 @@ def decide_group(world: GroupWorld, now: datetime) -> GroupPlan:
     return _members(world, placement, now)
 
 
+def _may_grow(world: GroupWorld) -> bool:
+    return world.policy.verdict == "Met" and world.policy.problem is None
+
+
 def _gate_may_open(world: GroupWorld) -> bool:
     """Configuration flows once every server of the original set runs (or at once, where the group asks for that)."""
     if world.group.spec.configure_when == "ServerInstantiated":
         return True
     running = {(s.member, s.ordinal) for s in world.servers if s.instantiated and not s.deleting and s.failed is None}
-    wanted = {(w.name, ordinal) for w in world.wants for ordinal in range(w.replicas)}
+    may_grow = _may_grow(world)
+    wanted = {
+        (w.name, ordinal)
+        for w in world.wants
+        for ordinal in range(w.replicas if may_grow else min(w.replicas, w.granted))
+    }
     return bool(wanted) and wanted <= running
 
 
@@ -168,12 +184,10 @@ def _deletion(world: GroupWorld) -> GroupPlan:
         return GroupPlan(placement, phase="DeletionProtected", message=message)
     if not world.servers:
         return GroupPlan(placement, drop_finalizer=True, phase="Deleting")
-    retain = _retain(world)
-    removals = () if retain else _removals(world.servers, "GroupDeleted", "the group is being deleted")
     return GroupPlan(
         placement,
-        removals=removals,
-        retain=retain,
+        removals=_removals(world.servers, "GroupDeleted", "the group is being deleted"),
+        retain=_retain(world),
         phase="Deleting",
         message=f"{len(world.servers)} servers are still there",
     )
@@ -184,13 +198,15 @@ def _members(world: GroupWorld, placement: Placement, now: datetime) -> GroupPla
     live = [s for s in world.servers if s.placement == placement.number]
     sick, wake_sick = find_sick(live, spec.remediation, now)
     blocked = ""
-    if sick and not remediation_allowed(len(sick), len(live), spec.remediation):
+    # Those that fell ill as well and are not past their time yet count too: what they share began a moment ago.
+    unhealthy = len({s.server.uid for s in sick} | {s.uid for s in live if s.unhealthy_since and not s.deleting})
+    if sick and not remediation_allowed(unhealthy, len(live), spec.remediation):
         blocked = (
-            f"{len(sick)} of {len(live)} servers are unhealthy, more than maxUnhealthy "
+            f"{unhealthy} of {len(live)} servers are unhealthy, more than maxUnhealthy "
             f"({spec.remediation.max_unhealthy}): none is replaced; look for a common cause"
         )
     given_up = {} if blocked else {s.server.uid: s for s in sick}
-    may_grow = world.policy.verdict == "Met" and world.policy.problem is None
+    may_grow = _may_grow(world)
     known = {want.name for want in world.wants}
     plans = [
         plan_member(

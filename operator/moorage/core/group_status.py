@@ -196,6 +196,7 @@ def _ready(world: GroupWorld, plan: GroupPlan, stalled: Problem | None) -> tuple
     if plan.phase == "Suspended":
         return False, "Suspended", f"{len(good)} of {wanted} servers are ready; {plan.message}"
     for status, reason, message in (
+        *((False, *want.problem) for want in world.wants if want.problem is not None),
         _counted(world, plan, "instantiated", "Instantiated", "Booting", "run"),
         _configured(world, plan),
     ):
