@@ -148,7 +148,7 @@ class Operator:
         watches = Watches(self._client, self._store, loader(self._config.kubeconfig, self._config.context))
         await self._fill(watches)
         channel, configd = await self._channel()
-        events = EventRecorder(self._client.unguarded(), component=MANAGER_CONTROLLER)
+        events = EventRecorder(self._client, component=MANAGER_CONTROLLER)
         lease = self._lease()
         context = Context(
             client=self._client,

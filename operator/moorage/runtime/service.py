@@ -274,7 +274,7 @@ class ServiceConnection:
         try:
             if not self.circuit.may_try(self._clock.monotonic()):
                 left = self.circuit.left(self._clock.monotonic())
-                raise Unavailable(f"{self.name} failed repeatedly and is left alone for {left:.0f} s")
+                raise Unavailable(f"{self.name} failed repeatedly and is left alone for a while", retry_after=left)
             async with self._slots:
                 await self._budget.acquire(priority)
                 if priority is Priority.WRITE:
