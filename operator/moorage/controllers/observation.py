@@ -6,6 +6,8 @@ import logging
 from dataclasses import dataclass
 from datetime import datetime
 
+from moorage.api.hostingservice import HostingService
+from moorage.api.meta import LabelSelector
 from moorage.api.names import FINALIZER_SERVER, session_secret
 from moorage.api.virtualserver import VirtualServer
 from moorage.controllers.context import Context, ServerMemory
@@ -116,13 +118,18 @@ def joined(tables: Tables, server: VirtualServer) -> bool:
 
 
 def connection_of(context: Context, tables: Tables, server: VirtualServer) -> ServiceConnection | None:
-    """The connection to the service that the server is on, by uid: a successor of the same name is another service."""
+    """The connection to the service that the server is on, by uid: a successor of the same name is another service.
+
+    The name has to fit as well. It is by the name that a service's permissions are looked up, and whoever may write a
+    VirtualServer may write any uid into it.
+    """
     ref = server.spec.service_ref
     uid = ref.uid
     if uid is None:
         service = tables.services.get(None, ref.name)
         uid = service["metadata"]["uid"] if service is not None else None
-    return context.connections.get(uid) if uid is not None else None
+    connection = context.connections.get(uid) if uid is not None else None
+    return connection if connection is not None and connection.name == ref.name else None
 
 
 def refusal(tables: Tables, server: VirtualServer) -> tuple[str, str] | None:
@@ -134,18 +141,27 @@ def refusal(tables: Tables, server: VirtualServer) -> tuple[str, str] | None:
     service = tables.services.parsed(None, name)
     if service is None:
         return None
-    namespace = tables.namespaces.get(None, meta.namespace)
-    labels = (namespace["metadata"].get("labels") or {}) if namespace is not None else {}
-    if not service.spec.allowed_namespaces.matches(labels):
+    if not _is_allowed(tables, service, meta.namespace):
         return "NotAllowedInNamespace", f"HostingService {name} does not allow the namespace {meta.namespace}"
     limit = service.spec.limits.servers
     if limit is None or tables.servers.count("service", name) <= limit:
         return None
     others = tables.servers.by_index("service", name)
-    rank = sum(_age(other) < (server_created(server), meta.uid) for other in others)
+    # Objects of namespaces that are not allowed there never become servers, so they take no one's place.
+    allowed = {ns: _is_allowed(tables, service, ns) for ns in {other["metadata"]["namespace"] for other in others}}
+    mine = (server_created(server), meta.uid)
+    rank = sum(allowed[other["metadata"]["namespace"]] and _age(other) < mine for other in others)
     if rank >= limit:
         return "LimitReached", f"limits.servers of HostingService {name} is {limit}: raise it, or delete other servers"
     return None
+
+
+def _is_allowed(tables: Tables, service: HostingService, name: str) -> bool:
+    namespace, selector = tables.namespaces.get(None, name), service.spec.allowed_namespaces
+    if namespace is None:
+        # Just made, and not seen yet: without its labels NotIn and DoesNotExist would let anyone in.
+        return selector == LabelSelector()
+    return selector.matches(namespace["metadata"].get("labels") or {})
 
 
 def server_created(server: VirtualServer) -> str:

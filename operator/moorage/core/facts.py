@@ -37,6 +37,8 @@ class Seen:
     state: SeenState
     addresses: tuple[tuple[str, str], ...] = ()
     message: str = ""
+    namespace: str | None = None
+    """Where the object of its owner is or was, from its tags."""
 
 
 @dataclass(frozen=True, slots=True)

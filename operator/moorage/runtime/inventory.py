@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from moorage.core.facts import Inventory, Seen, SeenState
-from moorage.hosting.contract import TAG_INSTALLATION, TAG_SERVER, TAG_SERVICE, ServerRecord
+from moorage.hosting.contract import TAG_INSTALLATION, TAG_NAMESPACE, TAG_SERVER, TAG_SERVICE, ServerRecord
 from moorage.hosting.contract import Inventory as Listing
 
 JITTER = 0.1
@@ -30,6 +30,7 @@ def seen_of(record: ServerRecord) -> Seen:
         state=SeenState(record.state.value),
         addresses=tuple((a.type.value, a.address) for a in record.addresses),
         message=record.message,
+        namespace=record.tags.get(TAG_NAMESPACE),
     )
 
 
@@ -102,7 +103,7 @@ class Timetable:
         if self._attention:
             wait = min(wait, ATTENTION)
         due = min(last, now) + timedelta(seconds=wait)
-        if self._newer_than is not None and last <= self._newer_than:
+        if self._newer_than is not None and (last <= self._newer_than or last > now):
             due = min(due, self._newer_than + timedelta(milliseconds=1))
         return max(0.0, (due - now).total_seconds())
 
