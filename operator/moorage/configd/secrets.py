@@ -6,6 +6,7 @@ import base64
 import binascii
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -32,6 +33,8 @@ ANNOTATION_VERSIONS = f"{GROUP}/versions"
 """On `<uid>-outputs`: compact JSON of output name to version, as `status.agent.outputs` names them."""
 
 SELECTOR = f"{LABEL_SECRET} in ({SECRET_KIND_SERVER},{SECRET_KIND_SESSION},{SECRET_KIND_OUTPUTS})"
+
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 Obj = dict[str, Any]
 
@@ -77,12 +80,14 @@ def parse_secret(obj: Obj) -> Parsed:
     annotations = meta.get("annotations") or {}
     if kind == SECRET_KIND_SERVER:
         token, document = decoded(obj, "token"), decoded(obj, "configuration")
-        if not token:
+        name = annotations.get(ANNOTATION_SERVER) or _owner(meta)
+        # Whoever may write Secrets of the namespace may write any annotation; what is no name is no server's.
+        if not token or not _NAME.fullmatch(name):
             return None
         return ServerSecret(
             namespace=meta["namespace"],
             uid=meta["name"],
-            name=annotations.get(ANNOTATION_SERVER) or _owner(meta),
+            name=name,
             token_digest=hashlib.sha256(token).digest(),
             document=document,
             revision=(read_revision(document) or 0) if document else 0,
@@ -159,10 +164,10 @@ def _owner(meta: Obj) -> str:
 def _versions(annotations: Mapping[str, str]) -> dict[str, int]:
     try:
         found = json.loads(annotations.get(ANNOTATION_VERSIONS) or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return {k: v for k, v in found.items() if isinstance(v, int)} if isinstance(found, dict) else {}
 
 
 def _whole(text: str | None) -> int:
-    return int(text) if text and text.isascii() and text.isdigit() else 0
+    return int(text) if text and len(text) <= 16 and text.isascii() and text.isdigit() else 0

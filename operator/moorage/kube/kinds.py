@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import quote
 
 from moorage.api.names import GROUP, VERSION
 
@@ -26,8 +27,9 @@ class Kind:
     def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
         """The URL path of a collection (no name), an object, or a subresource of one.
 
-        Raises ValueError where a namespace is given to a cluster-scoped kind, or is missing for one object of a
-        namespaced kind.
+        Names may come from others' objects, so they stay one segment of the path each, whatever is in them. Raises
+        ValueError for `.` and `..`, where a namespace is given to a cluster-scoped kind, or where it is missing for
+        one object of a namespaced kind.
         """
         root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
         if namespace and not self.namespaced:
@@ -36,16 +38,23 @@ class Kind:
             raise ValueError(f"{self.kind} {name} needs a namespace")
         parts = [root]
         if namespace:
-            parts.append(f"/namespaces/{namespace}")
+            parts.append(f"/namespaces/{_segment(namespace)}")
         parts.append(f"/{self.plural}")
         if name:
-            parts.append(f"/{name}")
+            parts.append(f"/{_segment(name)}")
             if subresource:
                 parts.append(f"/{subresource}")
         return "".join(parts)
 
     def __str__(self) -> str:
         return self.kind
+
+
+def _segment(name: str) -> str:
+    """A name as one segment of a path: a slash in it would lead to another object, in another namespace."""
+    if name in {".", ".."}:
+        raise ValueError(f"{name} is not the name of an object")
+    return quote(name, safe="")
 
 
 HOSTING_SERVICE: Final = Kind(GROUP, VERSION, "hostingservices", "HostingService", namespaced=False)

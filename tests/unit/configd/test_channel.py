@@ -70,6 +70,13 @@ async def test_a_wrong_token_or_server_is_refused_alike(world: World, connect: C
     assert not any(verb == "create" for verb, _, _ in world.cluster.calls)
 
 
+async def test_a_forged_secret_does_not_lead_into_another_namespace(world: World, connect: Connect) -> None:
+    await world.start()
+    forged = world.secret("../../other/virtualservers/db", "uid-of-another", {"token": world.TOKEN})
+    world.cluster.put(SECRET, forged)
+    assert (await connect("shop/uid-of-another").join(world.TOKEN)).status == 401
+
+
 async def test_a_secret_that_is_no_servers_is_none_of_our_business(world: World, connect: Connect) -> None:
     await world.start()
     data = {"token": "c2VjcmV0LXNlY3JldC1zZWNyZXQ="}

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from yarl import URL
 
 from moorage.kube.calls import Call, body_fields
 from moorage.kube.client import Client
@@ -101,6 +102,16 @@ def test_paths() -> None:
         NAMESPACE.path("ns", "a")
     with pytest.raises(ValueError, match="needs a namespace"):
         SECRET.path(None, "a")
+
+
+def test_a_name_is_one_segment_of_a_path_whatever_is_in_it() -> None:
+    forged = VIRTUAL_SERVER.path("ns", "../../other/virtualservers/a?x#", "status")
+    assert URL(f"https://api{forged}").path == forged.replace("%2F", "/").replace("%3F", "?").replace("%23", "#")
+    assert forged.count("/") == VIRTUAL_SERVER.path("ns", "a", "status").count("/")
+    assert "/namespaces/other/" not in str(URL(f"https://api{forged}"))
+    for name in (".", ".."):
+        with pytest.raises(ValueError, match="not the name"):
+            VIRTUAL_SERVER.path("ns", name)
 
 
 def test_field_sets_have_names_only() -> None:
