@@ -106,12 +106,15 @@ class ServiceConnection:
         self._slots = asyncio.Semaphore(CONCURRENCY)
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._looked: datetime | None = None
 
     # What is known
 
     def facts(self) -> ServiceFacts:
         """What decisions may know of this service now."""
-        capabilities = self.backend.capabilities
+        capabilities, now = self.backend.capabilities, self._clock.now()
+        # One from later than now (the clock was set back) would count as younger than attempts that came after it.
+        latest = self.latest if self.latest is not None and self.latest.started <= now else None
         return ServiceFacts(
             name=self.name,
             uid=self.uid,
@@ -122,7 +125,7 @@ class ServiceConnection:
             can_retag=capabilities.retag,
             listing_lag=timedelta(seconds=capabilities.listing_lag),
             create_timeout=timedelta(seconds=capabilities.create_timeout),
-            latest=self.latest,
+            latest=latest,
             previous=self.previous,
             problem=self.problem,
         )
@@ -156,16 +159,22 @@ class ServiceConnection:
     async def _poll(self) -> None:
         failures = 0
         while True:
-            started = self.latest.started if self.latest is not None else None
-            delay = self.timetable.delay(started, self._clock.now())
+            delay = self.timetable.delay(self._looked, self._clock.now())
             if failures:
                 delay = max(delay, min(0.5 * 2**failures, self.timetable.interval))
             self._wake.clear()
+            # Not wait_for, which in Python 3.11 loses a cancellation that comes together with the wake-up.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), delay)
+                async with asyncio.timeout(delay):
+                    await self._wake.wait()
                 if failures == 0:
                     continue
-            failures = 0 if await self._take() else failures + 1
+            try:
+                failures = 0 if await self._take() else failures + 1
+            except Exception:
+                # A fault of ours or of the backend's: without inventories nothing would ever be confirmed again.
+                log.exception("the inventory of %s failed", self.name)
+                failures += 1
 
     async def _take(self) -> bool:
         started = self._clock.now()
@@ -174,6 +183,7 @@ class ServiceConnection:
         except HostingError as error:
             self._trouble(error.message)
             return False
+        self._looked = started
         if self.expected_account is not None and listing.account != self.expected_account:
             self._scope_changed(listing.account)
             return True
@@ -249,7 +259,8 @@ class ServiceConnection:
                 observer.before(told)
             started = self._clock.monotonic()
             try:
-                result = await asyncio.wait_for(call, timeout)
+                async with asyncio.timeout(timeout):
+                    result = await call
             except TimeoutError:
                 error = TimedOut(f"{self.name} did not answer {operation} within {timeout:.0f} s")
                 raise error from None
@@ -270,11 +281,12 @@ class ServiceConnection:
 
         Lease and deadline are looked at last, directly before the call. A call that is not admitted is closed.
         """
-        admitted = False
+        admitted = trial = False
         try:
             if not self.circuit.may_try(self._clock.monotonic()):
                 left = self.circuit.left(self._clock.monotonic())
                 raise Unavailable(f"{self.name} failed repeatedly and is left alone for a while", retry_after=left)
+            trial = self.circuit.state == "HalfOpen"
             async with self._slots:
                 await self._budget.acquire(priority)
                 if priority is Priority.WRITE:
@@ -285,8 +297,12 @@ class ServiceConnection:
                 admitted = True
                 yield timeout
         finally:
-            if not admitted and asyncio.iscoroutine(call):
-                call.close()
+            if not admitted:
+                if trial:
+                    # The one call that was to tell whether the service answers again was never made.
+                    self.circuit.abandoned(self._clock.monotonic())
+                if asyncio.iscoroutine(call):
+                    call.close()
 
     def _account_for(self, error: BaseException | None) -> None:
         before = self.circuit.state
