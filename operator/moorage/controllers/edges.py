@@ -29,6 +29,7 @@ class Edges:
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
         self._graphs: dict[str, _Graph] = {}
+        self._last: dict[str, dict[str, frozenset[tuple[str | None, str]]]] = {}
 
     def changed(self, namespace: str) -> None:
         """A group or a configuration of the namespace changed."""
@@ -63,6 +64,9 @@ class Edges:
                     upstreams[config] = self._upstreams(namespace, config)
                 needs[group, member["name"]] = {(g or group, m) for g, m in upstreams[config]}
         known = {place: frozenset(others & needs.keys()) for place, others in needs.items()}
+        self._last.pop(namespace, None)
+        if upstreams:
+            self._last[namespace] = upstreams
         named = {"/".join(place): {"/".join(other) for other in others} for place, others in known.items()}
         circles = {name: number for number, names in enumerate(components(named)) for name in names}
         circle = {place: circles["/".join(place)] for place in known}
@@ -80,8 +84,11 @@ class Edges:
         )
 
     def _upstreams(self, namespace: str, config: str) -> frozenset[tuple[str | None, str]]:
+        """What a configuration needs; of one that is gone or unreadable, what it needed: its servers still do."""
         try:
             parsed = self._tables.configs.parsed(namespace, config)
         except InvalidObject:
-            return frozenset()
-        return frozenset() if parsed is None else compile_config(parsed.spec).upstreams
+            parsed = None
+        if parsed is None:
+            return self._last.get(namespace, {}).get(config, frozenset())
+        return compile_config(parsed.spec).upstreams

@@ -21,6 +21,7 @@ from moorage.hosting.registry import backend
 from moorage.kube.apply import Written, add_finalizer, remove_finalizer
 from moorage.kube.errors import ApiError, InvalidObject, NotFound
 from moorage.kube.kinds import HOSTING_SERVICE, SECRET, VIRTUAL_SERVER
+from moorage.kube.store import Obj
 from moorage.runtime.budget import Budget
 from moorage.runtime.service import Hooks, ServiceConnection
 from moorage.runtime.workers import AGAIN, DONE, Result
@@ -253,7 +254,7 @@ class ServiceController:
             memory = self._context.memories.get(meta["uid"])
             waits = memory is not None and memory.waits_for_inventory
             missing = status.get("providerID") is not None and status["providerID"] not in connection.latest.by_id
-            if waits or missing:
+            if waits or missing or _adopted_changed(server, connection):
                 self._context.enqueue(VIRTUAL_SERVER, meta["namespace"], meta["name"])
 
     def _wake_waiting(self, service: HostingService) -> None:
@@ -327,3 +328,12 @@ def _offering(offering: contract.Offering) -> Offering:
         arch=offering.arch,
         price_per_hour=offering.price_per_hour,
     )
+
+
+def _adopted_changed(server: Obj, connection: ServiceConnection) -> bool:
+    """Whether an adopted server looks other than before: it keeps the key of its first owner, so no key tells that."""
+    adopt = server["spec"].get("adopt")
+    if adopt is None or connection.latest is None:
+        return False
+    before = connection.previous.by_id.get(adopt["providerID"]) if connection.previous is not None else None
+    return connection.latest.by_id.get(adopt["providerID"]) != before
