@@ -9,6 +9,7 @@ import pytest
 from tests.support import cluster
 from tests.support.installation import ALL_IN_ONE, CONTROLLER, Installation, new_installation
 from tests.support.needs import missing
+from tests.support.scene import Scene, scene_of
 from tests.support.stack import SYSTEM, Api, Stack, new_stack
 
 from moorage.controlplane import ControlPlaneError, acquire
@@ -50,6 +51,13 @@ async def api(bare_stack: Stack, request: pytest.FixtureRequest) -> AsyncIterato
         await client.create(NAMESPACE, {"metadata": {"name": name}})
         yield Api(client, name)
         await client.delete(NAMESPACE, None, name)
+
+
+@pytest.fixture
+async def scene(stack: Stack, api: Api) -> AsyncIterator[Scene]:
+    """A hosting service of the test's own name, and looks into everything that happens on it."""
+    async with scene_of(stack, api, "anchor") as found:
+        yield found
 
 
 @pytest.fixture(scope="session")
