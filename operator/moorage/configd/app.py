@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 M = TypeVar("M", bound=channel.Wire)
 
 BODY_SECONDS = 20.0
+MAX_POLLS = 8
+"""Long polls of one server at a time: its agent has one, and its connections of before a cut may linger."""
 _BEARER = re.compile(r"^Bearer ([a-z0-9-]{1,63}/[A-Za-z0-9-]{1,64}):([A-Za-z0-9._~-]{16,200})$")
 _ETAG = re.compile(r'^(?:W/)?"([0-9]{1,15})"$')
 
@@ -85,6 +87,10 @@ class Channel:
         self._strangers = Buckets(burst=50, per_second=1, clock=time.monotonic)
         self._joins = Buckets(burst=20, per_second=0.5, clock=time.monotonic)
         self._posts = Buckets(burst=40, per_second=10, clock=time.monotonic)
+        self._polls = Buckets(burst=100, per_second=10, clock=time.monotonic)
+        # Questions to the API server: about names that nobody knows, of all sources together, and of one server's.
+        self._unknown = Buckets(burst=200, per_second=50, clock=time.monotonic)
+        self._asks = Buckets(burst=20, per_second=1, clock=time.monotonic)
 
     def application(self) -> web.Application:
         """The aiohttp application."""
@@ -115,13 +121,14 @@ class Channel:
         """Bind an agent's key to a server, once."""
         asked = self._read(channel.JoinRequest, await self._body(request, channel.MAX_JOIN_BYTES))
         key = self._key(asked.server)
-        if not self._joins.take(key):
-            raise Refusal(429, "TooManyRequests", "this server joins too often", retry_after=5)
         server = await self._known(request, key)
         token = hashlib.sha256(asked.token.encode("utf-8", "surrogatepass")).digest()
         if not hmac.compare_digest(token, server.token_digest):
             self._strangers.take(request.remote)
             raise Refusal(401, "Unauthorized", "unknown server, or not its join token")
+        # Only now: who does not hold the token must not use up the tries of who does.
+        if not self._joins.take(key):
+            raise Refusal(429, "TooManyRequests", "this server joins too often", retry_after=5)
         session, made = await self._burn(key, server, asked.key_hash)
         if not hmac.compare_digest(session.key_hash.encode(), asked.key_hash.encode()):
             log.warning("%s/%s: the join token was presented again with another key", server.namespace, server.name)
@@ -160,6 +167,8 @@ class Channel:
         """The configuration, as soon as its revision is unequal to the agent's."""
         wait = _wait(request.query.get("wait", "0"))
         key = await self._authorised(request)
+        if not self._polls.take(key) or self._directory.waiting_for(key) >= MAX_POLLS:
+            raise Refusal(429, "TooManyRequests", "this server asks for its configuration too often", retry_after=2)
         match = _ETAG.match(request.headers.get("If-None-Match", ""))
         have = int(match[1]) if match else 0
         end = time.monotonic() + wait
@@ -171,6 +180,7 @@ class Channel:
             if server.revision < have and not asked:
                 # The cache may lag behind the replica that served the agent before.
                 asked = True
+                self._may_ask(key)
                 server = await self._directory.ask_server(key) or server
             if server.revision and server.revision != have:
                 self._metrics.configurations.inc()
@@ -195,6 +205,7 @@ class Channel:
         server = await self._directory.server(key)
         claimed = max(report.delivered_revision, report.acknowledged_revision)
         if server is not None and claimed > server.revision:
+            self._may_ask(key)
             server = await self._directory.ask_server(key)
         if server is None:
             raise self._missing(key)
@@ -229,6 +240,7 @@ class Channel:
         session = self._directory.cached_session(parts)
         if session is None:
             await self._known(request, parts)
+            self._may_ask(parts)
             session = await self._directory.session(parts)
         digest = hashlib.sha256(match[2].encode()).hexdigest()
         if session is None or not hmac.compare_digest(digest.encode(), session.key_hash.encode()):
@@ -239,16 +251,23 @@ class Channel:
     async def _known(self, request: web.Request, key: ServerKey) -> ServerSecret:
         """The server of that name. A source of many wrong names is not worth a question to the API server."""
         server = self._directory.cached_server(key)
+        limited = False
         if server is None and self._strangers.has(request.remote):
-            server = await self._directory.ask_server(key)
+            limited = not self._unknown.take("")
+            server = None if limited else await self._directory.ask_server(key)
         if server is None:
-            limited = not self._strangers.take(request.remote)
+            limited = not self._strangers.take(request.remote) or limited
             if self._directory.is_gone(key):
                 raise self._missing(key)
             if limited:
                 raise Refusal(429, "TooManyRequests", "too many requests that were refused", retry_after=10)
             raise Refusal(401, "Unauthorized", "unknown server, or not its join token")
         return server
+
+    def _may_ask(self, key: ServerKey) -> None:
+        """Bound what one server's agent, or somebody in its name, has the API server asked. Raises Refusal."""
+        if not self._asks.take(key):
+            raise Refusal(429, "TooManyRequests", "what this server says has to be looked up too often", retry_after=2)
 
     def _missing(self, key: ServerKey) -> Refusal:
         if self._directory.is_gone(key):

@@ -40,6 +40,10 @@ class Directory:
         """How many long polls wait."""
         return sum(len(waiters) for waiters in self._waiters.values())
 
+    def waiting_for(self, key: ServerKey) -> int:
+        """How many long polls of one server wait."""
+        return len(self._waiters.get(key, ()))
+
     def cached_server(self, key: ServerKey) -> ServerSecret | None:
         """The server, as far as the cache knows."""
         found = self._parsed(key[0], key[1])

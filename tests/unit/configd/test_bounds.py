@@ -1,0 +1,47 @@
+"""What one guest, or somebody in its name, can have configd and the API server do."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tests.support.configd import World
+from tests.unit.configd.conftest import Connect
+
+
+async def test_wrong_tokens_do_not_use_up_the_tries_of_the_right_one(world: World, connect: Connect) -> None:
+    await world.start()
+    server = world.add_server()
+    thief = connect(server, key="t" * 43)
+    assert {(await thief.join("wrong-token-wrong-token")).status for _ in range(60)} == {401}
+    assert (await connect(server).join(world.TOKEN)).status == 200
+
+
+async def test_a_guest_holds_a_few_long_polls_and_no_more(world: World, connect: Connect) -> None:
+    await world.start()
+    agent = connect(world.add_server())
+    await agent.join(world.TOKEN)
+    answers = await asyncio.gather(*(agent.configuration(1) for _ in range(12)))
+    assert sorted(answer.status for answer in answers) == [304] * 8 + [429] * 4
+    assert (await agent.configuration(0)).status == 304
+
+
+async def test_a_guest_cannot_have_the_api_server_asked_at_will(world: World, connect: Connect) -> None:
+    await world.start()
+    server = world.add_server()
+    agent = connect(server)
+    await agent.join(world.TOKEN)
+    world.configure(server, 1)
+    before = len(world.cluster.calls)
+    statuses = [(await agent.configuration(0, have=1000)).status for _ in range(60)]
+    assert {200, 429} == set(statuses)
+    assert len(world.cluster.calls) - before < 30
+    assert (await agent.configuration(0)).status == 200, "what is known is still told"
+
+
+async def test_a_stranger_cannot_have_the_session_of_a_server_asked_for_at_will(world: World, connect: Connect) -> None:
+    await world.start()
+    server = world.add_server()
+    thief = connect(server, key="t" * 43)
+    statuses = [(await thief.configuration(0)).status for _ in range(60)]
+    assert {401, 429} == set(statuses)
+    assert len(world.cluster.calls) < 30
