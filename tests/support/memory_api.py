@@ -122,6 +122,18 @@ class MemoryApi:
             return copy.deepcopy(held)
         return self._touch(held)
 
+    async def delete(
+        self, kind: Kind, namespace: str | None, name: str, *, uid: str = "", propagation: str = ""
+    ) -> Obj:
+        self._call(f"delete {kind.kind} {name}")
+        held = self._held(kind, namespace, name)
+        self._check(held, {"uid": uid})
+        if held["metadata"].get("finalizers"):
+            held["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+            return self._touch(held)
+        self.remove(kind, namespace, name)
+        return {"kind": "Status"}
+
     def _call(self, call: str) -> None:
         self.calls.append(call)
         if self.failures and not call.startswith("watch"):

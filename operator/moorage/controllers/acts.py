@@ -41,7 +41,8 @@ from moorage.hosting.errors import (
     Retryable,
 )
 from moorage.kube.apply import remove_finalizer
-from moorage.kube.errors import AlreadyExists
+from moorage.kube.errors import AlreadyExists, Forbidden
+from moorage.kube.errors import NotFound as NotFoundObject
 from moorage.kube.kinds import SECRET, VIRTUAL_SERVER
 from moorage.kube.store import Obj
 from moorage.runtime.logs import fields
@@ -96,7 +97,7 @@ class Acts:
         """Who may write Secrets of the namespace must not get servers that the object does not ask for."""
         spec, wanted = seen.server.spec, self._tags(seen)
         return (
-            request.key == seen.facts.identity.key
+            (request.key, request.name) == (seen.facts.identity.key, seen.server.metadata.name)
             and request.tags == wanted
             and (request.image, request.offering) == (spec.image or "", spec.offering or "")
             and dict(request.settings) == dict(spec.settings)
@@ -142,7 +143,22 @@ class Acts:
 
     async def close(self, seen: Observed) -> None:
         """Bar every later attempt for an object that goes away and never had one."""
-        await self._post_secret(seen, SecretState(closed=True))
+        try:
+            await self._post_secret(seen, SecretState(closed=True))
+        except Forbidden as error:
+            if not error.namespace_terminating:
+                raise
+            await self._barred(seen)
+
+    async def _barred(self, seen: Observed) -> None:
+        """In a namespace that is being deleted nobody can record an attempt: without a Secret there was none."""
+        meta = seen.server.metadata
+        try:
+            secret = await self._context.client.get(SECRET, meta.namespace, server_secret(meta.uid))
+        except NotFoundObject:
+            await self.drop_finalizer(seen)
+        else:
+            self._context.store.ingest(SECRET, secret)
 
     async def _post_secret(
         self, seen: Observed, state: SecretState, request: CreateRequest | None = None, token: str = ""
@@ -156,6 +172,8 @@ class Acts:
                 "namespace": meta.namespace,
                 "labels": {LABEL_SECRET: SECRET_KIND_SERVER},
                 "annotations": {ANNOTATION_SERVER: meta.name, ANNOTATION_STATE: state.encode()},
+                # Foreground and namespace deletion would take the record of the attempts before the server is gone.
+                "finalizers": [FINALIZER_SERVER],
                 "ownerReferences": [owner_reference(seen.obj)],
             },
             "type": "Opaque",
@@ -201,6 +219,9 @@ class Acts:
             return self._refuse(seen, "AdoptNotFound", f"{connection.name} has no server {provider_id}")
         if owner not in {None, RELEASED, seen.facts.identity.owner}:
             return self._refuse(seen, "AdoptRefused", f"server {provider_id} belongs to another owner (see its tags)")
+        if owner == RELEASED and lookup.seen is not None and lookup.seen.namespace not in {None, seen.key[0]}:
+            message = f"server {provider_id} was released by another namespace: take its tags off to give it away"
+            return self._refuse(seen, "AdoptRefused", message)
         if not connection.backend.capabilities.retag:
             return self._refuse(seen, "AdoptUnsupported", f"{connection.name} cannot write tags, so it cannot adopt")
         if seen.secret is None:
@@ -265,10 +286,27 @@ class Acts:
             await self.ask(seen, provider_id)
 
     async def drop_finalizer(self, seen: Observed) -> None:
-        """Let the object go. Raises Conflict."""
+        """Let the object go, after the Secret that records its attempts. Raises Conflict."""
         store, client = self._context.store, self._context.client
+        if seen.secret is not None:
+            await release_secret(self._context, seen.secret)
         if await remove_finalizer(client, store, VIRTUAL_SERVER, seen.obj, FINALIZER_SERVER):
             store.table(VIRTUAL_SERVER).removed(seen.server.metadata.uid)
+
+    async def release_abandoned(self, key: tuple[str, str], uid: str) -> None:
+        """Let the Secret of a VirtualServer go that is itself gone without us, if it really is. Raises Conflict."""
+        namespace, name = key
+        try:
+            server = await self._context.client.get(VIRTUAL_SERVER, namespace, name)
+            if server["metadata"]["uid"] == uid:
+                return
+        except NotFoundObject:
+            pass
+        try:
+            secret = await self._context.client.get(SECRET, namespace, server_secret(uid))
+        except NotFoundObject:
+            return
+        await release_secret(self._context, secret)
 
     # How
 
@@ -301,6 +339,12 @@ def failure(error: HostingError, tries: int, now: datetime) -> CallFailure:
     if isinstance(error, Invalid) and error.field:
         message = f"{error.field}: {message}"
     return CallFailure(error.reason, message, terminal, error.definite, None if terminal else now + wait)
+
+
+async def release_secret(context: Context, secret: Obj) -> None:
+    """Let the Secret of a server's attempts go: nothing of it is left, or its object is gone. Raises Conflict."""
+    if await remove_finalizer(context.client, context.store, SECRET, secret, FINALIZER_SERVER):
+        context.store.table(SECRET).removed(secret["metadata"]["uid"])
 
 
 def owner_reference(obj: Obj) -> Obj:

@@ -86,7 +86,7 @@ class Context:
     """The reconcilers' surroundings. ``namespace`` is the controller's own; secrets of services are read there.
 
     ``secret_written`` is told of each Secret ``<uid>`` as it was written: a configd in this process need not wait for
-    its watch.
+    its watch. ``abandoned`` names Secrets ``<uid>`` that wait to go although their VirtualServer is gone already.
     """
 
     client: Client
@@ -102,6 +102,7 @@ class Context:
     connections: dict[str, ServiceConnection] = field(default_factory=dict)
     memories: dict[str, ServerMemory] = field(default_factory=dict)
     referrers: dict[ObjectKey, set[QueueKey]] = field(default_factory=lambda: defaultdict(set))
+    abandoned: dict[QueueKey, str] = field(default_factory=dict)
     guard: Callable[[], None] = lambda: None
     secret_written: Callable[[Obj], None] = lambda _: None
     _writer: StatusWriter | None = None

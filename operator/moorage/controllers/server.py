@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 UNTIMED_WAIT = 30.0
 """Seconds after which a wait without a moment of its own is looked at again: its end may have been missed."""
 
+DEPENDENTS_LOOK = 5.0
+"""Seconds between looks at whether dependents are gone, for those that no event connects any more to this server."""
+
 
 class ServerController:
     """Reconciles VirtualServers."""
@@ -39,6 +42,9 @@ class ServerController:
 
     async def reconcile(self, key: QueueKey) -> Result:
         """One step towards what the object asks for."""
+        abandoned = self._context.abandoned.pop(key, None)
+        if abandoned is not None:
+            await self.acts.release_abandoned(key, abandoned)
         obj = self._tables.servers.get(*key)
         if obj is None:
             return DONE
@@ -147,11 +153,11 @@ class ServerController:
         status = server_status(seen.server, seen.facts, step, seen.seen, view, seen.now)
         old = seen.memory.status or seen.server.status
         seen.memory.status = status
-        written = await self._context.writer.write(
+        # Before the write: where that fails, the next try finds nothing new in memory, and nobody else tells the group.
+        self._announce(seen, old, status)
+        return await self._context.writer.write(
             VIRTUAL_SERVER, seen.obj, status.to_dict(), hard=_is_hard(seen.server.status, status)
         )
-        self._announce(seen, old, status)
-        return written
 
     def _announce(self, seen: Observed, old: VirtualServerStatus, new: VirtualServerStatus) -> None:
         """Tell the group at once what a held status will say later."""
@@ -162,6 +168,8 @@ class ServerController:
     def _next_look(self, seen: Observed, step: steps.Step, instantiated: bool) -> float | None:
         """Seconds until this server is looked at again without anything having changed; None: never."""
         if isinstance(step, steps.Wait):
+            if step.reason == "DependentsFirst":
+                return DEPENDENTS_LOOK
             return UNTIMED_WAIT if step.until is None else _until(step.until, self._context.clock.now())
         if isinstance(step, steps.AwaitInventory):
             return UNTIMED_WAIT

@@ -93,7 +93,7 @@ def slim_metadata(obj: Obj) -> Obj:
     if LABEL_SECRET in labels:
         kept["labels"] = {LABEL_SECRET: labels[LABEL_SECRET]}
         kept["annotations"] = {k: annotations[k] for k in (ANNOTATION_SERVER, ANNOTATION_STATE) if k in annotations}
-    elif meta.get("finalizers"):
+    if meta.get("finalizers"):
         kept["finalizers"] = meta["finalizers"]
     return {"metadata": kept}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from moorage.api.names import ANNOTATION_SERVER, LABEL_CONFIG, LABEL_SECRET
+from moorage.api.names import ANNOTATION_SERVER, FINALIZER_SERVER, LABEL_CONFIG, LABEL_SECRET
 from moorage.controllers.context import Context
 from moorage.controllers.edges import Edges
 from moorage.controllers.tables import SERVICE_DEBOUNCE, USAGE_DEBOUNCE, Tables
@@ -173,11 +173,22 @@ class Triggers:
             server = (meta.get("annotations") or {}).get(ANNOTATION_SERVER)
             if server and old is None:
                 self._context.enqueue(kinds.VIRTUAL_SERVER, meta["namespace"], server, hot=True)
+        if new is not None and _deleting(new):
+            self._abandoned(new)
         self._referrers(kinds.SECRET, obj)
         if meta["namespace"] == self._context.namespace:
             for service in self._tables.services:
                 if (service["spec"].get("credentialsSecretRef") or {}).get("name") == meta["name"]:
                     self._context.enqueue(kinds.HOSTING_SERVICE, "", service["metadata"]["name"])
+
+    def _abandoned(self, secret: Obj) -> None:
+        """The Secret of a server whose finalizer somebody took off by hand: nobody else would let it go."""
+        meta = secret["metadata"]
+        server = (meta.get("annotations") or {}).get(ANNOTATION_SERVER)
+        held = FINALIZER_SERVER in (meta.get("finalizers") or ())
+        if server and held and self._tables.servers.by_uid(meta["name"]) is None:
+            self._context.abandoned[meta["namespace"], server] = meta["name"]
+            self._context.enqueue(kinds.VIRTUAL_SERVER, meta["namespace"], server)
 
     def _config_map(self, old: Obj | None, new: Obj | None) -> None:
         obj = new or old

@@ -31,7 +31,7 @@ def deleted(world: World) -> World:
     return world
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(CHAOS, STRATEGIES, st.booleans(), st.booleans())
 def test_a_fair_world_comes_to_rest_with_what_was_asked_for(
     chaos: list[int], strategy: dict[str, object], release: bool, retain: bool
@@ -53,7 +53,7 @@ def test_a_fair_world_comes_to_rest_with_what_was_asked_for(
     assert not w.servers
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(CHAOS, STRATEGIES, st.randoms(use_true_random=False))
 def test_the_same_world_gives_the_same_plan_in_any_order(
     chaos: list[int], strategy: dict[str, object], shuffler: random.Random

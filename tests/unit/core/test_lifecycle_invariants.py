@@ -22,7 +22,7 @@ def world(chaos: Sequence[int], **settings: object) -> World:
     return World(iter(chaos), **settings)  # type: ignore[arg-type]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(CHAOS, st.booleans(), st.booleans(), st.sampled_from([0, 5, 40]), st.booleans())
 def test_one_identity_is_at_most_one_server_and_nothing_is_left(
     chaos: list[int], keys: bool, retain: bool, lag: int, hides: bool
@@ -41,7 +41,7 @@ def test_one_identity_is_at_most_one_server_and_nothing_is_left(
         assert all(m.died is not None for m in w.machines)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(CHAOS, st.booleans())
 def test_the_same_facts_give_the_same_step_in_any_order(chaos: list[int], keys: bool) -> None:
     def decide(facts, now):  # type: ignore[no-untyped-def]
