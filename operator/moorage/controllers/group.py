@@ -21,7 +21,7 @@ from moorage.api.servergroup import Placement, ServerGroup, ServerGroupStatus
 from moorage.controllers.context import Context, QueueKey
 from moorage.controllers.group_world import GroupObserver
 from moorage.controllers.hostingservice import hold_service
-from moorage.controllers.revisions import ensure_revision
+from moorage.controllers.revisions import ensure_revision, revision_name
 from moorage.controllers.tables import Tables
 from moorage.core.group import GroupPlan, GroupWorld, decide_group
 from moorage.core.group_status import group_status
@@ -230,15 +230,11 @@ class GroupController:
         return True
 
     async def _revise(self, group: ServerGroup, revision: Revision) -> bool:
-        config = next(
-            (
-                self._tables.configs.parsed(group.metadata.namespace, m.config_ref.name)
-                for m in group.spec.members
-                if revision.revision.startswith(m.config_ref.name)
-            ),
-            None,
-        )
-        if config is not None:
+        names = sorted({m.config_ref.name for m in group.spec.members})
+        configs = [self._tables.configs.parsed(group.metadata.namespace, name) for name in names]
+        for config in configs:
+            if config is None or revision_name(config.metadata.name, config.spec) != revision.revision:
+                continue
             await ensure_revision(self._context, self._tables, config)
         return await self._patch(group, revision.name, revision.uid, {"revision": revision.revision})
 
@@ -299,7 +295,8 @@ def _is_hard(old: ServerGroupStatus, new: ServerGroupStatus) -> bool:
         old.observed_generation != new.observed_generation
         or states(old) != states(new)
         or old.placement != new.placement
-        or [m.desired for m in old.members] != [m.desired for m in new.members]
+        # The next look, which may come at once, counts on from what is recorded.
+        or [(m.desired, m.failures) for m in old.members] != [(m.desired, m.failures) for m in new.members]
     )
 
 
