@@ -153,8 +153,6 @@ class ServiceController:
             budget=Budget(float(limits.requests_per_second), limits.burst, clock=self._context.clock),
             interval=spec.inventory_interval.total_seconds(),
         )
-        if service.status.account is not None:
-            connection.expected_account = service.status.account.id
         if previous is not None:
             connection.latest, connection.previous = previous.latest, previous.previous
         self._context.connections[uid] = connection
@@ -169,6 +167,9 @@ class ServiceController:
         account = await connection.describe("account", connection.backend.account())
         opened = replace(opened, account=account)
         self._opened[uid] = opened
+        if service.status.account is not None:
+            # Not before: until the account is known, an answer (such as that a server is not found) may be another's.
+            connection.expected_account = service.status.account.id
         if connection.expected_account is not None and account != connection.expected_account:
             connection.foreign_account = account
             return
