@@ -157,6 +157,8 @@ def test_a_page_is_read_as_a_visitor_sees_it() -> None:
     seen = view(facts, "<h1>web</h1><ul><li>a: b</ul>")
     assert seen == View(13, 1.5, ("a",), None, (), "web a: b")
     assert seen.describe() == "page says that it waits for a"
+    assert seen.whole
+    assert not view(facts, "<h1>web</h1>").whole
     assert SHOWING.describe() == "page shows 1 rows from the database at 127.0.0.2:1"
     assert View(1, 1.0, (), None, ()).describe() == "page shows no rows"
 

@@ -31,6 +31,11 @@ class View:
     boats: tuple[str, ...]
     shown: str = ""
 
+    @property
+    def whole(self) -> bool:
+        """Whether the text tells the same as the facts: they are fetched one after the other, and may differ."""
+        return all(word in self.shown for word in (*self.waiting, *self.boats, self.database or ""))
+
     def describe(self) -> str:
         """The page in a few words."""
         if self.boats:
@@ -81,6 +86,8 @@ class Pages:
                 seen = view(await answer.json(), html)
         except (aiohttp.ClientError, TimeoutError):
             return  # not up yet, or away: the next visit tells
+        if not seen.whole:
+            return  # it changed in between
         known = self.views.setdefault(server, [])
         if not known or _essence(known[-1]) != _essence(seen):
             known.append(seen)

@@ -106,7 +106,7 @@ async def _play(stage: Stage, timeline: Timeline, screen: Screen, settings: Sett
                 if not settings.once:
                     ending.staying = True
                     screen.show(*_hints(stage))
-                    await stay()
+                    await stay(alive)
         finally:
             for task in watching:
                 task.cancel()

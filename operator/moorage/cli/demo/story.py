@@ -237,6 +237,8 @@ def _shows(view: View, address: str) -> bool:
     return view.database == address and bool(view.boats) and not view.waiting
 
 
-async def stay() -> None:
-    """Wait for Ctrl-C."""
-    await asyncio.Event().wait()
+async def stay(alive: Callable[[], None]) -> None:
+    """Wait for Ctrl-C. Raises what `alive` raises where something that must run has ended by itself."""
+    while True:
+        alive()
+        await asyncio.sleep(1)
