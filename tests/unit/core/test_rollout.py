@@ -1,0 +1,182 @@
+"""One member's next changes, as tables; who is sick, and how tries are spaced."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from moorage.api.servergroup import Remediation, UpdateStrategy
+from moorage.core.rollout import (
+    FAILURE_BACKOFF,
+    FAILURE_BACKOFF_MAX,
+    GroupServer,
+    MemberPlan,
+    MemberWant,
+    Sick,
+    Template,
+    failure_backoff,
+    find_sick,
+    plan_member,
+    remediation_allowed,
+)
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+S = timedelta(seconds=1)
+
+
+def server(ordinal: int = 0, **changes: Any) -> GroupServer:
+    """A ready server of the present revision."""
+    base: dict[str, Any] = {
+        "name": f"g-m-{ordinal}",
+        "uid": f"u{ordinal}",
+        "member": "m",
+        "ordinal": ordinal,
+        "placement": 1,
+        "revision": "r2",
+        "retain": False,
+        "created": NOW - 3600 * S,
+        "instantiated": True,
+        "instantiated_at": NOW - 3000 * S,
+        "joined": True,
+        "configured": True,
+        "ready": True,
+    }
+    return GroupServer(**{**base, **changes})
+
+
+def want(replicas: int = 2, granted: int = 2, **changes: Any) -> MemberWant:
+    base: dict[str, Any] = {"revision": "r2", "template": Template("image", "small")}
+    return MemberWant("m", "c", replicas, granted, **{**base, **changes})
+
+
+def plan(
+    wanted: MemberWant,
+    *servers: GroupServer,
+    strategy: dict[str, Any] | None = None,
+    sick: dict[str, Sick] | None = None,
+    may_grow: bool = True,
+) -> MemberPlan:
+    return plan_member(
+        wanted,
+        servers,
+        UpdateStrategy.from_dict(strategy or {}),
+        sick or {},
+        placement=1,
+        may_grow=may_grow,
+        now=NOW,
+    )
+
+
+def short(found: MemberPlan) -> tuple[list[int], list[tuple[str, str]], list[str]]:
+    """Ordinals created, (name, reason) removed, names revised."""
+    return (
+        [c.ordinal for c in found.creations],
+        [(r.name, r.reason) for r in found.removals],
+        [r.name for r in found.revisions],
+    )
+
+
+FAILED = {"instantiated": False, "ready": False, "failed": "InsufficientCapacity", "message": "full"}
+OLD = {"revision": "r1"}
+OUTDATED = {"revision": "r1", "outdated": True}
+DOWN = {"ready": False}
+
+PLANS: dict[str, tuple[MemberPlan, tuple[list[int], list[tuple[str, str]], list[str]]]] = {
+    "nothing to do": (plan(want(), server(0), server(1)), ([], [], [])),
+    "all at once": (plan(want(3, 0)), ([0, 1, 2], [], [])),
+    "a gap is filled": (plan(want(3, 3), server(0), server(2)), ([1], [], [])),
+    "one that is going keeps its name": (plan(want(1, 1), server(0, deleting=True)), ([], [], [])),
+    "scaled down": (plan(want(1), server(0), server(1)), ([], [("g-m-1", "ScaledDown")], [])),
+    "scaled to none": (plan(want(0), server(0)), ([], [("g-m-0", "ScaledDown")], [])),
+    "of an earlier placement": (plan(want(1, 1), server(0, placement=0)), ([0], [("g-m-0", "ScaledDown")], [])),
+    "no growth without the policy": (plan(want(3, 1), server(0), may_grow=False), ([], [], [])),
+    "what was granted is made again": (plan(want(3, 2), server(0), may_grow=False), ([1], [], [])),
+    "no template: nothing is made or replaced": (
+        plan(want(2, 2, template=None), server(0, **OUTDATED)),
+        ([], [], []),
+    ),
+    "lost": (plan(want(1, 1), server(0, failed="Lost", **DOWN)), ([], [("g-m-0", "Lost")], [])),
+    "could not be made, just now": (plan(want(1, 1), server(0, failed_at=NOW, **FAILED)), ([], [], [])),
+    "could not be made, a while ago": (
+        plan(want(1, 1), server(0, failed_at=NOW - FAILURE_BACKOFF, **FAILED)),
+        ([], [("g-m-0", "CreateFailed")], []),
+    ),
+    "sick": (
+        plan(want(1, 1), server(0, **DOWN), sick={"u0": Sick(server(0), "Unhealthy", "ill")}),
+        ([], [("g-m-0", "Unhealthy")], []),
+    ),
+    "revised, one at a time, the highest first": (
+        plan(want(), server(0, **OLD), server(1, **OLD)),
+        ([], [], ["g-m-1"]),
+    ),
+    "replaced, one at a time": (
+        plan(want(), server(0, **OUTDATED), server(1, **OUTDATED)),
+        ([], [("g-m-1", "Replaced")], []),
+    ),
+    "the budget is used up": (plan(want(), server(0, **OLD), server(1, **DOWN)), ([], [], [])),
+    "the budget is used up by one that is missing": (plan(want(), server(0, **OLD)), ([1], [], [])),
+    "what is down changes first and costs nothing": (
+        plan(want(), server(0, **OLD), server(1, **OLD, **DOWN)),
+        ([], [], ["g-m-1"]),
+    ),
+    "a larger budget": (
+        plan(want(), server(0, **OLD), server(1, **OLD), strategy={"maxUnavailable": "100%"}),
+        ([], [], ["g-m-1", "g-m-0"]),
+    ),
+    "Recreate": (
+        plan(want(), server(0, **OUTDATED), server(1, **OUTDATED), strategy={"type": "Recreate"}),
+        ([], [("g-m-0", "Replaced"), ("g-m-1", "Replaced")], []),
+    ),
+    "OnDelete": (plan(want(1, 1), server(0, **OUTDATED), strategy={"type": "OnDelete"}), ([], [], [])),
+}
+
+
+@pytest.mark.parametrize("case", PLANS)
+def test_plan(case: str) -> None:
+    found, expected = PLANS[case]
+    assert short(found) == expected
+
+
+def test_a_try_that_failed_is_spaced_counted_and_forgotten_with_success() -> None:
+    waiting = plan(want(1, 1, failures=2), server(0, failed_at=NOW - S, **FAILED))
+    assert waiting.wake_at == NOW - S + 4 * FAILURE_BACKOFF
+    given_up = plan(want(1, 1, failures=2), server(0, failed_at=NOW - 9 * 60 * S, **FAILED))
+    assert given_up.failures == 3
+    assert plan(want(1, 1, failures=3), server(0)).failures == 0
+    assert [failure_backoff(n) for n in (0, 1, 99)] == [FAILURE_BACKOFF, 2 * FAILURE_BACKOFF, FAILURE_BACKOFF_MAX]
+
+
+REMEDIATION = Remediation.from_dict({"bootTimeout": "60s", "joinTimeout": "30s", "unhealthyFor": "10s"})
+BOOTING = {"instantiated": False, "instantiated_at": None, "joined": False, "configured": False, "ready": False}
+SICK: dict[str, tuple[GroupServer, str | None]] = {
+    "ready": (server(), None),
+    "booting": (server(**{**BOOTING, "created": NOW - 59 * S}), None),
+    "did not boot": (server(**{**BOOTING, "created": NOW - 60 * S}), "BootTimeout"),
+    "joining": (server(joined=False, ready=False, instantiated_at=NOW - 29 * S), None),
+    "did not join": (server(joined=False, ready=False, instantiated_at=NOW - 30 * S), "JoinTimeout"),
+    "adopted, no agent yet": (server(joined=False, ready=False, adopted=True), None),
+    "ill": (server(ready=False, unhealthy_since=NOW - 10 * S), "Unhealthy"),
+    "ill, not for long": (server(ready=False, unhealthy_since=NOW - 9 * S), None),
+    "going": (server(ready=False, unhealthy_since=NOW - 99 * S, deleting=True), None),
+    "failed already": (server(ready=False, unhealthy_since=NOW - 99 * S, failed="Lost"), None),
+}
+
+
+@pytest.mark.parametrize("case", SICK)
+def test_sick(case: str) -> None:
+    given, expected = SICK[case]
+    found, due = find_sick([given], REMEDIATION, NOW)
+    assert [s.reason for s in found] == ([] if expected is None else [expected])
+    assert (due is not None) == (case in {"booting", "joining", "ill, not for long"})
+
+
+@pytest.mark.parametrize(
+    ("limit", "sick", "total", "allowed"),
+    [("40%", 1, 1, True), ("40%", 1, 2, True), ("40%", 3, 5, False), ("40%", 2, 5, True), (0, 1, 9, False)],
+)
+def test_a_few_sick_servers_are_replaced_and_many_are_not(
+    limit: str | int, sick: int, total: int, allowed: bool
+) -> None:
+    assert remediation_allowed(sick, total, Remediation.from_dict({"maxUnhealthy": limit})) is allowed

@@ -1,0 +1,126 @@
+"""Each seeded bug makes a named test fail: the tests that guard the promises would notice if the guard went.
+
+A mutant is one replacement in one module, tried in a process of its own; the same tests pass on the program as it is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LIFECYCLE = "moorage.core.lifecycle"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A bug, and the test that has to fail with it."""
+
+    module: str
+    old: str
+    new: str
+    killer: str
+
+
+PAGE = '            page = await self._ask("GET", "servers", hostd.ServerList, query=page_query)\n'
+BELIEVED = f"            try:\n    {PAGE}            except Unavailable:\n                break\n"
+
+MUTANTS = {
+    "a partial inventory is believed: a page that fails ends the list": Mutant(
+        "moorage.hosting.local.backend",
+        PAGE,
+        BELIEVED.replace("break", "return tuple(servers.values())"),
+        "tests/unit/hosting/test_local_backend.py::test_a_page_that_makes_no_sense_fails_the_inventory",
+    ),
+    "a partial inventory is believed: of another account": Mutant(
+        "moorage.runtime.service",
+        "            self._scope_changed(listing.account)\n            return True\n",
+        "            self._scope_changed(listing.account)\n",
+        "tests/unit/runtime/test_service.py::test_another_account_is_never_believed",
+    ),
+    "a partial inventory is believed: one is enough": Mutant(
+        LIFECYCLE,
+        "        and provider_id not in previous.by_id\n",
+        "",
+        "tests/unit/core/test_lifecycle.py::test_missing",
+    ),
+    "a deadline is skipped: an attempt counts as settled when it begins": Mutant(
+        LIFECYCLE,
+        "    settled = max(deadlines) + service.listing_lag\n",
+        "    settled = min(attempt.time for attempt in f.secret.attempts)\n",
+        "tests/unit/core/test_lifecycle_invariants.py::test_one_identity_is_at_most_one_server_and_nothing_is_left",
+    ),
+    "a deadline is skipped: the lag is not waited for": Mutant(
+        LIFECYCLE,
+        "    settled = max(deadlines) + service.listing_lag\n",
+        "    settled = max(deadlines)\n",
+        "tests/unit/core/test_lifecycle_invariants.py::test_one_identity_is_at_most_one_server_and_nothing_is_left",
+    ),
+    "a deadline is skipped: a call leaves after it": Mutant(
+        "moorage.runtime.service",
+        "(timeout := (deadline - self._clock.now()).total_seconds()) <= 0:",
+        "(timeout := max(1.0, (deadline - self._clock.now()).total_seconds())) <= 0:",
+        "tests/unit/runtime/test_service.py::test_create_is_bounded_by_the_deadline_of_its_attempt",
+    ),
+    "a uid is left out: of the identity that is compared": Mutant(
+        LIFECYCLE,
+        "seen.owner == f.identity.owner and ",
+        "",
+        "tests/unit/core/test_lifecycle.py::test_creating",
+    ),
+    "a uid is left out: of a deletion": Mutant(
+        "moorage.controllers.group",
+        "removal.name, uid=removal.uid, propagation",
+        "removal.name, propagation",
+        "tests/unit/controllers/test_group.py::test_a_successor_of_the_same_name_is_not_deleted",
+    ),
+    "a uid is left out: of the servers that are a group's": Mutant(
+        "moorage.controllers.group_world",
+        "server.spec.group is not None and server.spec.group.uid == group.metadata.uid",
+        "server.spec.group is not None",
+        "tests/unit/controllers/test_group.py::test_servers_of_a_dead_group_of_the_same_name_are_not_its_servers",
+    ),
+}
+
+
+def outcome(mutant: Mutant) -> subprocess.CompletedProcess[str]:
+    """Run the killer on the mutant."""
+    spec = {"module": mutant.module, "old": mutant.old, "new": mutant.new}
+    return subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-x",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "tests.support.mutant",
+            mutant.killer,
+        ],
+        cwd=ROOT,
+        env={**os.environ, "MOORAGE_MUTANT": json.dumps(spec), "PYTEST_ADDOPTS": "", "CI": "true"},
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("bug", MUTANTS)
+def test_a_seeded_bug_is_found(bug: str) -> None:
+    done = outcome(MUTANTS[bug])
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout[-4000:] + done.stderr[-2000:]
+    assert "FAILED" in done.stdout
+
+
+def test_a_mutant_that_changes_nothing_passes() -> None:
+    same = Mutant(LIFECYCLE, "DELETE_REPEAT = ", "DELETE_REPEAT = ", "tests/unit/core/test_lifecycle.py::test_missing")
+    assert outcome(same).returncode == pytest.ExitCode.OK
