@@ -207,12 +207,23 @@ def _remaining(tables: Tables, edges: Edges, server: VirtualServer) -> tuple[str
     places |= set(edges.dependents(namespace, own, server.spec.member))
     names: list[str] = []
     for group, member in sorted(places):
+        all_leave = _leaves(tables, namespace, group)
         names += [
             other["metadata"]["name"]
             for other in tables.servers.by_index("group", (namespace, group))
-            if other["spec"].get("member") == member and other["metadata"].get("deletionTimestamp")
+            if other["spec"].get("member") == member and (all_leave or other["metadata"].get("deletionTimestamp"))
         ]
     return tuple(names)
+
+
+def _leaves(tables: Tables, namespace: str, name: str) -> bool:
+    """Whether all servers of a group are on their way out, also those whose own deletion has not come through yet."""
+    around, group = tables.namespaces.get(None, namespace), tables.groups.get(namespace, name)
+    if around is not None and around["metadata"].get("deletionTimestamp"):
+        return True
+    if group is None:
+        return False
+    return bool(group["metadata"].get("deletionTimestamp")) and not group["spec"].get("deletionProtection")
 
 
 def awaited(seen: Seen | None, is_joined: bool) -> bool:

@@ -44,7 +44,7 @@ class Triggers:
             self._context.enqueue(kinds.VIRTUAL_SERVER, namespace, name, hot=spoke and old is not None)
         if group and (appeared or _spec(old) != _spec(new) or self._unannounced(old, new)):
             self._context.enqueue_group(namespace, group)
-        if _outputs(old) != _outputs(new) or (appeared and old is not None):
+        if _outputs(old) != _outputs(new) or _lost(old) != _lost(new) or (appeared and old is not None):
             self._dependents(namespace, obj)
         if appeared:
             service = obj["spec"]["serviceRef"]["name"]
@@ -66,8 +66,10 @@ class Triggers:
     def _dependents(self, namespace: str, obj: Obj) -> None:
         """Servers whose configuration may rest on what this one publishes."""
         group, member = (obj["spec"].get("group") or {}).get("name"), obj["spec"].get("member")
-        if not group or not member:
-            return
+        if group and member:
+            self._consumers(namespace, group, member, obj)
+
+    def _consumers(self, namespace: str, group: str, member: str, obj: Obj | None = None) -> None:
         for consumer_group, consumer in self._edges.consumers(namespace, group, member):
             for server in self._tables.servers.by_index("group", (namespace, consumer_group)):
                 if server["spec"].get("member") == consumer and server is not obj:
@@ -107,16 +109,22 @@ class Triggers:
         if _gate(old) != _gate(new) or _spec(old) != _spec(new):
             for server in self._tables.servers.by_index("group", (namespace, name)):
                 self._context.enqueue(kinds.VIRTUAL_SERVER, namespace, server["metadata"]["name"])
+        if _spec(old) != _spec(new):
+            # Other groups may use its outputs: how many replicas have to publish, or whether there is such a member.
+            for member in sorted({m["name"] for o in (old, new) if o for m in o["spec"]["members"]}):
+                self._consumers(namespace, name, member)
 
     def _config(self, old: Obj | None, new: Obj | None) -> None:
         obj = new or old
         assert obj is not None  # noqa: S101 - a change has at least one side
         namespace, name = key_of(obj)
-        if _spec(old) == _spec(new):
+        changed = _spec(old) != _spec(new)
+        if not changed and _current(old) == _current(new):
             return
-        self._edges.changed(namespace)
-        self._context.enqueue(kinds.VIRTUAL_SERVER_CONFIG, namespace, name)
-        self._groups_of(namespace, name)
+        if changed:
+            self._edges.changed(namespace)
+            self._context.enqueue(kinds.VIRTUAL_SERVER_CONFIG, namespace, name)
+            self._groups_of(namespace, name)
         for server in self._tables.servers.by_index("config", ("config", namespace, name)):
             self._context.enqueue(kinds.VIRTUAL_SERVER, namespace, server["metadata"]["name"])
 
@@ -151,6 +159,9 @@ class Triggers:
             if not (group.get("status") or {}).get("placement"):
                 namespace, group_name = key_of(group)
                 self._context.enqueue(kinds.SERVER_GROUP, namespace, group_name)
+        if _spec(old) != _spec(new) or _offered(old) != _offered(new):
+            for group in self._tables.groups.by_index("service", name):
+                self._context.enqueue(kinds.SERVER_GROUP, *key_of(group))
 
     def _revision(self, old: Obj | None, new: Obj | None) -> None:
         obj = new or old
@@ -207,6 +218,10 @@ class Triggers:
             return
         for group in self._tables.groups.by_index("namespace", obj["metadata"]["name"]):
             self._context.enqueue(kinds.SERVER_GROUP, *key_of(group))
+        for policy in self._tables.policies:
+            # Its conditions see the services that are allowed in the namespace.
+            if policy["metadata"]["namespace"] == obj["metadata"]["name"]:
+                self._context.enqueue(kinds.HOSTING_POLICY, *key_of(policy))
 
 
 def _spec(obj: Obj | None) -> Any:
@@ -232,6 +247,20 @@ def _agent(obj: Obj | None) -> Any:
 
 def _outputs(obj: Obj | None) -> Any:
     return (_agent(obj) or {}).get("outputs")
+
+
+def _lost(obj: Obj | None) -> bool:
+    return bool((_status(obj) or {}).get("lost"))
+
+
+def _current(obj: Obj | None) -> Any:
+    return (_status(obj) or {}).get("currentRevision")
+
+
+def _offered(obj: Obj | None) -> Any:
+    """What members are resolved against at a service."""
+    status = _status(obj) or {}
+    return status.get("offerings"), status.get("images")
 
 
 def _summary(obj: Obj | None) -> Any:

@@ -1,107 +1,169 @@
-"""What a change has reconciled, by what differs; which members use the outputs of which; kept generations."""
+"""What a change in a cache has looked at again, and which servers one that is deleted waits for."""
 
 from __future__ import annotations
 
-import copy
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, cast
 
-from tests.support.controller_bench import Bench
+import pytest
 
-from moorage.api.names import FINALIZER_SERVER
-from moorage.api.virtualserverconfig import VirtualServerConfig
-from moorage.controllers.revisions import ensure_revision, revision_name
+from moorage.controllers.context import Context
+from moorage.controllers.edges import Edges
+from moorage.controllers.observation import _remaining
+from moorage.controllers.tables import Tables, register
+from moorage.controllers.triggers import Triggers
 from moorage.kube import kinds
 from moorage.kube.kinds import Kind
+from moorage.kube.store import Store
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC).isoformat()
 
 
-def changed(bench: Bench, kind: Kind, name: str, namespace: str | None = "ns", **fields: object) -> None:
-    bench.context.store.ingest(kind, bench.api.change(kind, namespace, name, **copy.deepcopy(fields)))
+@dataclass
+class FakeContext:
+    """Takes down what is asked for."""
+
+    asked: set[tuple[str, str]] = field(default_factory=set)
+    memories: dict[str, Any] = field(default_factory=dict)
+    referrers: dict[Any, Any] = field(default_factory=lambda: defaultdict(set))
+    abandoned: dict[Any, Any] = field(default_factory=dict)
+    namespace: str = "moorage-system"
+
+    def enqueue(self, kind: Kind, namespace: str, name: str, **_: Any) -> None:
+        self.asked.add((kind.kind, f"{namespace}/{name}"))
+
+    def enqueue_group(self, namespace: str, name: str) -> None:
+        self.asked.add(("ServerGroup", f"{namespace}/{name}"))
+
+    def forget(self, uid: str, key: object) -> None:
+        pass
 
 
-async def test_an_echo_asks_for_nothing(bench: Bench) -> None:
-    server = await bench.server(await bench.group())
-    bench.asked()
-    bench.context.store.ingest(kinds.VIRTUAL_SERVER, server)
-    assert bench.asked() == set()
+class Scene:
+    """Tables with triggers. Each change has a resourceVersion of its own."""
 
+    def __init__(self) -> None:
+        self.store, self.context, self.version = Store(), FakeContext(), 0
+        self.tables: Tables = register(self.store, "inst")
+        self.edges = Edges(self.tables)
+        Triggers(cast(Context, self.context), self.tables, self.edges)
 
-async def test_an_agents_words_go_to_its_server_and_its_outputs_to_those_who_use_them(bench: Bench) -> None:
-    group = await bench.group("g", ("db", "db"), ("web", "web"))
-    await bench.config("db")
-    await bench.config("web", ("db", "address"))
-    await bench.server(group, "db")
-    await bench.server(group, "web")
-    bench.asked()
-    changed(bench, kinds.VIRTUAL_SERVER, "g-db-0", status={"agent": {"sequence": 1}})
-    assert bench.asked() == {("VirtualServer", "ns", "g-db-0")}
-    outputs = [{"name": "address", "value": "x", "version": 1}]
-    changed(bench, kinds.VIRTUAL_SERVER, "g-db-0", status={"agent": {"sequence": 2, "outputs": outputs}})
-    assert bench.asked() == {("VirtualServer", "ns", "g-db-0"), ("VirtualServer", "ns", "g-web-0")}
+    def put(self, kind: Kind, name: str, namespace: str | None = "ns", **parts: Any) -> set[tuple[str, str]]:
+        """Change one object; what is looked at again because of that."""
+        self.version += 1
+        meta = {"name": name, "uid": f"{kind.kind}-{name}", "resourceVersion": str(self.version), "generation": 1}
+        meta |= parts.pop("metadata", {}) | ({"namespace": namespace} if namespace else {})
+        self.context.asked = set()
+        self.store.ingest(kind, {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": meta, **parts})
+        return self.context.asked
 
-
-async def test_our_own_status_asks_for_the_group_only_where_a_condition_turned(bench: Bench) -> None:
-    await bench.server(await bench.group())
-    bench.asked()
-    changed(bench, kinds.VIRTUAL_SERVER, "g-m-0", status={"state": "Running"})
-    assert bench.asked() == set()
-    ready = [{"type": "Ready", "status": "True"}]
-    changed(bench, kinds.VIRTUAL_SERVER, "g-m-0", status={"state": "Running", "conditions": ready})
-    assert bench.asked() == {("ServerGroup", "ns", "g")}
-
-
-async def test_a_group_a_policy_and_a_config_ask_for_those_that_rest_on_them(bench: Bench) -> None:
-    await bench.config("c")
-    await bench.group()
-    policy = {"when": {"all": [{"name": "x", "schedule": {"from": "2020-01-01T00:00:00Z"}}]}}
-    await bench.put(kinds.HOSTING_POLICY, "p", policy)
-    assert {("HostingPolicy", "ns", "p"), ("ServerGroup", "ns", "g")} <= bench.asked()
-    changed(bench, kinds.VIRTUAL_SERVER_CONFIG, "c", spec={"images": [{"image": "other"}]})
-    assert bench.asked() == {("VirtualServerConfig", "ns", "c"), ("ServerGroup", "ns", "g")}
-    changed(bench, kinds.HOSTING_POLICY, "p", status={"readings": []})
-    assert bench.asked() == {("ServerGroup", "ns", "g")}
-
-
-async def test_a_secret_of_a_dead_server_asks_for_its_release(bench: Bench) -> None:
-    server = await bench.server(await bench.group())
-    for uid in (server["metadata"]["uid"], "uid-of-the-dead"):
-        meta = {
-            "labels": {"moorage.dev/secret": "server"},
-            "annotations": {"moorage.dev/server": "g-m-0", "moorage.dev/state": "{}"},
-            "finalizers": [FINALIZER_SERVER],
-            "deletionTimestamp": "2026-01-01T00:00:00Z",
+    def group(self, name: str, *members: str, **parts: Any) -> set[tuple[str, str]]:
+        spec = {
+            "policyRef": {"name": "p"},
+            "members": [{"name": m, "configRef": {"name": m}, "replicas": 1} for m in members],
+            **parts.pop("spec", {}),
         }
-        await bench.put(kinds.SECRET, uid, {}, metadata=meta)
-    assert bench.context.abandoned == {("ns", "g-m-0"): "uid-of-the-dead"}
+        return self.put(kinds.SERVER_GROUP, name, spec=spec, **parts)
+
+    def server(self, group: str, member: str, **parts: Any) -> set[tuple[str, str]]:
+        spec = {
+            "serviceRef": {"name": "anchor"},
+            "group": {"name": group, "uid": f"ServerGroup-{group}"},
+            "member": member,
+            "ordinal": 0,
+        }
+        return self.put(kinds.VIRTUAL_SERVER, f"{group}-{member}-0", spec=spec, **parts)
+
+    def config(self, name: str, *items: dict[str, Any], **parts: Any) -> set[tuple[str, str]]:
+        spec = {"images": [{"image": "small"}], "configuration": list(items)}
+        return self.put(kinds.VIRTUAL_SERVER_CONFIG, name, spec=spec, **parts)
 
 
-async def test_edges_are_found_both_ways_and_circles_have_no_order(bench: Bench) -> None:
-    await bench.group("g", ("db", "db"), ("web", "web"), ("a", "a"), ("b", "b"))
-    await bench.config("db")
-    await bench.config("web", ("db", "address"), ("not-there", "address"))
-    await bench.config("a", ("b", "x"))
-    await bench.config("b", ("a", "x"))
-    edges = bench.edges
-    assert edges.consumers("ns", "g", "db") == (("g", "web"),)
-    assert edges.providers("ns", "g", "web") == (("g", "db"),)
-    assert edges.dependents("ns", "g", "db") == (("g", "web"),)
-    assert edges.consumers("ns", "g", "a") == (("g", "b"),)
-    assert edges.dependents("ns", "g", "a") == ()
-    assert edges.consumers("elsewhere", "g", "db") == ()
+def uses(member: str, group: str | None = None) -> dict[str, Any]:
+    output = {"member": member, "name": "address"} | ({"group": group} if group else {})
+    return {"name": "upstream", "valueFrom": {"output": output}}
 
 
-async def test_edges_follow_a_change(bench: Bench) -> None:
-    await bench.group("g", ("db", "db"), ("web", "web"))
-    await bench.config("db")
-    assert bench.edges.consumers("ns", "g", "db") == ()
-    await bench.config("web", ("db", "address"))
-    assert bench.edges.consumers("ns", "g", "db") == (("g", "web"),)
+@pytest.fixture
+def scene() -> Scene:
+    made = Scene()
+    made.config("db")
+    made.config("web", uses("db"))
+    made.config("far", uses("db", "one"))
+    made.group("one", "db", "web")
+    made.group("two", "far")
+    for group, member in (("one", "db"), ("one", "web"), ("two", "far")):
+        made.server(group, member)
+    return made
 
 
-async def test_equal_specs_share_a_revision_and_other_specs_do_not(bench: Bench) -> None:
-    made = VirtualServerConfig.from_dict(await bench.config("c"))
-    other = VirtualServerConfig.from_dict(await bench.config("d", ("db", "address")))
-    first = await ensure_revision(bench.context, bench.tables, made)
-    bench.tables.revisions.removed(bench.api.stored(kinds.CONTROLLER_REVISION, "ns", first.name)["metadata"]["uid"])
-    again = await ensure_revision(bench.context, bench.tables, made)
-    assert first.name == again.name == revision_name("c", made.spec)
-    assert revision_name("c", other.spec) != first.name
-    assert len(revision_name("x" * 253, made.spec)) == 253
+def test_another_group_hears_of_a_change_of_what_it_uses(scene: Scene) -> None:
+    asked = scene.group("one", "db", "web", spec={"deletionPolicy": "Retain"})
+    assert ("VirtualServer", "ns/two-far-0") in asked
+
+
+def test_dependents_hear_that_a_server_is_lost(scene: Scene) -> None:
+    asked = scene.server("one", "db", status={"observedGeneration": 1, "lost": True})
+    assert {("VirtualServer", "ns/one-web-0"), ("VirtualServer", "ns/two-far-0")} <= asked
+
+
+def test_an_adopted_server_hears_of_the_generation_that_is_kept(scene: Scene) -> None:
+    spec = {"serviceRef": {"name": "anchor"}, "configRef": {"name": "db"}, "adopt": {"providerID": "s1"}}
+    scene.put(kinds.VIRTUAL_SERVER, "adopted", spec=spec)
+    asked = scene.config("db", status={"observedGeneration": 1, "currentRevision": "db-1"})
+    assert asked == {("VirtualServer", "ns/adopted")}
+
+
+def test_a_placed_group_hears_of_what_its_service_offers(scene: Scene) -> None:
+    scene.put(kinds.HOSTING_SERVICE, "anchor", None, spec={"type": "local"})
+    placement = {"number": 1, "service": "anchor", "serviceUID": "u", "time": NOW}
+    scene.group("one", "db", "web", status={"observedGeneration": 1, "placement": placement})
+    scene.group("two", "far", status={"observedGeneration": 1, "placement": {**placement, "service": "other"}})
+    asked = scene.put(
+        kinds.HOSTING_SERVICE, "anchor", None, spec={"type": "local"}, status={"offerings": [{"name": "big"}]}
+    )
+    assert ("ServerGroup", "ns/one") in asked
+    assert ("ServerGroup", "ns/two") not in asked
+    again = scene.put(
+        kinds.HOSTING_SERVICE,
+        "anchor",
+        None,
+        spec={"type": "local"},
+        status={"offerings": [{"name": "big"}], "servers": 3},
+    )
+    assert ("ServerGroup", "ns/one") not in again
+
+
+def test_a_policy_hears_of_the_labels_of_its_namespace(scene: Scene) -> None:
+    scene.put(kinds.HOSTING_POLICY, "p", spec={"when": {"all": [{"name": "c"}]}})
+    asked = scene.put(kinds.NAMESPACE, "ns", None, metadata={"labels": {"team": "a"}})
+    assert ("HostingPolicy", "ns/p") in asked
+
+
+def remaining(scene: Scene) -> tuple[str, ...]:
+    scene.server("one", "db", metadata={"deletionTimestamp": NOW, "finalizers": ["moorage.dev/server"]})
+    server = scene.tables.servers.parsed("ns", "one-db-0")
+    assert server is not None
+    return _remaining(scene.tables, scene.edges, server)
+
+
+def test_a_server_that_is_deleted_alone_waits_for_nobody(scene: Scene) -> None:
+    assert remaining(scene) == ()
+
+
+def test_a_server_of_a_deleted_group_waits_for_dependents_whose_deletion_is_on_its_way(scene: Scene) -> None:
+    scene.group("one", "db", "web", metadata={"deletionTimestamp": NOW, "finalizers": ["moorage.dev/group"]})
+    assert remaining(scene) == ("one-web-0",)
+
+
+def test_a_protected_group_lets_a_server_that_is_deleted_alone_go(scene: Scene) -> None:
+    meta = {"deletionTimestamp": NOW, "finalizers": ["moorage.dev/group"]}
+    scene.group("one", "db", "web", metadata=meta, spec={"deletionProtection": True})
+    assert remaining(scene) == ()
+
+
+def test_in_a_namespace_that_is_deleted_dependents_of_every_group_go_first(scene: Scene) -> None:
+    scene.put(kinds.NAMESPACE, "ns", None, metadata={"deletionTimestamp": NOW})
+    assert remaining(scene) == ("one-web-0", "two-far-0")
