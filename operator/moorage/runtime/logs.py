@@ -22,6 +22,8 @@ Format = Literal["text", "json"]
 
 _QUIET = {
     "kopf": logging.WARNING,
+    # Warns at each start that it leaves signals alone in its thread: that is what it is there for.
+    "kopf._core.reactor.running": logging.ERROR,
     "aiohttp.access": logging.WARNING,
     "asyncio": logging.WARNING,
     "urllib3": logging.WARNING,
