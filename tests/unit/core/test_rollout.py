@@ -149,7 +149,7 @@ def test_a_try_that_failed_is_spaced_counted_and_forgotten_with_success() -> Non
 
 
 REMEDIATION = Remediation.from_dict({"bootTimeout": "60s", "joinTimeout": "30s", "unhealthyFor": "10s"})
-BOOTING = {"instantiated": False, "instantiated_at": None, "joined": False, "configured": False, "ready": False}
+BOOTING: dict[str, Any] = {"instantiated": False, "instantiated_at": None, "joined": False, "configured": False, "ready": False}
 SICK: dict[str, tuple[GroupServer, str | None]] = {
     "ready": (server(), None),
     "booting": (server(**{**BOOTING, "created": NOW - 59 * S}), None),
