@@ -48,6 +48,7 @@ from moorage.runtime.workers import Result, Workers
 log = logging.getLogger(__name__)
 
 STOP_SECONDS = 10.0
+CONNECT_SECONDS = 2.0
 WORKERS: dict[Kind, int] = {
     kinds.VIRTUAL_SERVER: 16,
     kinds.SERVER_GROUP: 8,
@@ -276,7 +277,19 @@ class Operator:
                 queues[kind].add((meta.get("namespace") or "", meta["name"]))
         self._leftovers(queues, tables)
         for workers in self._workers:
-            workers.start()
+            if workers.name != kinds.VIRTUAL_SERVER.kind.lower():
+                workers.start()
+        self._spawn(self._start_servers(queues[kinds.HOSTING_SERVICE]), "start")
+
+    async def _start_servers(self, services: WorkQueue[QueueKey]) -> None:
+        """Servers are looked at once their services are connected: before, each look would only find that out."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CONNECT_SECONDS):
+                while not services.idle:
+                    await asyncio.sleep(0.01)
+        for workers in self._workers:
+            if workers.name == kinds.VIRTUAL_SERVER.kind.lower() and not services.closed:
+                workers.start()
 
     def _leftovers(self, queues: dict[Kind, WorkQueue[QueueKey]], tables: Tables) -> None:
         """Kept generations whose configuration is gone are cleared by its key."""

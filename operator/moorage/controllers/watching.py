@@ -12,10 +12,12 @@ import contextlib
 import logging
 import threading
 from collections import deque
+from collections.abc import Collection
 from typing import Any
 
 import kopf
 
+from moorage.kube.apply import refresh
 from moorage.kube.client import Client
 from moorage.kube.credentials import Loader
 from moorage.kube.errors import ApiError, NotFound
@@ -26,6 +28,7 @@ log = logging.getLogger(__name__)
 
 SWEEP_EVERY = 300.0
 SWEEP_AFTER_RELIST = 2.0
+ASKED_FOR = 20
 RESTART_PAUSE = 1.0
 STOP_SECONDS = 5.0
 
@@ -90,6 +93,8 @@ class Watches:
         self._stopping = asyncio.Event()
         self._sweeps: dict[Kind, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._relisted: dict[Kind, set[str]] = {}
+        self._relisted_at: dict[Kind, float] = {}
         self._arrived: deque[tuple[Kind, str | None, dict[str, Any]]] = deque()
 
     async def fill(self) -> None:
@@ -186,6 +191,8 @@ class Watches:
 
     def _take(self, kind: Kind, type_: str | None, obj: dict[str, Any]) -> None:
         if type_ is None:
+            self._relisted.setdefault(kind, set()).add(obj["metadata"]["uid"])
+            self._relisted_at[kind] = asyncio.get_running_loop().time()
             self._sweep_soon(kind)
         self._store.ingest(kind, obj, deleted=type_ == "DELETED")
 
@@ -214,7 +221,10 @@ class Watches:
 
     def _sweep_now(self, kind: Kind) -> None:
         self._sweeps.pop(kind, None)
-        task = asyncio.get_running_loop().create_task(self._sweep_quietly(kind))
+        if asyncio.get_running_loop().time() < self._relisted_at.get(kind, 0.0) + SWEEP_AFTER_RELIST:
+            self._sweep_soon(kind)  # Kopf's list still goes on
+            return
+        task = asyncio.get_running_loop().create_task(self._sweep_quietly(kind, self._relisted.pop(kind, None)))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -224,9 +234,16 @@ class Watches:
             for kind in OWN:
                 await self._sweep_quietly(kind)
 
-    async def _sweep_quietly(self, kind: Kind) -> None:
+    async def _sweep_quietly(self, kind: Kind, listed: Collection[str] | None = None) -> None:
+        """``listed`` are the uids that Kopf's own list had: what it lacks is asked for, where that is little."""
         try:
-            await self.sweep(kind)
+            missing = (
+                [] if listed is None else [o for o in self._store.table(kind) if o["metadata"]["uid"] not in listed]
+            )
+            if listed is None or len(missing) > ASKED_FOR:
+                await self.sweep(kind)
+            for obj in missing[:ASKED_FOR]:
+                await refresh(self._client, self._store, kind, obj)
         except ApiError as error:
             log.warning("sweep of %s: %s", kind.plural, error)
 

@@ -83,6 +83,11 @@ class Workers(Generic[K]):
         self._describe = describe
         self._tasks: list[asyncio.Task[None]] = []
 
+    @property
+    def name(self) -> str:
+        """The queue's name."""
+        return self._queue.name
+
     def start(self) -> None:
         """Start the workers, in the running event loop."""
         self._tasks = [
