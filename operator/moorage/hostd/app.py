@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import ipaddress
 import json
 import logging
 import math
@@ -51,20 +52,31 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         return routes.answer(ErrorBody(reason="Internal", message=f"the host failed: {error.strerror}"), 500)
 
 
-def _tokens(token: str | None) -> Middleware:
+def _tokens(token: str | None, host: str) -> Middleware:
     wanted = None if token is None else f"Bearer {token}".encode()
+    guarded = wanted is None and _is_loopback(host)
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
         if "Origin" in request.headers or "Sec-Fetch-Site" in request.headers:
             # A web page in a browser of this machine must not be able to start programs here.
             raise Refusal(403, "Forbidden", "browsers are not served")
+        if guarded and not _is_loopback(request.url.host or ""):
+            # A page whose name was made to point at this machine sends neither of these headers with a GET.
+            raise Refusal(403, "Forbidden", "on the loopback and without a token, no other host name is served")
         given = request.headers.get("Authorization", "").encode(errors="replace")
         if wanted is not None and request.path != "/healthz" and not hmac.compare_digest(given, wanted):
             raise Refusal(401, "Unauthorized", "the bearer token is missing or wrong")
         return await handler(request)
 
     return check
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _faulty(operation: Operation, handler: routes.Handler) -> Handler:
@@ -104,7 +116,7 @@ async def _misbehave(request: web.Request, mischief: Mischief) -> web.StreamResp
 
 def build(service: Service, token: str | None) -> web.Application:
     """The web application of a service."""
-    app = web.Application(client_max_size=MAX_BODY, middlewares=[_errors, _tokens(token)])
+    app = web.Application(client_max_size=MAX_BODY, middlewares=[_errors, _tokens(token, service.config.host)])
     app[routes.SERVICE] = service
     for method, path, operation, handler in routes.OPERATIONS:
         app.router.add_route(method, path, _faulty(operation, handler))

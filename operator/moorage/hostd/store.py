@@ -51,6 +51,9 @@ class Home:
         self.path = path
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if path.stat().st_uid != os.geteuid():
+                # What is in there is run: whoever owns the directory could put a program of theirs in its place.
+                raise ConfigError(f"{path} belongs to another user")
             path.chmod(0o700)
             self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:

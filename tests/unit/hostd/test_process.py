@@ -14,8 +14,10 @@ import aiohttp
 import pytest
 from tests.support.hostd import Hostd, in_state, is_gone, until
 
+from moorage.hostd.config import ConfigError
 from moorage.hostd.process import procfs
 from moorage.hostd.process.driver import MARK
+from moorage.hostd.store import Home
 from moorage.hosting.contract import Backend, ServerRecord, ServerState
 from moorage.hosting.errors import AuthenticationError, Invalid
 
@@ -214,3 +216,22 @@ async def test_a_web_page_can_do_nothing(tmp_path: Path, header: str) -> None:
             assert answer.status == 403
     finally:
         await hostd.stop()
+
+
+async def test_a_name_that_was_made_to_point_here_is_not_served(tmp_path: Path) -> None:
+    hostd = Hostd(tmp_path / "hostd", simulate=True)
+    await hostd.start()
+    port = hostd.url.rpartition(":")[2]
+    try:
+        async with aiohttp.ClientSession() as session:
+            for host, status in ((f"evil.example:{port}", 403), (f"localhost:{port}", 200), (f"127.0.0.1:{port}", 200)):
+                async with session.get(f"{hostd.url}/v1/servers", headers={"Host": host}) as answer:
+                    assert answer.status == status, host
+    finally:
+        await hostd.stop()
+
+
+def test_a_directory_of_another_user_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
+    with pytest.raises(ConfigError, match="belongs to another user"):
+        Home(tmp_path)
