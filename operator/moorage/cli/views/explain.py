@@ -14,6 +14,7 @@ from moorage.api.hostingpolicy import HostingPolicy
 from moorage.api.meta import Condition
 from moorage.api.servergroup import Candidate, ServerGroup
 from moorage.cli.views.node import age
+from moorage.cli.views.safe import cell, safe
 
 _STYLES = {"Met": "green", "Unmet": "yellow", "Unknown": "dim", "True": "green", "False": "yellow"}
 
@@ -62,7 +63,7 @@ class Explanation:
         text = Text(f"policy {name} is ")
         text.append(verdict.verdict, style=_STYLES[verdict.verdict])
         text.append(f" for {age(verdict.since, now)}")
-        return text.append(f": {verdict.message}" if verdict.message else "")
+        return text.append(f": {safe(verdict.message)}" if verdict.message else "")
 
     def _placement(self, now: datetime) -> Text:
         placement = self.group.status.placement
@@ -71,7 +72,7 @@ class Explanation:
         text = Text("placed on ")
         text.append(placement.service, style="bold green")
         text.append(f" for {age(placement.time, now)} (placement {placement.number})")
-        return text.append(f": {placement.message}" if placement.message else "")
+        return text.append(f": {safe(placement.message)}" if placement.message else "")
 
 
 def _table(*columns: str) -> Table:
@@ -85,7 +86,7 @@ def _readings(policy: HostingPolicy, now: datetime) -> Table:
     table = _table("CONDITION", "VALUE", "SINCE", "WHY")
     for reading in policy.status.readings:
         value = Text(reading.value, style=_STYLES[reading.value])
-        table.add_row(reading.name, value, age(reading.since, now), reading.message or reading.reason)
+        table.add_row(reading.name, value, age(reading.since, now), cell(reading.message or reading.reason))
     return table
 
 
@@ -104,7 +105,7 @@ def _candidates(candidates: tuple[Candidate, ...], chosen: str) -> Table:
             _number(scores.price if scores else None),
             _number(scores.capacity if scores else None),
             _number(scores.spread if scores else None),
-            "; ".join(candidate.reasons),
+            cell("; ".join(candidate.reasons)),
         )
     return table
 
@@ -114,5 +115,5 @@ def _conditions(conditions: tuple[Condition, ...], now: datetime) -> Table:
     for condition in conditions:
         value = Text(condition.status, style=_STYLES.get(condition.status, ""))
         message = condition.message or condition.reason
-        table.add_row(condition.type, value, age(condition.last_transition_time, now), message)
+        table.add_row(condition.type, value, age(condition.last_transition_time, now), cell(message))
     return table

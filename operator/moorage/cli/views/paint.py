@@ -8,6 +8,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from moorage.cli.views.node import Node, State
+from moorage.cli.views.safe import safe
 
 _MARKS = {
     State.READY: ("✓", "green"),
@@ -26,11 +27,11 @@ def line(node: Node, *, ascii_only: bool = False) -> Text:
     text = Text(mark.translate(_ASCII) if ascii_only else mark, style=style)
     text.append(f" {node.kind}", style="dim")
     if node.name:
-        text.append(f" {node.name}", style="bold")
+        text.append(f" {safe(node.name)}", style="bold")
     if node.summary:
-        text.append(f"  {node.summary}", style="not bold")
+        text.append(f"  {safe(node.summary)}", style="not bold")
     if node.message and node.message != node.summary:
-        text.append(f"  {node.message}", style="yellow" if node.state is not State.FAILED else "red")
+        text.append(f"  {safe(node.message)}", style="yellow" if node.state is not State.FAILED else "red")
     return text
 
 
