@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.support.scene import Scene, Watcher, agent, item_of, output_of, step_of
-from tests.support.stack import config
+from tests.support.stack import Obj, config
 
 from moorage.kube.kinds import SERVER_GROUP, VIRTUAL_SERVER
 
@@ -70,15 +70,18 @@ async def test_c9_it_first_transmits_incomplete_configuration_then_the_obtained_
         files=[{"path": "/known", "content": "${known}"}, {"path": "/upstream", "content": "${upstream}"}],
         steps=[
             {"name": "begin", "script": 'echo "${known}" >> "$MOORAGE_ROOT/begun"'},
-            {"name": "use", "script": 'sleep 1; echo "${upstream}" >> "$MOORAGE_ROOT/used"'},
+            {
+                "name": "use",
+                "script": 'until test -e "$MOORAGE_ROOT/finish"; do sleep 0.05; done\n'
+                'echo "${upstream}" >> "$MOORAGE_ROOT/used"',
+            },
         ],
     )
     async with Watcher(scene.api, VIRTUAL_SERVER) as seen:
         await scene.begin(first, second, members=(("first", "first", 1), ("second", "second", 1)))
 
-        def incomplete(servers: list[dict[str, object]]) -> bool:
-            two = next((s for s in servers if s["metadata"]["name"] == "g-second-0"), None)  # type: ignore[index]
-            return two is not None and agent(two, "acknowledgedRevision") >= 1
+        def incomplete(servers: list[Obj]) -> bool:
+            return len(servers) == 2 and agent(servers[-1], "acknowledgedRevision") >= 1
 
         await scene.until("the second to acknowledge its incomplete revision", incomplete)
         one, two = await scene.server("g-first-0"), await scene.server("g-second-0")
@@ -92,6 +95,13 @@ async def test_c9_it_first_transmits_incomplete_configuration_then_the_obtained_
         group = await scene.api.condition(SERVER_GROUP, "g", "Configured", "False")
         assert [(p["server"], p["item"]) for p in group["status"]["pending"]] == [("g-second-0", "upstream")]
         (scene.root(one) / "let-go").write_text("10.1.2.3")
+
+        def delivered(servers: list[Obj]) -> bool:
+            item = item_of(servers[-1], "upstream")
+            return item is not None and item["state"] == "Delivered"
+
+        await scene.until("the value to be delivered while the step that uses it still runs", delivered)
+        (scene.root(two) / "finish").write_text("")
         await scene.api.ready("g")
     two = await scene.server("g-second-0")
     assert scene.read(two, "/upstream") == "10.1.2.3"
