@@ -76,7 +76,7 @@ class JoinRequest(Wire):
     """`POST /v1/join`: an agent binds its own key to the server."""
 
     server: ServerId
-    token: Annotated[str, Field(min_length=1, max_length=512)]
+    token: Annotated[str, Field(min_length=1, max_length=512, repr=False)]
     """The join token of the server's user-data; it works for one key only."""
     key_hash: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     """Hex SHA-256 of the key that the agent keeps."""
@@ -116,7 +116,7 @@ class DocumentFile(Wire):
     path: str
     mode: str = "0644"
     owner: str = "root"
-    content: str | None = None
+    content: str | None = Field(default=None, repr=False)
     pending: tuple[str, ...] = ()
     """The items that it waits for."""
 
@@ -198,7 +198,7 @@ class Document(Wire):
     revision: Annotated[int, Field(ge=1)]
     server: ServerFacts
     pending: tuple[Waiting, ...] = ()
-    items: Mapping[str, str] = Field(default_factory=dict)
+    items: Mapping[str, str] = Field(default_factory=dict, repr=False)
     """The known values that some step, probe or output command needs."""
     files: tuple[DocumentFile, ...] = ()
     steps: tuple[DocumentStep, ...] = ()

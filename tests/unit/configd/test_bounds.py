@@ -7,6 +7,8 @@ import asyncio
 from tests.support.configd import World
 from tests.unit.configd.conftest import Connect
 
+from moorage.api import channel
+
 
 async def test_wrong_tokens_do_not_use_up_the_tries_of_the_right_one(world: World, connect: Connect) -> None:
     await world.start()
@@ -45,3 +47,11 @@ async def test_a_stranger_cannot_have_the_session_of_a_server_asked_for_at_will(
     statuses = [(await thief.configuration(0)).status for _ in range(60)]
     assert {401, 429} == set(statuses)
     assert len(world.cluster.calls) < 30
+
+
+def test_what_goes_over_the_wire_is_in_no_repr() -> None:
+    files = [{"path": "/f", "content": "CANARY"}]
+    whole = {"revision": 1, "server": {"name": "db", "namespace": "shop"}, "items": {"pw": "CANARY"}, "files": files}
+    assert "CANARY" not in repr(channel.Document.model_validate(whole))
+    joining = {"server": "shop/uid", "token": "CANARY", "keyHash": "0" * 64}
+    assert "CANARY" not in repr(channel.JoinRequest.model_validate(joining))
