@@ -103,9 +103,9 @@ async def pair(installed: Installation, namespace: str) -> AsyncIterator[tuple[A
 
 async def trust(installed: Installation) -> ssl.SSLContext:
     """What configd's certificate is verified with."""
-    async with aiohttp.ClientSession() as session:
-        async with session.get(f"{installed.endpoint}/v1/ca.pem", ssl=False) as answer:
-            return ssl.create_default_context(cadata=await answer.text())
+    url = f"{installed.endpoint}/v1/ca.pem"
+    async with aiohttp.ClientSession() as session, session.get(url, ssl=False) as answer:
+        return ssl.create_default_context(cadata=await answer.text())
 
 
 async def _joined(installed: Installation, session: aiohttp.ClientSession, namespace: str, name: str) -> Agent:

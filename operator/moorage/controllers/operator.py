@@ -285,7 +285,7 @@ class Operator:
         """Servers are looked at once their services are connected: before, each look would only find that out."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CONNECT_SECONDS):
-                while not services.idle:
+                while not services.idle:  # noqa: ASYNC110 - once, for a moment
                     await asyncio.sleep(0.01)
         for workers in self._workers:
             if workers.name == kinds.VIRTUAL_SERVER.kind.lower() and not services.closed:
