@@ -303,9 +303,11 @@ class ServiceController:
 
     async def _close_gone(self) -> None:
         for uid in [uid for uid in self._context.connections if self._tables.services.by_uid(uid) is None]:
-            connection = self._context.connections.pop(uid)
+            # Another service's reconcile may have closed it while the one before was being closed.
+            connection = self._context.connections.pop(uid, None)
             self._opened.pop(uid, None)
-            await connection.close()
+            if connection is not None:
+                await connection.close()
 
 
 def _words(problem: HostingError | None) -> tuple[str, str] | None:
