@@ -19,8 +19,8 @@ from moorage.controllers.tables import Tables
 from moorage.core.configuration import pending_items
 from moorage.core.dependencies import GroupGraph, GroupSource, find_deadlocks
 from moorage.core.group import GroupWorld, PolicyView, Problem, granted, wants_placement
-from moorage.core.placement import MemberRequest, MemberTemplate, PlacementRequest, place
-from moorage.core.policy import group_verdict
+from moorage.core.placement import MemberRequest, MemberTemplate, PlacementRequest, awaited, place
+from moorage.core.policy import group_verdict, namespace_services, selected_services
 from moorage.core.rollout import GroupServer, MemberWant, Template
 from moorage.core.server_status import failure_of, unhealthy_since
 from moorage.core.services import ServiceView, service_view
@@ -281,7 +281,13 @@ class GroupObserver:
             ),
             beside=self._beside(group),
         )
-        decision = place(request, policy.spec.select, self.views())
+        views = self.views()
+        eligible = selected_services(policy.spec.select.services, namespace_services(views, labels))
+        unseen, until = awaited(eligible, now)
+        if unseen:
+            message = f"waiting for the first contact with {', '.join(unseen)}"
+            return Problem("ServicesNotSeenYet", message, stalled=False, until=until)
+        decision = place(request, policy.spec.select, views)
         if decision.chosen is None:
             return Problem("NoFeasibleService", decision.message, stalled=False)
         return Placement(

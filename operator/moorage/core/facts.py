@@ -149,6 +149,7 @@ class ServerFacts:
     service last accepted it. ``remaining_dependents`` are names of servers that depend on this one and are being
     deleted as well: they go first. ``addressed``: an address of it is known. ``refused``: why its HostingService takes
     no such server, as reason and message. ``secret`` is None only when the API server was asked and has no such Secret.
+    ``made`` is the id that a creation was answered with.
     """
 
     name: str
@@ -173,3 +174,4 @@ class ServerFacts:
     deleted_at: datetime | None = None
     remaining_dependents: tuple[str, ...] = ()
     refused: tuple[str, str] | None = None
+    made: str | None = None

@@ -36,11 +36,15 @@ class PolicyView:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that a person has to change, or that has to appear. ``stalled``: waiting alone cannot mend it."""
+    """Something that a person has to change, or that has to appear. ``stalled``: waiting alone cannot mend it.
+
+    ``until``: when to look again at the latest.
+    """
 
     reason: str
     message: str
     stalled: bool
+    until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +152,7 @@ def _place(world: GroupWorld) -> GroupPlan:
         return GroupPlan(None, removals=leftovers, phase="Releasing", message="servers of the last placement are going")
     if isinstance(world.proposal, Placement):
         return GroupPlan(world.proposal, commit=True)
-    return GroupPlan(None, phase="Unplaced")
+    return GroupPlan(None, phase="Unplaced", wake_at=world.proposal.until if world.proposal is not None else None)
 
 
 def _removals(servers: Sequence[GroupServer], reason: str, message: str) -> tuple[Removal, ...]:

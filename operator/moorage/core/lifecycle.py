@@ -52,6 +52,9 @@ SIGHT_PAUSE = timedelta(seconds=1)
 ADDRESS_POLL_MAX = timedelta(seconds=30)
 """The longest pause between two questions for the address of a server that has none yet."""
 
+ADDRESS_PATIENCE = timedelta(minutes=10)
+"""A server without an address for so long is asked about no more: an inventory shows one that comes later."""
+
 MISSING_SHARE = 0.3
 """Share of a service's recorded servers that may go missing at once before nothing is believed any more."""
 
@@ -133,6 +136,8 @@ def _creation(f: ServerFacts, service: ServiceFacts, now: datetime) -> Step:
         return _fail_duplicates(carriers)
     if carriers:
         return Record(carriers[0].provider_id)
+    if f.made is not None:
+        return Record(f.made)
     if f.failure is not None and f.failure.terminal:
         return Fail(f.failure)
     if (paused := _paused(f.failure, now)) is not None:
@@ -213,9 +218,13 @@ def _running(f: ServerFacts, service: ServiceFacts, provider_id: str, now: datet
     return _address(f, provider_id, now)
 
 
-def address_poll(recorded_at: datetime | None, now: datetime) -> timedelta:
-    """How long to wait before asking again for the address of a server that has none yet: growing with its age."""
-    return min(max(timedelta(seconds=1), now - (recorded_at or now)), ADDRESS_POLL_MAX)
+def address_poll(recorded_at: datetime | None, now: datetime) -> timedelta | None:
+    """How long to wait before asking again for the address of a server that has none yet: growing with its age.
+
+    None: there is no more asking.
+    """
+    age = now - (recorded_at or now)
+    return None if age > ADDRESS_PATIENCE else min(max(timedelta(seconds=1), age), ADDRESS_POLL_MAX)
 
 
 def _address(f: ServerFacts, provider_id: str, now: datetime) -> Ask | Settled | Wait:
@@ -224,7 +233,8 @@ def _address(f: ServerFacts, provider_id: str, now: datetime) -> Ask | Settled |
         return Settled()
     if (paused := _paused(f.failure, now)) is not None:
         return paused
-    if f.lookup is None or now >= f.lookup.at + address_poll(f.recorded_at, now):
+    pause = address_poll(f.recorded_at, now)
+    if f.lookup is None or (pause is not None and now >= f.lookup.at + pause):
         return Ask(provider_id)
     return Settled()
 
@@ -362,7 +372,10 @@ def _on_sight(f: ServerFacts, service: ServiceFacts, step: Step, ids: tuple[str,
     since: list[datetime] = []
     if f.deleted_at is not None:
         since.append(f.deleted_at + max(service.listing_lag, SIGHT_PAUSE))
-    if f.lookup is not None and (f.lookup.seen is None or f.lookup.seen.provider_id in ids):
+    if f.lookup is not None and f.lookup.seen is None:
+        # What is gone may be listed for as long as the listings lag.
+        since.append(f.lookup.at + service.listing_lag)
+    elif f.lookup is not None and f.lookup.seen is not None and f.lookup.seen.provider_id in ids:
         since.append(f.lookup.at)
     if since and service.latest is not None and service.latest.started <= max(since):
         return AwaitInventory(max(since), "Deleting", f"a younger inventory of {service.name} tells what is left of it")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from moorage.api.hostingservice import HostingService, Offering
 from moorage.api.meta import LabelSelector
 
 STATUS_IMAGES: Final = 200
+NOT_SEEN_YET: Final = "NotSeenYet"
 EVERY: Final = LabelSelector()
 
 
@@ -21,7 +23,7 @@ class ServiceView:
 
     ``room`` is how many more servers it takes, None where neither the service nor ``spec.limits`` sets a bound.
     ``images`` is None where the service does not list its images. ``usable`` is false while no new server may be made
-    there; ``why_not`` then holds one CamelCase word and one sentence.
+    there; ``why_not`` then holds one CamelCase word and one sentence. ``created`` is when its object was made.
     """
 
     name: str
@@ -38,6 +40,7 @@ class ServiceView:
     servers: int = 0
     usable: bool = True
     why_not: tuple[str, str] = ("", "")
+    created: datetime | None = None
 
     @property
     def min_price(self) -> Decimal | None:
@@ -92,6 +95,7 @@ def service_view(service: HostingService, *, servers: int | None = None, promise
         servers=here,
         usable=usable,
         why_not=why_not,
+        created=service.metadata.creation_timestamp,
     )
 
 
@@ -127,7 +131,7 @@ def _usable(service: HostingService) -> tuple[bool, tuple[str, str]]:
         return False, (stalled.reason, stalled.message)
     available = conditions.find(service.status.conditions, conditions.AVAILABLE)
     if available is None:
-        return False, ("NotSeenYet", "the service was not reached yet")
+        return False, (NOT_SEEN_YET, "the service was not reached yet")
     if available.status != "True":
         return False, (available.reason, available.message)
     return True, ("", "")

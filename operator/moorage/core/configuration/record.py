@@ -88,7 +88,7 @@ class DeliveryRecord:
                 items=items,
                 refused={str(name): str(reason) for name, reason in dict(obj.get("refused", {})).items()},
             )
-        except (AttributeError, TypeError, ValueError):
+        except (AttributeError, TypeError, ValueError, OverflowError):
             return cls(revision=revision)
 
 
