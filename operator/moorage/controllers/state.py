@@ -57,7 +57,7 @@ class SecretState:
             whole = json.loads(text)
             attempts = tuple(Attempt(_moment(time), _moment(deadline)) for time, deadline in whole["attempts"])
             closed, delivery = bool(whole.get("closed")), whole.get("delivery", {})
-        except (AttributeError, KeyError, TypeError, ValueError):
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError):
             raise ValueError(f"the annotation {ANNOTATION_STATE} is damaged") from None
         return cls(attempts, closed, DeliveryRecord.from_object(delivery))
 

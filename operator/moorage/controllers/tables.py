@@ -33,7 +33,8 @@ class Revision:
 
 def parse_revision(obj: Obj) -> Revision:
     """Raises pydantic.ValidationError where the kept data is no configuration."""
-    spec = VirtualServerConfigSpec.from_dict((obj.get("data") or {}).get("spec"))
+    data = obj.get("data")
+    spec = VirtualServerConfigSpec.from_dict(data.get("spec") if isinstance(data, dict) else None)
     labels = obj["metadata"].get("labels") or {}
     return Revision(obj["metadata"]["name"], labels.get(LABEL_CONFIG, ""), spec, compile_config(spec))
 

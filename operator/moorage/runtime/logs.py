@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import random
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _context: ContextVar[Mapping[str, Any]] = ContextVar("moorage_log_fields", default={})  # noqa: B039 - never mutated
 
 Format = Literal["text", "json"]
@@ -107,12 +109,17 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """One line, and the lines of a traceback."""
         pairs = "".join(f" {key}={_quoted(value)}" for key, value in _fields_of(record).items())
-        text = f"{_time_of(record)} {record.levelname:<7} {record.getMessage()}{pairs}"
+        text = f"{_time_of(record)} {record.levelname:<7} {_one_line(record.getMessage())}{pairs}"
         if record.exc_info:
             text = f"{text}\n{self.formatException(record.exc_info)}"
         return text
 
 
+def _one_line(text: str) -> str:
+    """Control characters spelled out: a message may quote what others wrote, and must not look like two."""
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
 def _quoted(value: Any) -> str:
-    text = str(value)
+    text = _one_line(str(value))
     return json.dumps(text, ensure_ascii=False) if not text or any(c.isspace() or c == '"' for c in text) else text

@@ -7,10 +7,13 @@ from typing import Any, cast
 
 import pytest
 
+from moorage.api.names import ANNOTATION_STATE
 from moorage.api.virtualserver import VirtualServer
 from moorage.controllers.context import Context
 from moorage.controllers.observation import connection_of, refusal
+from moorage.controllers.state import SecretState
 from moorage.controllers.tables import Tables, register
+from moorage.kube.errors import InvalidObject
 from moorage.kube.store import Store, Table
 
 
@@ -61,3 +64,21 @@ def test_objects_of_a_namespace_that_is_not_allowed_take_no_place_from_others(ta
 def test_a_namespace_that_was_not_seen_yet_is_let_in_by_no_selector(tables: Tables) -> None:
     assert (refusal(tables, put_server(tables, "a", "new", {"name": "guarded"})) or ("",))[0] == "NotAllowedInNamespace"
     assert refusal(tables, put_server(tables, "b", "new", {"name": "open"})) is None
+
+
+@pytest.mark.parametrize("data", ["text", [1], 7, None, {"spec": []}])
+def test_a_forged_revision_is_an_invalid_object_and_nothing_worse(tables: Tables, data: Any) -> None:
+    put(tables.revisions, "forged", "uid-forged", namespace="shop", data=data)
+    with pytest.raises(InvalidObject):
+        tables.revisions.parsed("shop", "forged")
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"attempts": [[1e999, ""]]}', "{}", "7"])
+def test_a_forged_state_is_damaged_and_nothing_worse(text: str) -> None:
+    with pytest.raises(ValueError, match="damaged"):
+        SecretState.of({"metadata": {"annotations": {ANNOTATION_STATE: text}}})
+
+
+def test_a_forged_record_of_deliveries_is_taken_as_none() -> None:
+    forged = {"metadata": {"annotations": {ANNOTATION_STATE: '{"attempts": [], "delivery": {"revision": 1e999}}'}}}
+    assert SecretState.of(forged).delivery.revision == 0

@@ -96,3 +96,10 @@ def test_an_unknown_level_is_refused() -> None:
 
 def test_ids_differ() -> None:
     assert new_reconcile_id() != new_reconcile_id()
+
+
+def test_what_others_wrote_stays_on_its_line() -> None:
+    stream = written("text")
+    logging.getLogger("x").info("says %s", "a\nERROR forged\x1b[31m", extra=fields(name="b\nERROR forged"))
+    assert stream.getvalue().count("\n") == 1
+    assert "\\nERROR forged\\x1b[31m" in stream.getvalue()
