@@ -91,7 +91,14 @@ class Acts:
             await self.write_secret(secret, state, {})
         else:
             self._context.store.ingest(SECRET, secret)
-        return await self._call_create(seen, connection, request, state.attempts[-1])
+        # The first call of this process repeats one whose end nobody saw.
+        seen.memory.unsure = seen.memory.unsure or seen.memory.tries == 0
+        if await self._call_create(seen, connection, request, state.attempts[-1]):
+            return True
+        if seen.memory.unsure and not record and seen.memory.failure is not None and seen.memory.failure.terminal:
+            # That the repetition was refused says nothing of the call before: with two attempts an inventory decides.
+            await self.write_secret(secret, state.attempted(state.attempts[-1]), {})
+        return False
 
     def _is_ours(self, seen: Observed, request: CreateRequest) -> bool:
         """Who may write Secrets of the namespace must not get servers that the object does not ask for."""
@@ -108,6 +115,7 @@ class Acts:
     ) -> bool:
         created = await self._try(seen, partial(connection.create, request, attempt.deadline))
         if created is None:
+            seen.memory.unsure |= seen.memory.failure is not None and not seen.memory.failure.definite
             return False
         seen.memory.created = created
         log.info("the server exists", extra=fields(service=connection.name, providerID=created.provider_id))

@@ -50,6 +50,8 @@ class ServerMemory:
     render_problem: tuple[str, str] | None = None
     refers: frozenset[ObjectKey] = frozenset()
     failed_at: datetime | None = None
+    unsure: bool = False
+    """Whether a call of the present attempt to create may have been acted on although nothing came of it here."""
 
     def forget_future(self, now: datetime) -> None:
         """Drop what was learnt later than now: the clock was set back, and those moments mean nothing."""

@@ -89,6 +89,7 @@ def observe(context: Context, tables: Tables, edges: Edges, obj: Obj, now: datet
         deleted_at=memory.deleted_at,
         remaining_dependents=_remaining(tables, edges, server),
         refused=refusal(tables, server) if server.status.provider_id is None else None,
+        made=memory.created.provider_id if memory.created is not None else None,
     )
     return Observed(obj, server, facts, memory, secret, state, connection, _seen(facts, service, memory), now)
 

@@ -179,7 +179,8 @@ class ServerController:
         if awaited(seen.seen, facts.joined) and not instantiated:
             seen.connection.watch()
         if seen.seen is None or not seen.seen.addresses:
-            return address_poll(facts.recorded_at, seen.now).total_seconds()
+            pause = address_poll(facts.recorded_at, seen.now)
+            return None if pause is None else pause.total_seconds()
         return None
 
 

@@ -175,3 +175,4 @@ class ServerFacts:
     remaining_dependents: tuple[str, ...] = ()
     refused: tuple[str, str] | None = None
     made: str | None = None
+    made: str | None = None

@@ -150,6 +150,11 @@ CREATING: Cases = {
     "closed": (facts(secret=SecretFacts(closed=True)), "CreationBarred"),
     "a Secret without attempts": (facts(secret=SecretFacts()), "CreationBarred"),
     "damaged": (facts(secret=SecretFacts(damaged=True)), "StateDamaged"),
+    "its answer came and was not recorded": (facts(secret=TRIED, made="s7"), Record("s7")),
+    "its answer came, and the service knows no keys": (
+        facts(secret=TRIED, made="s7", service=svc(idempotent_create=False)),
+        Record("s7"),
+    ),
     "repeated with a key": (facts(secret=TRIED), CreateAgain(record=False)),
     "repeated with a key, a new attempt": (facts(secret=OVERDUE), CreateAgain(record=True)),
     "no keys: unknown outcome": (facts(secret=TRIED, service=svc(idempotent_create=False)), "CreateOutcomeUnknown"),
@@ -211,6 +216,10 @@ def test_an_unknown_outcome_names_the_moment_that_settles_it() -> None:
 
 
 RUNNING: Cases = {
+    "no address for long": (
+        running(addressed=False, recorded_at=NOW - timedelta(minutes=11), lookup=replace(FOUND, at=NOW - 31 * S)),
+        Settled(),
+    ),
     "no inventory yet": (running(), Settled()),
     "there": (running(service=svc(latest=inventory(S, server()))), Settled()),
     "another one of our identity, configuration has flowed": (
@@ -230,7 +239,10 @@ RUNNING: Cases = {
     "no address: asks": (running(addressed=False), Ask("s1")),
     "no address: asked just now": (running(addressed=False, lookup=FOUND), Settled()),
     "no address: paused": (running(addressed=False, failure=failure(retry_at=NOW + S)), "Unavailable"),
-    "no address: asks again": (running(addressed=False, lookup=replace(FOUND, at=NOW - 31 * S)), Ask("s1")),
+    "no address: asks again": (
+        running(addressed=False, recorded_at=NOW - timedelta(minutes=5), lookup=replace(FOUND, at=NOW - 31 * S)),
+        Ask("s1"),
+    ),
     "adopted, another one of our identity": (
         running(adopt_id="s1", secret=SecretFacts(), service=svc(latest=inventory(S, server(), server("s2")))),
         Destroy(("s2",)),
@@ -355,7 +367,7 @@ DELETING: Cases = {
     "destroyed, and still there": (leaving(lookup=FOUND, deleted_at=NOW - DELETE_REPEAT), Destroy(("s1",))),
     "gone": (leaving(lookup=NOT_FOUND), DropFinalizer()),
     "gone, but another of this identity": (
-        leaving(lookup=replace(NOT_FOUND, at=NOW - 5 * S), service=svc(latest=inventory(S, server("s2")))),
+        leaving(lookup=replace(NOT_FOUND, at=NOW - 7 * S), service=svc(latest=inventory(S, server("s2")))),
         Destroy(("s2",)),
     ),
     "gone, another of this identity by an older inventory": (
