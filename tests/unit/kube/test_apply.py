@@ -92,6 +92,35 @@ async def test_a_soft_change_is_written_by_itself_after_the_delay(world: World) 
     assert world.requeued == []
 
 
+async def test_a_hard_change_after_our_own_held_one_is_no_conflict(world: World) -> None:
+    """A decision that rests on the object as it was before our own held change still holds."""
+    obj = await world.make()
+    await world.writer.write(VIRTUAL_SERVER, obj, {"observedGeneration": 1}, hard=False)
+    await _until(lambda: world.now()["status"].get("observedGeneration") == 1)
+    status = {"observedGeneration": 1, "providerID": "p"}
+    assert await world.writer.write(VIRTUAL_SERVER, obj, status, hard=True) is Written.WRITTEN
+    assert world.now()["status"]["providerID"] == "p"
+    assert world.api.calls == ["apply VirtualServer a status"] * 2
+    assert world.requeued == []
+
+
+async def test_a_hard_change_after_anybody_elses_is_a_conflict(world: World) -> None:
+    obj = await world.make()
+    await world.writer.write(VIRTUAL_SERVER, obj, {"observedGeneration": 1}, hard=False)
+    await _until(lambda: world.now()["status"].get("observedGeneration") == 1)
+    world.table.ingest(world.api.change(VIRTUAL_SERVER, "ns", "a", spec={"x": 1}))
+    status = {"observedGeneration": 1, "providerID": "p"}
+    assert await world.writer.write(VIRTUAL_SERVER, obj, status, hard=True) is Written.CONFLICT
+
+
+async def test_what_a_held_change_said_already_is_not_held_again(world: World) -> None:
+    obj = await world.make()
+    await world.writer.write(VIRTUAL_SERVER, obj, {"observedGeneration": 1}, hard=False)
+    await _until(lambda: world.now()["status"].get("observedGeneration") == 1)
+    assert await world.writer.write(VIRTUAL_SERVER, obj, {"observedGeneration": 1}, hard=False) is Written.UNCHANGED
+    assert world.writer.held == 0
+
+
 async def test_a_held_change_of_an_older_version_is_decided_again(world: World) -> None:
     obj = await world.make()
     await world.writer.write(VIRTUAL_SERVER, obj, {"observedGeneration": 1}, hard=False)
