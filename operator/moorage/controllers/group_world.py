@@ -229,7 +229,7 @@ class GroupObserver:
             unhealthy_since=unhealthy_since(current),
             failed=reason,
             failed_at=stalled.last_transition_time if stalled is not None else None,
-            message="" if is_ready or ready is None else ready.message,
+            message="it is being deleted" if meta.deleting else "" if is_ready or ready is None else ready.message,
         )
 
     def _outdated(self, group: ServerGroup, server: VirtualServer, config: VirtualServerConfig) -> bool:

@@ -20,7 +20,7 @@ def render(
     kubeconfig: Kubeconfig = "",
     output: Annotated[Format, typer.Option("--output", "-o", help="json or yaml.")] = Format.YAML,
 ) -> None:
-    """Render a server's configuration as its agent would get it now. Sensitive values are masked, never read."""
+    """Render a server's configuration as its agent would get it now. Sensitive values are masked, never shown."""
     from moorage.cli import output as out
     from moorage.cli.cluster import Target, use_cluster
     from moorage.cli.rendering import rendered
