@@ -175,4 +175,3 @@ class ServerFacts:
     remaining_dependents: tuple[str, ...] = ()
     refused: tuple[str, str] | None = None
     made: str | None = None
-    made: str | None = None

@@ -55,9 +55,6 @@ ADDRESS_POLL_MAX = timedelta(seconds=30)
 ADDRESS_PATIENCE = timedelta(minutes=10)
 """A server without an address for so long is asked about no more: an inventory shows one that comes later."""
 
-ADDRESS_PATIENCE = timedelta(minutes=10)
-"""A server without an address for so long is asked about no more: an inventory shows one that comes later."""
-
 MISSING_SHARE = 0.3
 """Share of a service's recorded servers that may go missing at once before nothing is believed any more."""
 

@@ -367,7 +367,7 @@ DELETING: Cases = {
     "destroyed, and still there": (leaving(lookup=FOUND, deleted_at=NOW - DELETE_REPEAT), Destroy(("s1",))),
     "gone": (leaving(lookup=NOT_FOUND), DropFinalizer()),
     "gone, but another of this identity": (
-        leaving(lookup=replace(NOT_FOUND, at=NOW - 7 * S), service=svc(latest=inventory(S, server("s2")))),
+        leaving(lookup=replace(NOT_FOUND, at=NOW - 12 * S), service=svc(latest=inventory(S, server("s2")))),
         Destroy(("s2",)),
     ),
     "gone, another of this identity by an older inventory": (
