@@ -22,12 +22,17 @@ from moorage.api.channel import (
 MAX_INLINE_TOTAL = 32 * 1024
 """All values in one status together have at most so many bytes; the rest go to the Secret."""
 
+MAX_MATCH_WORK = 2**26
+"""Instructions of a compiled pattern times bytes of a value. RE2 is linear in both, and all agents wait for a match:
+this takes a fifth of a second at the worst, and a value of 4 KiB may have a pattern of 16,384 instructions."""
+
 UNDECLARED = "Undeclared"
 PATTERN_MISMATCH = "PatternMismatch"
 TOO_LARGE = "TooLarge"
 NOT_TEXT = "NotText"
 DUPLICATE = "Duplicate"
 INVALID_PATTERN = "InvalidPattern"
+PATTERN_TOO_COSTLY = "PatternTooCostly"
 
 _MESSAGES = {
     UNDECLARED: "the configuration declares no such output",
@@ -35,6 +40,7 @@ _MESSAGES = {
     NOT_TEXT: "the value has a NUL character",
     DUPLICATE: "the state names the output twice",
     INVALID_PATTERN: "the output's pattern is not a regular expression (RE2)",
+    PATTERN_TOO_COSTLY: "the pattern is too large for so long a value; write fewer or smaller repetitions {n}",
 }
 
 
@@ -149,6 +155,8 @@ def _refusal(report: OutputReport, output: DocumentOutput | None) -> str:
     pattern = compiled(output.pattern)
     if pattern is None:
         return INVALID_PATTERN
+    if pattern.programsize * len(report.value) > MAX_MATCH_WORK:
+        return PATTERN_TOO_COSTLY
     return "" if pattern.fullmatch(report.value) else PATTERN_MISMATCH
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 from tests.support.configd import World
 from tests.unit.configd.conftest import Connect
 
 from moorage.api import channel
+from moorage.configd.admission import admit
 
 
 async def test_wrong_tokens_do_not_use_up_the_tries_of_the_right_one(world: World, connect: Connect) -> None:
@@ -55,3 +57,13 @@ def test_what_goes_over_the_wire_is_in_no_repr() -> None:
     assert "CANARY" not in repr(channel.Document.model_validate(whole))
     joining = {"server": "shop/uid", "token": "CANARY", "keyHash": "0" * 64}
     assert "CANARY" not in repr(channel.JoinRequest.model_validate(joining))
+
+
+def test_a_pattern_cannot_hold_up_all_agents() -> None:
+    costly = {"name": "a", "file": "/a", "maxBytes": 300_000, "pattern": "(?s)(.*a.{100}.*){9}b"}
+    whole = {"revision": 1, "server": {"name": "db", "namespace": "shop"}, "outputs": [costly]}
+    report = {"sequence": 1, "outputs": [{"name": "a", "value": "ac" * 100_000, "version": 1}]}
+    began = time.process_time()
+    admitted = admit(channel.StateReport.model_validate(report), channel.Document.model_validate(whole), 1, "")
+    assert [problem.reason for problem in admitted.problems] == ["PatternTooCostly"]
+    assert time.process_time() - began < 1
