@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import kopf
 from tests.support.memory_api import MemoryApi
 
 from moorage.controllers import watching
@@ -75,6 +76,7 @@ async def test_what_a_relist_lacks_is_asked_for(monkeypatch: Any) -> None:
 
 def test_kopf_keeps_no_state_of_objects() -> None:
     persistence = kopf_settings().persistence
-    assert persistence.diffbase_storage.build(body={}) == {}
-    assert persistence.diffbase_storage.fetch(body={}) is None
+    body = kopf.Body({"metadata": {"name": "a"}, "spec": {"x": 1}})
+    assert persistence.diffbase_storage.build(body=body) == {}
+    assert persistence.diffbase_storage.fetch(body=body) is None
     assert persistence.progress_storage.clear(essence={"spec": {}}) == {"spec": {}}
