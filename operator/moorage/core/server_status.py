@@ -120,6 +120,8 @@ def _conditions(
         yield make(c.INSTANTIATED, False, reason, message)
     if view.done and instantiated:
         yield make(c.CONFIGURED, True, "Configured", "every required item is in force")
+    elif facts.deleting_since is not None:
+        yield make(c.CONFIGURED, False, "Deleting", "nothing is delivered to a server that is being deleted")
     elif instantiated:
         yield make(c.CONFIGURED, False, view.reason, view.message)
     else:
