@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
 from dataclasses import dataclass, field
 
@@ -89,6 +90,16 @@ class Edges:
             parsed = self._tables.configs.parsed(namespace, config)
         except InvalidObject:
             parsed = None
+        kept = self._kept(namespace, config)
         if parsed is None:
-            return self._last.get(namespace, {}).get(config, frozenset())
-        return compile_config(parsed.spec).upstreams
+            return kept | self._last.get(namespace, {}).get(config, frozenset())
+        return kept | compile_config(parsed.spec).upstreams
+
+    def _kept(self, namespace: str, config: str) -> frozenset[tuple[str | None, str]]:
+        """What earlier generations need on which servers still rest."""
+        found: frozenset[tuple[str | None, str]] = frozenset()
+        for revision in self._tables.revisions.by_index("config", (namespace, config)):
+            if self._tables.servers.count("config", ("revision", namespace, revision["metadata"]["name"])):
+                with contextlib.suppress(InvalidObject):
+                    found |= self._tables.revisions.parse(revision).compiled.upstreams
+        return found

@@ -67,13 +67,13 @@ class Scene:
         }
         return self.put(kinds.SERVER_GROUP, name, spec=spec, **parts)
 
-    def server(self, group: str, member: str, **parts: Any) -> set[tuple[str, str]]:
+    def server(self, group: str, member: str, revision: str | None = None, **parts: Any) -> set[tuple[str, str]]:
         spec = {
             "serviceRef": {"name": "anchor"},
             "group": {"name": group, "uid": f"ServerGroup-{group}"},
             "member": member,
             "ordinal": 0,
-        }
+        } | ({"revision": revision} if revision else {})
         return self.put(kinds.VIRTUAL_SERVER, f"{group}-{member}-0", spec=spec, **parts)
 
     def config(self, name: str, *items: dict[str, Any], **parts: Any) -> set[tuple[str, str]]:
@@ -107,6 +107,16 @@ def test_another_group_hears_of_a_change_of_what_it_uses(scene: Scene) -> None:
 def test_dependents_hear_that_a_server_is_lost(scene: Scene) -> None:
     asked = scene.server("one", "db", status={"observedGeneration": 1, "lost": True})
     assert {("VirtualServer", "ns/one-web-0"), ("VirtualServer", "ns/two-far-0")} <= asked
+
+
+def test_a_server_of_an_earlier_generation_hears_of_what_that_uses(scene: Scene) -> None:
+    used = {"images": [{"image": "small"}], "configuration": [uses("db")]}
+    labels = {"moorage.dev/config": "web"}
+    scene.put(kinds.CONTROLLER_REVISION, "web-1", metadata={"labels": labels}, data={"spec": used}, revision=1)
+    scene.server("one", "web", revision="web-1")
+    scene.config("web")
+    asked = scene.server("one", "db", status={"observedGeneration": 1, "lost": True})
+    assert ("VirtualServer", "ns/one-web-0") in asked
 
 
 def test_an_adopted_server_hears_of_the_generation_that_is_kept(scene: Scene) -> None:
