@@ -127,7 +127,7 @@ TOLD = [
     ("VirtualServerConfig", "settings", "Valid", "False", "InvalidSettings", "bootDelai"),
     ("HostingPolicy", "cron", "Ready", "False", "InvalidSchedule", "write for instance"),
     ("HostingPolicy", "expression", "Ready", "False", "ExpressionInvalid", "line 1"),
-    ("HostingPolicy", "expensive", "Ready", "True", "Evaluated", "nest fewer loops"),
+    ("HostingPolicy", "expensive", "Ready", "False", "ExpressionTooExpensive", "nest fewer loops"),
     ("ServerGroup", "cycle", "Stalled", "True", "ConfigInvalid", "a -> b -> a"),
     ("ServerGroup", "unknown-item", "Stalled", "True", "ConfigInvalid", "did you mean password?"),
     ("ServerGroup", "nobody", "Ready", "False", "ItemsPending", "declares no output adress"),

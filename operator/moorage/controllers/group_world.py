@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -25,7 +26,7 @@ from moorage.core.rollout import GroupServer, MemberWant, Template
 from moorage.core.server_status import failure_of, unhealthy_since
 from moorage.core.services import ServiceView, service_view
 from moorage.kube.errors import InvalidObject
-from moorage.kube.store import Obj
+from moorage.kube.store import Obj, key_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,11 +306,16 @@ class GroupObserver:
         return group.status.placements + 1
 
     def views(self) -> list[ServiceView]:
-        """All services, with what was promised there and is not yet in their own count."""
-        return [
-            service_view(self._tables.services.parse(obj), servers=self._count(obj), promised=self._promised(obj))
-            for obj in self._tables.services
-        ]
+        """All services, with what was promised there and is not yet in their own count.
+
+        One that cannot be read (a newer release's, say) is left out: it must not keep the others from being chosen.
+        """
+        found: list[ServiceView] = []
+        for obj in self._tables.services:
+            with contextlib.suppress(InvalidObject):
+                service = self._tables.services.parse(obj)
+                found.append(service_view(service, servers=self._count(obj), promised=self._promised(obj)))
+        return found
 
     def _count(self, service: Obj) -> int:
         return self._tables.servers.count("service", service["metadata"]["name"])
@@ -319,9 +325,9 @@ class GroupObserver:
         name = service["metadata"]["name"]
         promised = 0
         for group in self._tables.groups.by_index("service", name):
-            parsed = self._tables.groups.parse(group)
-            there = self._tables.servers.by_index("group", (parsed.metadata.namespace, parsed.metadata.name))
-            promised += max(0, parsed.spec.replicas - len(there))
+            there = self._tables.servers.by_index("group", key_of(group))
+            with contextlib.suppress(InvalidObject):
+                promised += max(0, self._tables.groups.parse(group).spec.replicas - len(there))
         connection = self._context.connections.get(service["metadata"]["uid"])
         latest = connection.latest if connection is not None else None
         for server in self._tables.servers.by_index("service", name):
@@ -335,7 +341,10 @@ class GroupObserver:
         counts: dict[str, int] = {}
         key = (group.metadata.namespace, group.spec.policy_ref.name)
         for other in self._tables.groups.by_index("policy", key):
-            parsed = self._tables.groups.parse(other)
+            try:
+                parsed = self._tables.groups.parse(other)
+            except InvalidObject:
+                continue
             if parsed.metadata.uid != group.metadata.uid and parsed.status.placement is not None:
                 service = parsed.status.placement.service
                 counts[service] = counts.get(service, 0) + parsed.spec.replicas

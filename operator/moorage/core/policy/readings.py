@@ -15,7 +15,9 @@ from moorage.core import expressions
 from moorage.core.policy.schedule import INVALID_SCHEDULE, Window, read_schedule
 
 INVALID_CONDITION: Final = "InvalidCondition"
-INVALID_REASONS: Final = frozenset({INVALID_SCHEDULE, INVALID_CONDITION, expressions.INVALID})
+INVALID_REASONS: Final = frozenset(
+    {INVALID_SCHEDULE, INVALID_CONDITION, expressions.INVALID, expressions.TOO_EXPENSIVE}
+)
 """Reasons of an Unknown reading that only an edit of the policy can end."""
 
 
