@@ -40,7 +40,7 @@ from moorage.hosting.errors import (
     QuotaError,
     Retryable,
 )
-from moorage.kube.apply import remove_finalizer
+from moorage.kube.apply import add_finalizer, remove_finalizer
 from moorage.kube.errors import AlreadyExists, Forbidden
 from moorage.kube.errors import NotFound as NotFoundObject
 from moorage.kube.kinds import SECRET, VIRTUAL_SERVER
@@ -219,6 +219,10 @@ class Acts:
     async def claim(self, seen: Observed, provider_id: str) -> bool:
         """Take over an existing server unless it is somebody else's. True where it carries our identity now."""
         connection = _required(seen)
+        if not seen.facts.has_finalizer:
+            # A person made the object without it; from here on it must not go before its server is dealt with.
+            await add_finalizer(self._context.client, self._context.store, VIRTUAL_SERVER, seen.obj, FINALIZER_SERVER)
+            return False
         lookup = await self._try(seen, partial(connection.ask, provider_id))
         if lookup is None:
             return False
