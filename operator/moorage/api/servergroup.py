@@ -98,7 +98,8 @@ class ServerGroupSpec(Model):
     remediation: Remediation = Remediation()
     """When a server is given up and replaced."""
     deletion_policy: DeletionPolicy = "Delete"
-    """What becomes of the servers when the group is deleted: they go too, or they are released and stay."""
+    """What becomes of servers that the group gives up, at its end or before (scaled down, replaced): they are deleted
+    too, or they are released and stay."""
     deletion_protection: bool = False
     """Whether the servers are kept although a deletion was asked for."""
     suspend: bool = False

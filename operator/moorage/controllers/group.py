@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Sequence
 from datetime import timedelta
 
 from moorage.api.names import (
@@ -19,13 +19,14 @@ from moorage.api.names import (
 )
 from moorage.api.servergroup import Placement, ServerGroup, ServerGroupStatus
 from moorage.controllers.context import Context, QueueKey
+from moorage.controllers.edges import Edges
 from moorage.controllers.group_world import GroupObserver
 from moorage.controllers.hostingservice import hold_service
 from moorage.controllers.revisions import ensure_revision, revision_name
 from moorage.controllers.tables import Tables
 from moorage.core.group import GroupPlan, GroupWorld, decide_group
 from moorage.core.group_status import group_status
-from moorage.core.rollout import Creation, Removal, Revision
+from moorage.core.rollout import Creation, Removal, Revision, waves
 from moorage.kube.apply import Written, add_finalizer, remove_finalizer
 from moorage.kube.errors import AlreadyExists, ApiError, Conflict, Forbidden, InvalidObject, NotFound
 from moorage.kube.kinds import SERVER_GROUP, VIRTUAL_SERVER
@@ -40,10 +41,11 @@ NORMAL, WARNING = "Normal", "Warning"
 class GroupController:
     """Reconciles ServerGroups."""
 
-    def __init__(self, context: Context, tables: Tables, observer: GroupObserver) -> None:
+    def __init__(self, context: Context, tables: Tables, observer: GroupObserver, edges: Edges) -> None:
         self._context = context
         self._tables = tables
         self._observer = observer
+        self._edges = edges
 
     async def reconcile(self, key: QueueKey) -> Result:
         """One step towards what the object asks for."""
@@ -148,12 +150,22 @@ class GroupController:
         calls: list[Awaitable[bool]] = []
         calls += [self._retain(world.group, name, uid, keep) for name, uid, keep in plan.retain]
         calls += [self._revise(world.group, revision) for revision in plan.revisions]
-        calls += [self._remove(obj, removal) for removal in plan.removals]
         if plan.creations and plan.placement is not None:
             calls += await self._creations(obj, world, plan.placement, plan.creations)
-        if not calls:
-            return False
-        return any(await _all(calls))
+        done = await _all(calls)
+        for wave in self._waves(world, plan.removals):
+            # Dependents are marked before what they depend on: its finalizer then waits for them.
+            done += await _all([self._remove(obj, removal) for removal in wave])
+        return any(done)
+
+    def _waves(self, world: GroupWorld, removals: Sequence[Removal]) -> list[list[Removal]]:
+        meta = world.group.metadata
+        member_of = {server.uid: server.member for server in world.servers}
+        order = {
+            member: {m for g, m in self._edges.dependents(meta.namespace, meta.name, member) if g == meta.name}
+            for member in set(member_of.values())
+        }
+        return waves(removals, member_of, order)
 
     async def _creations(
         self, obj: Obj, world: GroupWorld, placement: Placement, creations: Iterable[Creation]

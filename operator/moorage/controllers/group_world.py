@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from moorage.api import conditions as c
 from moorage.api.hostingpolicy import HostingPolicy
 from moorage.api.hostingservice import HostingService
+from moorage.api.names import server_name
 from moorage.api.servergroup import Member, Placement, ServerGroup
 from moorage.api.virtualserver import VirtualServer, VirtualServerStatus
 from moorage.api.virtualserverconfig import VirtualServerConfig, VirtualServerConfigSpec
@@ -16,6 +16,7 @@ from moorage.controllers.context import Context
 from moorage.controllers.derived import Derived, identity
 from moorage.controllers.observation import joined
 from moorage.controllers.server import summary_of
+from moorage.controllers.service_views import ServiceViews
 from moorage.controllers.tables import Tables
 from moorage.core.configuration import pending_items
 from moorage.core.dependencies import GroupGraph, GroupSource, find_deadlocks
@@ -24,9 +25,11 @@ from moorage.core.placement import MemberRequest, MemberTemplate, PlacementReque
 from moorage.core.policy import group_verdict, namespace_services, selected_services
 from moorage.core.rollout import GroupServer, MemberWant, Template
 from moorage.core.server_status import failure_of, unhealthy_since
-from moorage.core.services import ServiceView, service_view
 from moorage.kube.errors import InvalidObject
-from moorage.kube.store import Obj, key_of
+from moorage.kube.store import Obj
+
+NAME_TAKEN_LOOK = timedelta(seconds=10)
+"""How soon a name that somebody else's object had is looked at again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,7 @@ class GroupObserver:
     def __init__(self, context: Context, tables: Tables) -> None:
         self._context = context
         self._tables = tables
+        self.services = ServiceViews(context, tables)
         self._derived = Derived()
 
     def observe(self, obj: Obj, now: datetime) -> GroupWorld:
@@ -56,7 +60,7 @@ class GroupObserver:
         problems += self._deadlocks(group, members)
         if view.problem is not None:
             problems.append(Problem(*view.problem, stalled=False))
-        problems += self._retention(group)
+        problems += self._retention(group) + self._taken(group, now)
         servers = self._servers(group, members)
         proposal = self._propose(group, policy, members, problems, now) if wants_placement(group, view) else None
         statuses = {s.metadata.name: status for s, status in servers}
@@ -184,6 +188,21 @@ class GroupObserver:
         )
         return [Problem("RetainUnsupported", message, stalled=True)]
 
+    def _taken(self, group: ServerGroup, now: datetime) -> list[Problem]:
+        """A name that the group needs and that somebody else's VirtualServer has."""
+        meta = group.metadata
+        if group.status.placement is None:
+            return []
+        names = [
+            server_name(meta.name, m.name, n) for m in group.spec.members for n in range(group.spec.replicas_of(m))
+        ]
+        for name in names:
+            other = self._tables.servers.get(meta.namespace, name)
+            if other is not None and (other["spec"].get("group") or {}).get("uid") != meta.uid:
+                message = f"the name {name} is taken by a VirtualServer that is not this group's: delete that one"
+                return [Problem("NameTaken", message, stalled=False, until=now + NAME_TAKEN_LOOK)]
+        return []
+
     # Servers
 
     def _servers(
@@ -280,9 +299,9 @@ class GroupObserver:
                 for m in members
                 if m.config is not None
             ),
-            beside=self._beside(group),
+            beside=self.services.beside(group),
         )
-        views = self.views()
+        views = self.services.views()
         eligible = selected_services(policy.spec.select.services, namespace_services(views, labels))
         unseen, until = awaited(eligible, now)
         if unseen:
@@ -304,51 +323,6 @@ class GroupObserver:
 
     def _next_number(self, group: ServerGroup) -> int:
         return group.status.placements + 1
-
-    def views(self) -> list[ServiceView]:
-        """All services, with what was promised there and is not yet in their own count.
-
-        One that cannot be read (a newer release's, say) is left out: it must not keep the others from being chosen.
-        """
-        found: list[ServiceView] = []
-        for obj in self._tables.services:
-            with contextlib.suppress(InvalidObject):
-                service = self._tables.services.parse(obj)
-                found.append(service_view(service, servers=self._count(obj), promised=self._promised(obj)))
-        return found
-
-    def _count(self, service: Obj) -> int:
-        return self._tables.servers.count("service", service["metadata"]["name"])
-
-    def _promised(self, service: Obj) -> int:
-        """Servers of placed groups that do not exist yet, or that the service has not shown in an inventory yet."""
-        name = service["metadata"]["name"]
-        promised = 0
-        for group in self._tables.groups.by_index("service", name):
-            there = self._tables.servers.by_index("group", key_of(group))
-            with contextlib.suppress(InvalidObject):
-                promised += max(0, self._tables.groups.parse(group).spec.replicas - len(there))
-        connection = self._context.connections.get(service["metadata"]["uid"])
-        latest = connection.latest if connection is not None else None
-        for server in self._tables.servers.by_index("service", name):
-            known = (server.get("status") or {}).get("providerID")
-            if known is None or latest is None or known not in latest.by_id:
-                promised += 1
-        return promised
-
-    def _beside(self, group: ServerGroup) -> dict[str, int]:
-        """Servers of the policy's other groups, by service."""
-        counts: dict[str, int] = {}
-        key = (group.metadata.namespace, group.spec.policy_ref.name)
-        for other in self._tables.groups.by_index("policy", key):
-            try:
-                parsed = self._tables.groups.parse(other)
-            except InvalidObject:
-                continue
-            if parsed.metadata.uid != group.metadata.uid and parsed.status.placement is not None:
-                service = parsed.status.placement.service
-                counts[service] = counts.get(service, 0) + parsed.spec.replicas
-        return counts
 
 
 def policy_view(group: ServerGroup, policy: HostingPolicy | None, now: datetime) -> PolicyView:

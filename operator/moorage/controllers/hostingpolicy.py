@@ -9,7 +9,7 @@ from moorage.api import conditions as c
 from moorage.api.hostingpolicy import HostingPolicy, HostingPolicyStatus
 from moorage.api.meta import Condition
 from moorage.controllers.context import Context, QueueKey
-from moorage.controllers.group_world import GroupObserver
+from moorage.controllers.service_views import ServiceViews
 from moorage.controllers.tables import Tables
 from moorage.core.policy import PolicyResult, evaluate_policy
 from moorage.kube.apply import Written
@@ -23,10 +23,10 @@ log = logging.getLogger(__name__)
 class PolicyController:
     """Reconciles HostingPolicies. A reading is written when its truth or its reason changes, not when time passes."""
 
-    def __init__(self, context: Context, tables: Tables, observer: GroupObserver) -> None:
+    def __init__(self, context: Context, tables: Tables, services: ServiceViews) -> None:
         self._context = context
         self._tables = tables
-        self._observer = observer
+        self._services = services
 
     async def reconcile(self, key: QueueKey) -> Result:
         """Read every condition, say what was found, and come back when one can change by itself."""
@@ -43,7 +43,7 @@ class PolicyController:
         now = self._context.clock.now()
         namespace = self._tables.namespaces.get(None, policy.metadata.namespace)
         labels = (namespace["metadata"].get("labels") or {}) if namespace is not None else {}
-        result = evaluate_policy(policy.spec, self._observer.views(), policy.status, now, labels)
+        result = evaluate_policy(policy.spec, self._services.views(), policy.status, now, labels)
         status = self._status(policy, result)
         changed = [(r.name, r.value) for r in status.readings] != [(r.name, r.value) for r in policy.status.readings]
         written = await self._context.writer.write(

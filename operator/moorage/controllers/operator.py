@@ -251,9 +251,9 @@ class Operator:
         observer = GroupObserver(context, tables)
         reconcilers: dict[Kind, Callable[[QueueKey], Awaitable[Result]]] = {
             kinds.VIRTUAL_SERVER: ServerController(context, tables, edges).reconcile,
-            kinds.SERVER_GROUP: GroupController(context, tables, observer).reconcile,
+            kinds.SERVER_GROUP: GroupController(context, tables, observer, edges).reconcile,
             kinds.HOSTING_SERVICE: ServiceController(context, tables).reconcile,
-            kinds.HOSTING_POLICY: PolicyController(context, tables, observer).reconcile,
+            kinds.HOSTING_POLICY: PolicyController(context, tables, observer.services).reconcile,
             kinds.VIRTUAL_SERVER_CONFIG: ConfigController(context, tables).reconcile,
         }
         queues: dict[Kind, WorkQueue[QueueKey]] = {}

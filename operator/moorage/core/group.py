@@ -235,7 +235,7 @@ def _members(world: GroupWorld, placement: Placement, now: datetime) -> GroupPla
         sick=sick,
         remediation_blocked=blocked,
         failures=_failures(world.wants, plans),
-        wake_at=earliest(wake_sick, *(plan.wake_at for plan in plans)),
+        wake_at=earliest(wake_sick, *(plan.wake_at for plan in plans), *(p.until for p in world.problems)),
     )
 
 

@@ -5,7 +5,7 @@ Pure: the same wants and servers at the same time give the same plan, whatever h
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -259,3 +259,21 @@ def _roll(
         else:
             revisions.append(Revision(server.name, server.uid, want.revision))
     return removals, tuple(revisions)
+
+
+def waves(
+    removals: Sequence[Removal], member_of: Mapping[str, str], dependents: Mapping[str, Collection[str]]
+) -> list[list[Removal]]:
+    """The removals in the order in which they are to be asked for: dependents before what they depend on.
+
+    ``member_of`` gives the member of a server's uid, ``dependents`` the members that go before a member's servers.
+    Members that wait for each other (which ``dependents`` should not hold) go together at the end.
+    """
+    left: dict[str, list[Removal]] = {}
+    for removal in sorted(removals, key=lambda r: r.name):
+        left.setdefault(member_of.get(removal.uid, ""), []).append(removal)
+    found: list[list[Removal]] = []
+    while left:
+        free = [m for m in left if not any(d in left and d != m for d in dependents.get(m, ()))] or list(left)
+        found.append([removal for member in free for removal in left.pop(member)])
+    return found

@@ -9,7 +9,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from moorage.core.facts import Inventory, Seen, SeenState
-from moorage.hosting.contract import TAG_INSTALLATION, TAG_NAMESPACE, TAG_SERVER, TAG_SERVICE, ServerRecord
+from moorage.hosting.contract import (
+    RELEASED,
+    TAG_INSTALLATION,
+    TAG_NAMESPACE,
+    TAG_SERVER,
+    TAG_SERVICE,
+    ServerRecord,
+    identity_key,
+)
 from moorage.hosting.contract import Inventory as Listing
 
 JITTER = 0.1
@@ -20,12 +28,15 @@ ATTENTION = 5.0
 def seen_of(record: ServerRecord) -> Seen:
     """The facts that decisions rest on, of a record of the service."""
     installation, server = record.tags.get(TAG_INSTALLATION), record.tags.get(TAG_SERVER)
-    owner = None
+    owner, key = None, record.key
     if server is not None:
-        owner = server if server == "released" else f"{installation}/{server}"
+        owner = server if server == RELEASED else f"{installation}/{server}"
+        if key is None and installation is not None and server != RELEASED:
+            # A service without idempotency keys may have nowhere to show ours; the tags name the same identity.
+            key = identity_key(installation, server)
     return Seen(
         provider_id=record.provider_id,
-        key=record.key,
+        key=key,
         owner=owner,
         state=SeenState(record.state.value),
         addresses=tuple((a.type.value, a.address) for a in record.addresses),

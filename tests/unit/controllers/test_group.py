@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.support.controller_bench import Bench
 
+from moorage.controllers.edges import Edges
 from moorage.controllers.group import GroupController
 from moorage.controllers.group_world import GroupObserver
 from moorage.core.rollout import Removal
@@ -11,7 +12,8 @@ from moorage.kube.kinds import VIRTUAL_SERVER
 
 
 def controller(bench: Bench) -> GroupController:
-    return GroupController(bench.context, bench.tables, GroupObserver(bench.context, bench.tables))
+    observer = GroupObserver(bench.context, bench.tables)
+    return GroupController(bench.context, bench.tables, observer, Edges(bench.tables))
 
 
 async def test_a_successor_of_the_same_name_is_not_deleted(bench: Bench) -> None:

@@ -43,7 +43,7 @@ def tables() -> Tables:
 
 
 def test_the_uid_of_a_service_does_not_open_it_under_the_name_of_another(tables: Tables) -> None:
-    connections = {f"uid-{name}": SimpleNamespace(name=name) for name in ("guarded", "open")}
+    connections: dict[str, Any] = {f"uid-{name}": SimpleNamespace(name=name) for name in ("guarded", "open")}
     context = cast(Context, SimpleNamespace(connections=connections))
     forged = put_server(tables, "forged", "lab", {"name": "open", "uid": "uid-guarded"})
     assert refusal(tables, forged) is None

@@ -14,12 +14,14 @@ from moorage.core.rollout import (
     GroupServer,
     MemberPlan,
     MemberWant,
+    Removal,
     Sick,
     Template,
     failure_backoff,
     find_sick,
     plan_member,
     remediation_allowed,
+    waves,
 )
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -149,7 +151,13 @@ def test_a_try_that_failed_is_spaced_counted_and_forgotten_with_success() -> Non
 
 
 REMEDIATION = Remediation.from_dict({"bootTimeout": "60s", "joinTimeout": "30s", "unhealthyFor": "10s"})
-BOOTING: dict[str, Any] = {"instantiated": False, "instantiated_at": None, "joined": False, "configured": False, "ready": False}
+BOOTING: dict[str, Any] = {
+    "instantiated": False,
+    "instantiated_at": None,
+    "joined": False,
+    "configured": False,
+    "ready": False,
+}
 SICK: dict[str, tuple[GroupServer, str | None]] = {
     "ready": (server(), None),
     "booting": (server(**{**BOOTING, "created": NOW - 59 * S}), None),
@@ -180,3 +188,16 @@ def test_a_few_sick_servers_are_replaced_and_many_are_not(
     limit: str | int, sick: int, total: int, allowed: bool
 ) -> None:
     assert remediation_allowed(sick, total, Remediation.from_dict({"maxUnhealthy": limit})) is allowed
+
+
+def test_removals_come_in_waves_dependents_first() -> None:
+    removals = [Removal(f"g-{m}-0", m, "Released", "") for m in ("db", "cache", "web", "probe")]
+    member_of = {r.uid: r.uid for r in removals}
+    found = waves(removals, member_of, {"db": {"cache", "web"}, "cache": {"web"}})
+    assert [[r.uid for r in wave] for wave in found] == [["probe", "web"], ["cache"], ["db"]]
+
+
+def test_members_that_wait_for_each_other_go_together() -> None:
+    removals = [Removal(f"g-{m}-0", m, "Released", "") for m in ("a", "b")]
+    found = waves(removals, {"a": "a", "b": "b"}, {"a": {"b"}, "b": {"a"}})
+    assert [[r.uid for r in wave] for wave in found] == [["a", "b"]]

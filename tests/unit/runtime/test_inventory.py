@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from moorage.core.facts import Inventory
-from moorage.hosting.contract import Address, AddressType, ServerRecord, ServerState, identity_tags
+from moorage.hosting.contract import Address, AddressType, ServerRecord, ServerState, identity_key, identity_tags
 from moorage.hosting.contract import Inventory as Listing
 from moorage.runtime.inventory import (
     ATTENTION,
@@ -41,6 +41,12 @@ def test_seen_of_a_server_of_ours_a_released_and_a_foreign_one() -> None:
     assert seen.addresses == (("Internal", "10.0.0.1"),)
     assert seen_of(record("s1", uid="released")).owner == "released"
     assert seen_of(ServerRecord("s1", None, {}, ServerState.UNKNOWN)).owner is None
+
+
+def test_a_server_whose_service_shows_no_key_has_that_of_its_tags() -> None:
+    tags = {"moorage-installation": "i", "moorage-server": "u"}
+    assert seen_of(ServerRecord("s1", None, tags, ServerState.RUNNING)).key == identity_key("i", "u")
+    assert seen_of(ServerRecord("s1", None, {**tags, "moorage-server": "released"}, ServerState.RUNNING)).key is None
 
 
 def test_an_inventory_is_indexed_by_id_and_by_key() -> None:

@@ -1,0 +1,65 @@
+"""Hosting services as policies and placements see them now: with what was promised there and is not there yet."""
+
+from __future__ import annotations
+
+import contextlib
+
+from moorage.api.servergroup import ServerGroup
+from moorage.controllers.context import Context
+from moorage.controllers.tables import Tables
+from moorage.core.services import ServiceView, service_view
+from moorage.kube.errors import InvalidObject
+from moorage.kube.store import Obj, key_of
+
+
+class ServiceViews:
+    """Built from caches alone."""
+
+    def __init__(self, context: Context, tables: Tables) -> None:
+        self._context = context
+        self._tables = tables
+
+    def views(self) -> list[ServiceView]:
+        """All services, with what was promised there and is not yet in their own count.
+
+        One that cannot be read (a newer release's, say) is left out: it must not keep the others from being chosen.
+        """
+        found: list[ServiceView] = []
+        for obj in self._tables.services:
+            with contextlib.suppress(InvalidObject):
+                service = self._tables.services.parse(obj)
+                found.append(service_view(service, servers=self._count(obj), promised=self._promised(obj)))
+        return found
+
+    def _count(self, service: Obj) -> int:
+        return self._tables.servers.count("service", service["metadata"]["name"])
+
+    def _promised(self, service: Obj) -> int:
+        """Servers of placed groups that do not exist yet, or that the service has not shown in an inventory yet."""
+        name = service["metadata"]["name"]
+        promised = 0
+        for group in self._tables.groups.by_index("service", name):
+            there = self._tables.servers.by_index("group", key_of(group))
+            with contextlib.suppress(InvalidObject):
+                promised += max(0, self._tables.groups.parse(group).spec.replicas - len(there))
+        connection = self._context.connections.get(service["metadata"]["uid"])
+        latest = connection.latest if connection is not None else None
+        for server in self._tables.servers.by_index("service", name):
+            known = (server.get("status") or {}).get("providerID")
+            if known is None or latest is None or known not in latest.by_id:
+                promised += 1
+        return promised
+
+    def beside(self, group: ServerGroup) -> dict[str, int]:
+        """Servers of the policy's other groups, by service."""
+        counts: dict[str, int] = {}
+        key = (group.metadata.namespace, group.spec.policy_ref.name)
+        for other in self._tables.groups.by_index("policy", key):
+            try:
+                parsed = self._tables.groups.parse(other)
+            except InvalidObject:
+                continue
+            if parsed.metadata.uid != group.metadata.uid and parsed.status.placement is not None:
+                service = parsed.status.placement.service
+                counts[service] = counts.get(service, 0) + parsed.spec.replicas
+        return counts
