@@ -23,9 +23,9 @@ def enroll(
     kubeconfig: Kubeconfig = "",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before the token is shown.")] = False,
 ) -> None:
-    """Print the script that puts the agent on an adopted server. Run it there as root:
+    """Print the script that puts the agent on an adopted server, to be run there as root.
 
-    moorage enroll SERVER --yes | ssh root@HOST sh
+    For example: moorage enroll SERVER --yes | ssh root@HOST sh
     """
     from moorage.cli.cluster import Target, use_cluster
 
