@@ -35,6 +35,7 @@ class Agent:
         self._session, self._endpoint, self._server = session, endpoint, server
         self._key = secrets.token_urlsafe(32)
         self._sequence = 0
+        self._version = 0
         self.document: Obj = {}
 
     async def join(self, token: str) -> None:
@@ -55,15 +56,16 @@ class Agent:
             self.document = json.loads(await answer.read())
             return True
 
-    async def report(self, *, version: int = 0, value: str = "") -> None:
-        """Post the state: everything of the document is applied."""
+    async def report(self, value: str = "") -> None:
+        """Post the state: everything of the document is applied, and the output has this value."""
         self._sequence += 1
+        self._version += 1
         revision = self.document["revision"]
         steps = [
             {"name": step["name"], "state": "Waiting" if step.get("pending") else "Succeeded", "attempts": 1}
             for step in self.document["steps"]
         ]
-        outputs = [{"name": "address", "value": value, "version": version}] if value else []
+        outputs = [{"name": "address", "value": value, "version": self._version}] if value else []
         body: dict[str, Any] = {
             "sequence": self._sequence,
             "deliveredRevision": revision,
@@ -126,12 +128,12 @@ async def _joined(installed: Installation, session: aiohttp.ClientSession, names
 async def unblocking(provider: Agent, consumer: Agent, rounds: int) -> list[float]:
     """ms from the POST of a new value to the consumer holding it, one at a time."""
     found: list[float] = []
-    for version in range(1, rounds + 1):
-        value = f"10.0.0.1:{version}-{secrets.token_hex(4)}"
+    for _ in range(rounds):
+        value = f"10.0.0.1:{secrets.token_hex(4)}"
         waiting = asyncio.create_task(_until(consumer, value))
         await asyncio.sleep(PAUSE)  # at rest: the long poll is open
         started = time.perf_counter()
-        posting = asyncio.create_task(provider.report(version=version, value=value))
+        posting = asyncio.create_task(provider.report(value))
         found.append((await waiting - started) * 1000)
         await posting
         await consumer.report()
