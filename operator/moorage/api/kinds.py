@@ -46,7 +46,7 @@ def _condition(type_: str, part: str) -> str:
 
 _READY = Column("Ready", _condition("Ready", "status"), "Whether it does what it is for.")
 _REASON = Column("Reason", _condition("Ready", "reason"), "Why it is ready, or is not.")
-_MESSAGE = Column("Waits for", _condition("Ready", "message"), "What it waits for, of whom, since when.", wide=True)
+_MESSAGE = Column("Message", _condition("Ready", "message"), "What it waits for, of whom, since when.", wide=True)
 _AGE = Column("Age", ".metadata.creationTimestamp", "How long ago it was created.", "date")
 
 HOSTING_SERVICE = KindInfo(
