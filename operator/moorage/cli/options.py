@@ -16,6 +16,13 @@ class Format(StrEnum):
     YAML = "yaml"
 
 
+class DocumentFormat(StrEnum):
+    """How a document is printed, which is no table."""
+
+    JSON = "json"
+    YAML = "yaml"
+
+
 Namespace = Annotated[
     str, typer.Option("--namespace", "-n", help="The namespace. Default: the context's.", show_default=False)
 ]

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console, RenderableType
 
-from moorage.cli.options import Format
+from moorage.cli.options import DocumentFormat, Format
 
 
 def stdout() -> Console:
@@ -27,9 +27,9 @@ def _console(stream: Any) -> Console:
     return Console(file=stream, width=width, highlight=False, soft_wrap=width is not None)
 
 
-def document(data: Any, form: Format) -> None:
+def document(data: Any, form: Format | DocumentFormat) -> None:
     """Print a document as JSON or YAML."""
-    if form is Format.JSON:
+    if form.value == Format.JSON.value:
         sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
     else:
         sys.stdout.write(_yaml(data))
@@ -56,5 +56,11 @@ def report(data: Any, form: Format, *shown: RenderableType) -> None:
         document(data, form)
         return
     console = stdout()
-    for part in shown:
-        console.print(part)
+    with console.capture() as capture:
+        for part in shown:
+            console.print(part)
+    text = capture.get()
+    if not console.is_terminal:  # tables are padded to the width of their longest line, which may be very long
+        text = "\n".join(line.rstrip(" ") for line in text.split("\n"))
+    sys.stdout.write(text)
+    sys.stdout.flush()
