@@ -196,7 +196,8 @@ class LeaderLease:
         self._told = held
         if held:
             self.terms += 1
-        log.info("%s the lease %s/%s as %s", "holding" if held else "lost", self.namespace, self.name, self.identity)
+        told = "holding" if held else "no longer holding"
+        log.info("%s the lease %s/%s as %s", told, self.namespace, self.name, self.identity)
         self._changed.set()
         self._changed = asyncio.Event()
         if self._on_change is not None:
