@@ -164,7 +164,7 @@ def _configured(world: GroupWorld, plan: GroupPlan) -> tuple[bool, str, str]:
         return False, "WaitingForInstantiation", "configuration flows once all servers of the group run"
     if world.pending:
         first = world.pending[0]
-        more = f" (and {world.pending_items - 1} more items)" if world.pending_items > 1 else ""
+        more = f" (and {world.pending_items - 1} more)" if world.pending_items > 1 else ""
         return (
             False,
             reason,
