@@ -170,8 +170,11 @@ async def test_the_status_writer_keeps_to_the_object_it_looked_at(client: Client
     held = table.get(namespace, "one")
     assert held is not None
     assert await writer.write(VIRTUAL_SERVER, held, status, hard=True) is Written.UNCHANGED, "what was sent came back"
-    assert await writer.write(VIRTUAL_SERVER, obj, {**status, "state": "Running"}, hard=True) is Written.CONFLICT
-    assert await writer.write(VIRTUAL_SERVER, held, {**status, "state": "Running"}, hard=False) is Written.HELD
+    await client.patch(VIRTUAL_SERVER, namespace, "one", {"metadata": {"labels": {"by": "somebody-else"}}})
+    assert await writer.write(VIRTUAL_SERVER, held, {**status, "state": "Running"}, hard=True) is Written.CONFLICT
+    fresh = table.get(namespace, "one")
+    assert fresh is not None
+    assert await writer.write(VIRTUAL_SERVER, fresh, {**status, "state": "Running"}, hard=False) is Written.HELD
     await writer.flush()
     assert (await client.get(VIRTUAL_SERVER, namespace, "one"))["status"]["state"] == "Running"
     assert requeued == []

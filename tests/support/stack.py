@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.request import Request, urlopen
 
+from tests.support.cluster import ROOT, crd_files
+
 from moorage.api.names import API_VERSION
 from moorage.controlplane import ControlPlane
 from moorage.kube.client import Client
@@ -31,7 +33,6 @@ from moorage.kube.kinds import (
     VIRTUAL_SERVER_CONFIG,
     Kind,
 )
-from tests.support.cluster import ROOT, crd_files
 
 Obj = dict[str, Any]
 T = TypeVar("T")
