@@ -15,11 +15,13 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from tests.support import life
+from tests.support import cluster, life
 from tests.support.cluster import namespace_name
-from tests.support.stack import SYSTEM, Api, Process, Stack
+from tests.support.needs import missing
+from tests.support.stack import SYSTEM, Api, Process, Stack, new_stack
 
 from moorage.api.names import LEASE_CONTROLLER, SECRET_CA, SECRET_INSTALLATION
+from moorage.controlplane import ControlPlaneError, acquire
 from moorage.kube.client import Client
 from moorage.kube.errors import NotFound
 from moorage.kube.kinds import LEASE, NAMESPACE, SECRET
@@ -28,6 +30,18 @@ EVERY = bool(os.environ.get("MOORAGE_EVERY_CRASH"))
 CREATION = re.compile("service |virtualservers|secrets data.request")
 """Without idempotency keys another path is taken for creations only: the other calls are those tried already."""
 NO_KEYS = {"idempotentCreate": False, "listingLag": 0.2, "createTimeout": 1.0}
+
+
+@pytest.fixture(scope="module")
+def lonely_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A control plane of its own: nobody else's controller may do the work, and the CA is made anew for each life."""
+    try:
+        plane = acquire(cluster.options(None))
+    except ControlPlaneError as error:
+        missing(str(error))
+    with plane, new_stack(plane, tmp_path_factory.mktemp("lonely")) as stack:
+        stack.config_port += 5000
+        yield stack
 
 
 @contextlib.contextmanager
@@ -108,17 +122,17 @@ async def fresh_installation(stack: Stack) -> None:
     ("program", "keys"), [("run", True), ("run", False), ("configd", True)], ids=["controller", "no-keys", "configd"]
 )
 async def test_killed_at_every_call_nothing_is_doubled_or_leaked(
-    bare_stack: Stack, tmp_path: Path, program: str, keys: bool
+    lonely_stack: Stack, tmp_path: Path, program: str, keys: bool
 ) -> None:
     recording = tmp_path / "record"
-    await one_life(bare_stack, f"{program}-record", recording, program, keys=keys)
+    await one_life(lonely_stack, f"{program}-record", recording, program, keys=keys)
     todo = [p for p in points(recording.with_suffix(".calls")) if keys or CREATION.search(p)]
     assert len(todo) > 10
     done: set[str] = set()
     for number, chosen in enumerate(rounds(todo)):
         plan = tmp_path / f"plan{number}"
         plan.write_text("\n".join(sorted(set(chosen) - done)) + "\n")
-        await one_life(bare_stack, f"{program}-{number}", plan, program, keys=keys)
+        await one_life(lonely_stack, f"{program}-{number}", plan, program, keys=keys)
         tried = plan.with_suffix(".done")
         done |= set(tried.read_text().splitlines()) if tried.exists() else set()
     missed = sorted(set(todo) - done)

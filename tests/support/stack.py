@@ -167,6 +167,8 @@ class Stack:
     controller: Process | None = None
     others: list[Process] = field(default_factory=list)
     controllers: int = 0
+    config_port: int = field(default_factory=lambda: 20000 + os.getpid() % 5000)
+    """A fixed port below the ephemeral range, of this process's own."""
 
     def prepare(self) -> None:
         """CRDs and the controller's namespace."""
@@ -194,11 +196,6 @@ class Stack:
         self.controller = Process("controller", command, self.folder / "controller.log", env)
         self.controller.announcement()
         return self.controller
-
-    @property
-    def config_port(self) -> int:
-        """A fixed port below the ephemeral range, of this process's own."""
-        return 20000 + os.getpid() % 10000
 
     @property
     def health(self) -> str:
