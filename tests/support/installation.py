@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.support import cluster
@@ -24,6 +24,9 @@ CONTROLLER, CONFIGD = "moorage-controller", "moorage-configd"
 @dataclass
 class Installation(Stack):
     """Its programs are host processes with the tokens of the shipped service accounts."""
+
+    config_port: int = field(default_factory=lambda: 30000 + os.getpid() % 2000)
+    """Below the ephemeral range, and apart from those of the other installations of this process."""
 
     shipped: Path = BASE
 
@@ -53,11 +56,6 @@ class Installation(Stack):
         process = Process(name, [*command, *arguments], self.folder / f"{name}.log")
         self.others.append(process)
         return process
-
-    @property
-    def config_port(self) -> int:
-        """Below the ephemeral range, and apart from that of another installation of this process."""
-        return 30000 + os.getpid() % 2000
 
 
 @contextlib.contextmanager
