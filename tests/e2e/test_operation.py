@@ -337,7 +337,7 @@ def _metrics_move(running: Controller) -> None:
 
 def _logs(process: Process) -> None:
     """Each line is an object; those of a reconcile say of what, and which run of it."""
-    lines = [json.loads(line) for line in process.log.read_text().splitlines()]
+    lines = [json.loads(line) for line in process.said().splitlines()]
     assert {"time", "level", "logger", "message"} <= set(lines[0])
     reconciles = [line for line in lines if "controller" in line]
     assert any(line["message"].startswith("Placed: idle") for line in reconciles)
@@ -367,7 +367,7 @@ async def test_logs_are_text_by_default_and_failing_calls_are_counted(
             await api.condition(HOSTING_SERVICE, "failing", "Available", "True")
             await api.apply(group("g", "policy", ("web", "web", 1)))
             await api.ready("g")
-    placed = next(line for line in running.process.log.read_text().splitlines() if "Placed: failing" in line)
+    placed = next(line for line in running.process.said().splitlines() if "Placed: failing" in line)
     assert f'object="ServerGroup {api.namespace}/g"' in placed
     assert "reconcileID=" in placed
 

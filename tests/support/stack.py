@@ -46,6 +46,7 @@ class Process:
     def __init__(self, name: str, command: list[str], log: Path, env: Mapping[str, str] | None = None) -> None:
         self.name = name
         self.log = log
+        self._began = log.stat().st_size if log.exists() else 0
         self._out = log.open("ab")
         self.popen = subprocess.Popen(
             command,
@@ -71,6 +72,10 @@ class Process:
                 time.sleep(0.01)
             self.announced = json.loads(line)
         return self.announced
+
+    def said(self) -> str:
+        """All that this process has logged: an earlier one of the same name wrote into the same file."""
+        return self.log.read_bytes()[self._began :].decode(errors="replace")
 
     def tail(self, lines: int = 40) -> str:
         """The end of its log."""
