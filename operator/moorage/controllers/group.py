@@ -22,7 +22,7 @@ from moorage.controllers.context import Context, QueueKey
 from moorage.controllers.edges import Edges
 from moorage.controllers.group_world import GroupObserver
 from moorage.controllers.hostingservice import hold_service
-from moorage.controllers.revisions import ensure_revision, revision_name
+from moorage.controllers.revisions import ensure_revision, namespace_ends, revision_name
 from moorage.controllers.tables import Tables
 from moorage.core.group import GroupPlan, GroupWorld, decide_group
 from moorage.core.group_status import group_status
@@ -149,8 +149,10 @@ class GroupController:
         """Carry the plan out, everything of one kind at the same time. True where something changed."""
         calls: list[Awaitable[bool]] = []
         calls += [self._retain(world.group, name, uid, keep) for name, uid, keep in plan.retain]
-        calls += [self._revise(world.group, revision) for revision in plan.revisions]
-        if plan.creations and plan.placement is not None:
+        ends = namespace_ends(self._tables, world.group.metadata.namespace)
+        if not ends:
+            calls += [self._revise(world.group, revision) for revision in plan.revisions]
+        if plan.creations and plan.placement is not None and not ends:
             calls += await self._creations(obj, world, plan.placement, plan.creations)
         done = await _all(calls)
         for wave in self._waves(world, plan.removals):

@@ -24,6 +24,12 @@ def revision_name(config: str, spec: VirtualServerConfigSpec) -> str:
     return f"{config[: _MAX_NAME - _DIGITS - 1]}-{digest}"
 
 
+def namespace_ends(tables: Tables, namespace: str) -> bool:
+    """Whether the namespace is being deleted: nothing can be made in it any more, and nothing need be tried."""
+    found = tables.namespaces.get(None, namespace)
+    return found is not None and bool(found["metadata"].get("deletionTimestamp"))
+
+
 async def ensure_revision(context: Context, tables: Tables, config: VirtualServerConfig) -> Revision:
     """The ControllerRevision of the configuration's present generation, made if there is none."""
     meta = config.metadata

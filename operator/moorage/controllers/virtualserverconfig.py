@@ -10,7 +10,7 @@ from moorage.api import conditions as c
 from moorage.api.meta import Condition
 from moorage.api.virtualserverconfig import UsedBy, VirtualServerConfig, VirtualServerConfigStatus
 from moorage.controllers.context import Context, QueueKey
-from moorage.controllers.revisions import ensure_revision
+from moorage.controllers.revisions import ensure_revision, namespace_ends
 from moorage.controllers.tables import Tables
 from moorage.core.validation import Problem, validate
 from moorage.hosting.errors import Invalid
@@ -43,7 +43,7 @@ class ConfigController:
         except InvalidObject as error:
             log.error("cannot be read: %s", error)
             return DONE
-        if config.metadata.deleting or self._ends(namespace):
+        if config.metadata.deleting or namespace_ends(self._tables, namespace):
             return DONE
         problems = [*validate(config.spec), *_settings_problems(config)]
         current = config.status.current_revision
@@ -57,11 +57,6 @@ class ConfigController:
         )
         cleared = await self._clear(namespace, name, current or "")
         return AGAIN if written is Written.CONFLICT else cleared
-
-    def _ends(self, namespace: str) -> bool:
-        """Whether the namespace is being deleted: nothing can be made in it any more."""
-        found = self._tables.namespaces.get(None, namespace)
-        return found is not None and bool(found["metadata"].get("deletionTimestamp"))
 
     def _status(
         self, config: VirtualServerConfig, problems: list[Problem], current: str | None
