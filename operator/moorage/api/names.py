@@ -38,11 +38,6 @@ SECRET_CA = "moorage-ca"  # noqa: S105 - an object's name
 SECRET_INSTALLATION = "moorage-installation"  # noqa: S105 - an object's name
 LEASE_CONTROLLER = "moorage-controller"
 
-TAG_INSTALLATION = "moorage-installation"
-TAG_NAMESPACE = "moorage-namespace"
-TAG_SERVICE = "moorage-service"
-TAG_SERVER = "moorage-server"
-
 
 def server_secret(uid: str) -> str:
     """The Secret of the create request, the join token and the rendered configuration of the VirtualServer `uid`."""

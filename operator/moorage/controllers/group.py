@@ -174,7 +174,7 @@ class GroupController:
     ) -> list[Awaitable[bool]]:
         if not await self._hold(obj, placement):
             return []
-        for name in sorted({world.group.spec.members[i].config_ref.name for i in range(len(world.group.spec.members))}):
+        for name in sorted({member.config_ref.name for member in world.group.spec.members}):
             config = self._tables.configs.parsed(world.group.metadata.namespace, name)
             if config is not None:
                 await ensure_revision(self._context, self._tables, config)

@@ -289,8 +289,7 @@ class GroupObserver:
         blocking = [p for p in problems if p.reason in {"ConfigInvalid", "ConfigNotFound"}]
         if blocking:
             return blocking[0]
-        namespace = self._tables.namespaces.get(None, group.metadata.namespace)
-        labels = (namespace["metadata"].get("labels") or {}) if namespace is not None else {}
+        labels = self._tables.namespace_labels(group.metadata.namespace)
         request = PlacementRequest(
             namespace=group.metadata.namespace,
             namespace_labels=labels,

@@ -41,8 +41,7 @@ class PolicyController:
         if policy.metadata.deleting:
             return DONE
         now = self._context.clock.now()
-        namespace = self._tables.namespaces.get(None, policy.metadata.namespace)
-        labels = (namespace["metadata"].get("labels") or {}) if namespace is not None else {}
+        labels = self._tables.namespace_labels(policy.metadata.namespace)
         result = evaluate_policy(policy.spec, self._services.views(), policy.status, now, labels)
         status = self._status(policy, result)
         changed = [(r.name, r.value) for r in status.readings] != [(r.name, r.value) for r in policy.status.readings]

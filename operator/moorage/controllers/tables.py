@@ -53,6 +53,11 @@ class Tables:
     config_maps: Table[Obj]
     namespaces: Table[Obj]
 
+    def namespace_labels(self, namespace: str) -> dict[str, str]:
+        """The labels of a namespace; none where it is not known."""
+        found = self.namespaces.get(None, namespace)
+        return {} if found is None else found["metadata"].get("labels") or {}
+
 
 def _ns(obj: Obj) -> str:
     return str(obj["metadata"].get("namespace") or "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from moorage.api.names import ANNOTATION_SERVER, FINALIZER_SERVER, LABEL_CONFIG, LABEL_SECRET
+from moorage.api.names import ANNOTATION_SERVER, FINALIZER_SERVER, LABEL_CONFIG, LABEL_SECRET, SECRET_KIND_SESSION
 from moorage.controllers.context import Context
 from moorage.controllers.edges import Edges
 from moorage.controllers.tables import SERVICE_DEBOUNCE, USAGE_DEBOUNCE, Tables
@@ -180,7 +180,7 @@ class Triggers:
         obj = new or old
         assert obj is not None  # noqa: S101 - a change has at least one side
         meta = obj["metadata"]
-        if (meta.get("labels") or {}).get(LABEL_SECRET) == "session":
+        if (meta.get("labels") or {}).get(LABEL_SECRET) == SECRET_KIND_SESSION:
             server = (meta.get("annotations") or {}).get(ANNOTATION_SERVER)
             if server and old is None:
                 self._context.enqueue(kinds.VIRTUAL_SERVER, meta["namespace"], server, hot=True)

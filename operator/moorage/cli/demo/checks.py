@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from moorage.api.hostd import LedgerEntry, LedgerEvent
-from moorage.api.names import TAG_SERVER
 from moorage.api.servergroup import Placement
 from moorage.api.virtualserver import VirtualServer
 from moorage.cli.demo.pages import View
 from moorage.cli.errors import CliError
+from moorage.hosting.contract import TAG_SERVER
 
 
 def chosen(placement: Placement, expected: str) -> str:
