@@ -21,7 +21,7 @@ from tests.support.installation import CONFIGD, CONTROLLER, Installation
 from tests.support.recording import recorded_writes
 from tests.support.stack import SYSTEM, Api, Hostd, Obj, Process, always, config, group, service
 
-from moorage.kube.kinds import EVENT, HOSTING_SERVICE, LEASE, OWN, SECRET, SERVER_GROUP
+from moorage.kube.kinds import EVENT, HOSTING_SERVICE, LEASE, NAMESPACE, OWN, SECRET, SERVER_GROUP
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -272,13 +272,20 @@ async def _idle(running: Controller, api: Api, calls: Path) -> None:
 
 
 async def _settled(calls: Path, api: Api) -> None:
-    """The last status writes are held back for a moment: wait until the Lease is the only thing that is written."""
+    """The last status writes are held back for a moment: wait until the Lease is the only thing that is written.
+
+    The namespaces of earlier tests may still be emptied, which this controller sees and answers.
+    """
+
+    async def alone() -> bool:
+        return not any(n["metadata"].get("deletionTimestamp") for n in (await api.client.list(NAMESPACE, None)).items)
 
     async def probe() -> bool:
         before = [w for w in recorded_writes(calls) if "leases" not in w]
         await asyncio.sleep(2)
         return [w for w in recorded_writes(calls) if "leases" not in w] == before
 
+    await api.until("the end of other namespaces", alone)
     await api.until("quiet", probe)
 
 

@@ -119,6 +119,8 @@ async def test_a_group_lives_under_the_shipped_rules_and_every_rule_is_used(
     installation: Installation, shipped_api: Api, tmp_path: Path
 ) -> None:
     host = installation.hostd("shipped", "--simulate", "--boot-time", "0.2")
+    # A controller of an earlier test may have left its lease: this one is to make it.
+    installation.plane.run_kubectl("delete", "lease", "--all", "-n", SYSTEM)
     files = {CONTROLLER: tmp_path / "run.calls", CONFIGD: tmp_path / "configd.calls"}
     controller = installation.program("run", "run", CONTROLLER, "--external-configd", record=files[CONTROLLER])
     channel = installation.program("configd", "configd", CONFIGD, record=files[CONFIGD])

@@ -16,7 +16,7 @@ from moorage.core.validation import Problem, validate
 from moorage.hosting.errors import Invalid
 from moorage.hosting.registry import backend_types
 from moorage.kube.apply import Written
-from moorage.kube.errors import Conflict, InvalidObject, NotFound
+from moorage.kube.errors import Conflict, Forbidden, InvalidObject, NotFound
 from moorage.kube.kinds import CONTROLLER_REVISION, VIRTUAL_SERVER_CONFIG
 from moorage.runtime.workers import AGAIN, DONE, Result
 
@@ -48,7 +48,12 @@ class ConfigController:
         problems = [*validate(config.spec), *_settings_problems(config)]
         current = config.status.current_revision
         if not problems:
-            current = (await ensure_revision(self._context, self._tables, config)).name
+            try:
+                current = (await ensure_revision(self._context, self._tables, config)).name
+            except Forbidden as error:
+                if error.namespace_terminating:
+                    return DONE
+                raise
         written = await self._context.writer.write(
             VIRTUAL_SERVER_CONFIG,
             obj,

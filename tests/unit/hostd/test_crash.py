@@ -53,11 +53,12 @@ async def test_killed_while_creating_there_is_one_server(
     assert [s["id"] for s in await program.servers()] == [server["id"]]
     assert await program.ledger("Created") == [server["id"]]
 
-    async def one_guest() -> bool:
-        return len(program.guests(server["id"])) == 1
-
-    await until(one_guest, "the one program of the server")
     boots = program.directory(server["id"]) / "state" / "boots"
+
+    async def one_guest() -> bool:
+        return len(program.guests(server["id"])) == 1 and boots.exists()
+
+    await until(one_guest, "the one program of the server, which has counted its start")
     assert len(boots.read_text().split()) == 1
     await program.call("DELETE", f"servers/{server['id']}")
     await _gone(program)
