@@ -50,21 +50,21 @@ class Cluster:
 
     async def group(self, name: str) -> ServerGroup:
         """A group. Raises CliError where it does not exist."""
-        return _read(ServerGroup, await self.one(SERVER_GROUP, name))
+        return read(ServerGroup, await self.one(SERVER_GROUP, name))
 
     async def server(self, name: str) -> VirtualServer:
         """A server. Raises CliError where it does not exist."""
-        return _read(VirtualServer, await self.one(VIRTUAL_SERVER, name))
+        return read(VirtualServer, await self.one(VIRTUAL_SERVER, name))
 
     async def servers(self, group: str) -> tuple[VirtualServer, ...]:
         """The servers of a group, by name."""
         found = await self.client.list(VIRTUAL_SERVER, self.namespace, labels=f"{names.LABEL_GROUP}={group}")
-        return tuple(sorted((_read(VirtualServer, obj) for obj in found.items), key=lambda s: s.metadata.name))
+        return tuple(sorted((read(VirtualServer, obj) for obj in found.items), key=lambda s: s.metadata.name))
 
     async def policy(self, name: str) -> HostingPolicy | None:
         """A policy, or None where it does not exist."""
         obj = await self.maybe(HOSTING_POLICY, name)
-        return None if obj is None else _read(HostingPolicy, obj)
+        return None if obj is None else read(HostingPolicy, obj)
 
     async def one(self, kind: Kind, name: str) -> dict[str, Any]:
         """An object. Raises CliError, which names those that are there, where it does not exist."""
@@ -99,7 +99,8 @@ class Cluster:
         return nearby(name, (f"-n {o['metadata']['namespace']} {o['metadata']['name']}" for o in everywhere.items))
 
 
-def _read(model: type[M], obj: Mapping[str, Any]) -> M:
+def read(model: type[M], obj: Mapping[str, Any]) -> M:
+    """The typed form of an object. Raises CliError where it does not fit."""
     try:
         return model.from_dict(obj)
     except ValidationError as error:

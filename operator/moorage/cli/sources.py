@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from moorage.api.servergroup import ServerGroup
-from moorage.api.virtualserverconfig import VirtualServerConfigSpec
-from moorage.cli.cluster import Cluster
+from moorage.api.virtualserverconfig import VirtualServerConfig, VirtualServerConfigSpec
+from moorage.cli.cluster import Cluster, read
 from moorage.core.dependencies import GroupGraph, GroupSource
 from moorage.kube.kinds import SERVER_GROUP, VIRTUAL_SERVER_CONFIG
 
@@ -14,7 +14,7 @@ async def source_of(cluster: Cluster, group: ServerGroup) -> GroupSource:
     configs: dict[str, VirtualServerConfigSpec | None] = {}
     for member in group.spec.members:
         obj = await cluster.maybe(VIRTUAL_SERVER_CONFIG, member.config_ref.name)
-        configs[member.name] = VirtualServerConfigSpec.from_dict(obj["spec"]) if obj else None
+        configs[member.name] = read(VirtualServerConfig, obj).spec if obj else None
     return GroupSource(configs, {member.name: group.spec.replicas_of(member) for member in group.spec.members})
 
 
@@ -29,7 +29,7 @@ async def graph_of(cluster: Cluster, group: ServerGroup) -> GroupGraph:
             continue
         obj = await cluster.maybe(SERVER_GROUP, name)
         if obj is not None:
-            others[name] = await source_of(cluster, ServerGroup.from_dict(obj))
+            others[name] = await source_of(cluster, read(ServerGroup, obj))
             wanted |= _referred(others[name])
     return GroupGraph.build(group.metadata.name, own.members, own.replicas, others)
 

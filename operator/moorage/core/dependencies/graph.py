@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Final
 
 from moorage.api.virtualserverconfig import OutputSource, VirtualServerConfigSpec
-from moorage.core.configuration.compiled import CompiledConfig, compile_config
+from moorage.core.configuration.compiled import CompiledConfig, Part, compile_config
 from moorage.core.configuration.words import Reason
 from moorage.core.dependencies.nodes import Node
 from moorage.core.problems import Problem
@@ -36,6 +36,8 @@ class GroupGraph:
 
     `given` are nodes that have their value however their needs stand: items with a default, outputs already published.
     `missing` are nodes that need something that does not exist; `problems` names what, and nothing else stops for it.
+    `unknown[node]` are the things themselves, as far as they have a name: they are no nodes of the graph, but belong in
+    a drawing. `unconfigured` are members without a configuration, as (group, member).
     """
 
     group: str
@@ -45,6 +47,8 @@ class GroupGraph:
     sensitive: frozenset[Node]
     problems: tuple[Problem, ...]
     members: tuple[str, ...]
+    unknown: Mapping[Node, tuple[Node, ...]] = field(default_factory=dict)
+    unconfigured: frozenset[tuple[str, str]] = frozenset()
 
     @classmethod
     def build(
@@ -71,6 +75,8 @@ class GroupGraph:
             sensitive=_spread(builder.flagged, builder.needs),
             problems=tuple(sorted(set(builder.problems))),
             members=tuple(sorted(members)),
+            unknown={node: tuple(sorted(set(found))) for node, found in sorted(builder.unknown.items())},
+            unconfigured=frozenset(builder.unconfigured),
         )
 
     @cached_property
@@ -130,6 +136,8 @@ class _Builder:
         self.missing: set[Node] = set()
         self.flagged: set[Node] = set()
         self.problems: list[Problem] = []
+        self.unknown: dict[Node, list[Node]] = {}
+        self.unconfigured: set[tuple[str, str]] = set()
         self._queue: list[tuple[str, str]] = []
         self._seen: set[tuple[str, str]] = set()
 
@@ -139,7 +147,9 @@ class _Builder:
         while self._queue:
             group, member = self._queue.pop()
             config = self.sources[group][member]
-            if config is not None:
+            if config is None:
+                self.unconfigured.add((group, member))
+            else:
                 self._member(group, member, config)
 
     def _enqueue(self, group: str, member: str) -> None:
@@ -151,24 +161,37 @@ class _Builder:
         def items(names: Collection[str]) -> list[Node]:
             return [Node(group, member, "item", name) for name in names]
 
+        def of_part(node: Node, part: Part) -> list[Node]:
+            self._not_there(node, items(part.unknown))
+            return items(part.needs)
+
         for name in config.items:
             self._item(group, member, config, name)
         for file, part in config.files:
-            self.needs[Node(group, member, "file", file.path)] = items(part.needs)
+            node = Node(group, member, "file", file.path)
+            self.needs[node] = of_part(node, part)
         for step, part in config.steps:
-            self.needs[Node(group, member, "step", step.name)] = items(part.needs)
+            node = Node(group, member, "step", step.name)
+            self.needs[node] = of_part(node, part)
         steps = {step.name for step, _ in config.steps}
         for output, part in config.outputs:
             node = Node(group, member, "output", output.name)
-            after = [Node(group, member, "step", step) for step in output.after if step in steps]
-            self.needs[node] = [*items(part.needs), *after]
+            after = {step: Node(group, member, "step", step) for step in output.after}
+            self.needs[node] = [*of_part(node, part), *(after[step] for step in output.after if step in steps)]
             if output.sensitive:
                 self.flagged.add(node)
-            if len(after) < len(set(output.after)):
+            absent = [need for step, need in after.items() if step not in steps]
+            self._not_there(node, absent)
+            if absent:
                 self.missing.add(node)
         if config.readiness is not None:
+            node = Node(group, member, "readiness")
             required = [name for name in config.items if name in config.required]
-            self.needs[Node(group, member, "readiness")] = items({*config.readiness[1].needs, *required})
+            self.needs[node] = [*of_part(node, config.readiness[1]), *items(required)]
+
+    def _not_there(self, node: Node, needs: list[Node]) -> None:
+        if needs:
+            self.unknown.setdefault(node, []).extend(needs)
 
     def _item(self, group: str, member: str, config: CompiledConfig, name: str) -> None:
         compiled = config.items[name]
@@ -180,15 +203,20 @@ class _Builder:
             self.defaults.add(node)
         if compiled.broken is not None and compiled.broken[0] != Reason.ITEM_CYCLE:
             self.missing.add(node)
-        self.needs[node] = [Node(group, member, "item", need) for need in compiled.needs if need in config.items]
+        needs = {need: Node(group, member, "item", need) for need in compiled.needs}
+        self.needs[node] = [found for need, found in needs.items() if need in config.items]
+        self._not_there(node, [absent for need, absent in needs.items() if need not in config.items])
         if source is not None and source.output is not None:
             self.needs[node].extend(self._output(node, source.output))
 
     def _output(self, node: Node, source: OutputSource) -> tuple[Node, ...]:
         """The output that an item takes its value from; a problem where it does not exist."""
         group = node.group if source.group is None else source.group
+        output = Node(group, source.member, "output", source.name)
         for reason, message in self._faults(group, source):
             self.missing.add(node)
+            if reason != Reason.NO_REPLICAS:
+                self._not_there(node, [output])
             path = f"members[{node.member}].configuration[{node.name}]"
             self.problems.append(
                 Problem(path if node.group == self.group else f"{node.group}: {path}", reason, message)
@@ -197,9 +225,10 @@ class _Builder:
         self._enqueue(group, source.member)
         config = self.sources[group][source.member]
         none_to_wait_for = source.select != "First" and self.replicas[group].get(source.member, 1) == 0
+        if config is None:
+            self._not_there(node, [output])
         if config is None or none_to_wait_for:
             return _NO_NODES
-        output = Node(group, source.member, "output", source.name)
         self.needs.setdefault(output, [])
         return (output,)
 
