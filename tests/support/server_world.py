@@ -2,7 +2,8 @@
 
 `World.step` decides by `decide_server` and carries the step out as the controller does, one effect at a time. Before
 and after each effect the world may do its worst, as the numbers of `chaos` say; once they are used up it is fair.
-What must hold in any world is asserted at each effect, against the service's own truth.
+What must hold in any world is asserted at each effect, against the service's own truth. `World.now` is the true time,
+`World.clock` the time of day that the process reads: chaos sets it forward and back.
 """
 
 from __future__ import annotations
@@ -32,8 +33,9 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 S = timedelta(seconds=1)
 ME = Identity("m-me", "inst/uid-me")
 CREATE_TIMEOUT = 30 * S
+JUMP = timedelta(hours=1)
 EFFECTS = ("ok", "crash before", "crash after", "lost", "refused", "late", "conflict", "pause")
-EVENTS = ("nothing", "vanish", "delete", "inventory", "partial", "foreign", "home", "crash", "appear")
+EVENTS = ("nothing", "vanish", "delete", "inventory", "partial", "foreign", "home", "crash", "forward", "back")
 
 Decide = Callable[[ServerFacts, datetime], steps.Step]
 
@@ -67,6 +69,16 @@ class Memory:
     latest: Inventory | None = None
     previous: Inventory | None = None
     foreign: bool = False
+    attempt: tuple[Attempt | None, float] = (None, 0.0)
+    recorded: tuple[str | None, float] = (None, 0.0)
+
+    def forget_future(self, now: datetime) -> None:
+        """As the controller does after the clock was set back."""
+        self.lookup = None if self.lookup is not None and self.lookup.at > now else self.lookup
+        self.noticed_at = None if self.noticed_at is not None and self.noticed_at > now else self.noticed_at
+        self.deleted_at = None if self.deleted_at is not None and self.deleted_at > now else self.deleted_at
+        retry_at = self.failure.retry_at if self.failure is not None else None
+        self.failure = None if retry_at is not None and retry_at > now + S else self.failure
 
 
 @dataclass
@@ -80,6 +92,7 @@ class World:
     hides: bool = True
     decide: Decide = decide_server
     now: datetime = START
+    offset: timedelta = timedelta(0)
     machines: list[Machine] = field(default_factory=list)
     in_flight: list[datetime] = field(default_factory=list)
     used_keys: bool = False
@@ -97,6 +110,16 @@ class World:
 
     # What is so
 
+    @property
+    def clock(self) -> datetime:
+        """The time of day as the process reads it."""
+        return self.now + self.offset
+
+    @property
+    def steady(self) -> float:
+        """What the process reads on the clock that nobody sets."""
+        return (self.now - START) / S
+
     def alive(self) -> list[Machine]:
         """Servers of this identity that exist."""
         return [m for m in self.machines if m.died is None and m.owner == ME.owner]
@@ -104,8 +127,12 @@ class World:
     def facts(self) -> ServerFacts:
         """What the process knows."""
         m = self.memory
+        m.forget_future(self.clock)
         if self.deleting is not None and m.noticed_at is None:
-            m.noticed_at, m.failure, m.deleted_at = self.now, None, None
+            m.noticed_at, m.failure, m.deleted_at = self.clock, None, None
+        newest = self.secret.attempts[-1] if self.secret is not None and self.secret.attempts else None
+        m.attempt = m.attempt if m.attempt[0] == newest else (newest, self.steady)
+        m.recorded = m.recorded if m.recorded[0] == self.provider_id else (self.provider_id, self.steady)
         return ServerFacts(
             name="g-m-0",
             uid="uid-me",
@@ -130,9 +157,12 @@ class World:
                 idempotent_create=self.keys,
                 listing_lag=self.lag,
                 create_timeout=CREATE_TIMEOUT,
-                latest=m.latest,
+                latest=m.latest if m.latest is not None and m.latest.started <= self.clock else None,
                 previous=m.previous,
             ),
+            steady=self.steady,
+            attempts_since=m.attempt[1],
+            recorded_since=m.recorded[1],
             lookup=m.lookup,
             failure=m.failure,
             noticed_at=m.noticed_at,
@@ -148,7 +178,8 @@ class World:
             if (m.died is None and not young) or (fresh_grave and not young):
                 shown.append(Seen(m.id, ME.key, m.owner, SeenState.RUNNING))
         shown = shown if complete else []
-        return Inventory(self.now, {s.provider_id: s for s in shown}, {ME.key: tuple(shown)} if shown else {})
+        by_id = {s.provider_id: s for s in shown}
+        return Inventory(self.clock, self.steady, by_id, {ME.key: tuple(shown)} if shown else {})
 
     # Chaos
 
@@ -183,7 +214,7 @@ class World:
                 for m in self.alive()[:1]:
                     m.died = self.now
             case "delete" if self.deleting is None:
-                self.deleting = self.now
+                self.deleting = self.clock
             case "inventory":
                 self.take_inventory()
             case "partial":
@@ -196,6 +227,10 @@ class World:
                 self.take_inventory()
             case "crash":
                 self.memory = Memory()
+            case "forward":
+                self.offset += JUMP
+            case "back":
+                self.offset -= JUMP
             case _:
                 pass
 
@@ -222,7 +257,7 @@ class World:
         if self.away:
             return
         found = self.listing()
-        if m.previous is None or m.latest is None or not m.latest.started - m.previous.started <= self.lag:
+        if m.previous is None or m.latest is None or m.latest.steady - m.previous.steady > self.lag / S:
             m.previous = m.latest
         m.latest = found
         self.pass_time(S / 10)
@@ -230,7 +265,7 @@ class World:
     def step(self) -> steps.Step:
         """Decide, check the decision against the truth, and carry it out."""
         facts = self.facts()
-        decided = self.decide(facts, self.now)
+        decided = self.decide(facts, self.clock)
         self.told.append(decided)
         self.check(decided, facts)
         try:
@@ -274,17 +309,22 @@ class World:
     def _create(self, decided: steps.Create | steps.CreateAgain) -> None:
         match decided:
             case steps.Create():
-                attempt = Attempt(self.now, self.now + CREATE_TIMEOUT)
+                attempt = self._attempt()
                 self.effect(lambda: self._post(SecretFacts((attempt,))), api=True)
                 self._call(attempt)
             case steps.CreateAgain(record):
                 assert self.secret is not None
                 attempt = self.secret.attempts[-1]
                 if record:
-                    attempt = Attempt(self.now, self.now + CREATE_TIMEOUT)
+                    attempt = self._attempt()
                     later = replace(self.secret, attempts=(*self.secret.attempts, attempt)[-5:])
                     self.effect(lambda: setattr(self, "secret", later), api=True)
                 self._call(attempt)
+
+    def _attempt(self) -> Attempt:
+        attempt = Attempt(self.clock, self.clock + CREATE_TIMEOUT)
+        self.memory.attempt = attempt, self.steady
+        return attempt
 
     def _act(self, decided: steps.Step) -> None:
         match decided:
@@ -314,10 +354,10 @@ class World:
     def _wait(self, decided: steps.AwaitInventory | steps.Wait | steps.Settled) -> None:
         match decided:
             case steps.AwaitInventory(newer_than):
-                self.pass_time(max(timedelta(0), newer_than - self.now) + S / 1000)
+                self.pass_time(max(timedelta(0), newer_than - self.clock) + S / 1000)
                 self.take_inventory()
             case steps.Wait(_, _, until):
-                self.pass_time(S if until is None else max(until - self.now, S / 1000))
+                self.pass_time(S if until is None else max(until - self.clock, S / 1000))
                 if self.memory.foreign:
                     self.take_inventory()
             case steps.Settled():
@@ -330,23 +370,24 @@ class World:
         self.secret = secret
 
     def _call(self, attempt: Attempt) -> None:
-        """The creation, bounded by the attempt's deadline."""
+        """The creation, bounded by the attempt's deadline, on the clock that nobody sets."""
+        deadline = START + S * self.memory.attempt[1] + attempt.length
         outcome = self.draw(EFFECTS)
         if outcome == "crash before":
             raise Crashed
         if outcome == "pause":
             self.pass_time(20 * S)
-        if self.now >= attempt.deadline:
+        if self.now >= deadline:
             self._fail("TimedOut", definite=False)
             return
         if outcome == "refused":
             self._fail("Throttled", definite=True)
             return
         if outcome == "late":
-            self.in_flight.append(attempt.deadline - S / 100)
+            self.in_flight.append(deadline - S / 100)
             if next(self.chaos, 0) % 2:
                 raise Crashed
-            self.pass_time(attempt.deadline - self.now)
+            self.pass_time(deadline - self.now)
             self._fail("TimedOut", definite=False)
             return
         made = self._land(self.now)
@@ -363,12 +404,12 @@ class World:
         self._record(made.id)
 
     def _fail(self, reason: str, *, definite: bool) -> None:
-        self.memory.failure = CallFailure(reason, reason, False, definite, self.now + S)
+        self.memory.failure = CallFailure(reason, reason, False, definite, self.clock + S)
 
     def _record(self, provider_id: str) -> None:
         def write() -> None:
             assert self.provider_id in {None, provider_id}, "a recorded provider id is replaced"
-            self.provider_id, self.recorded_at = provider_id, self.now
+            self.provider_id, self.recorded_at = provider_id, self.clock
             if self.secret is not None:
                 self.secret = replace(self.secret, revision=1)
 
@@ -383,7 +424,7 @@ class World:
         found = self._machine(provider_id)
         seen = None if found is None else Seen(found.id, ME.key, found.owner, SeenState.RUNNING)
         result = LookupResult.FOUND if seen else LookupResult.NOT_FOUND
-        self.memory.lookup = Lookup(self.now, result, seen)
+        self.memory.lookup = Lookup(self.clock, self.steady, result, seen)
 
     def _destroy(self, ids: Sequence[str]) -> None:
         for provider_id in ids:
@@ -392,7 +433,7 @@ class World:
             if found is None or found.owner != ME.owner:
                 continue
             self.effect(lambda found=found: setattr(found, "died", self.now), api=False)  # type: ignore[misc]
-            self.memory.deleted_at = self.now
+            self.memory.deleted_at = self.clock
 
     def _release(self, provider_id: str) -> None:
         found = self._machine(provider_id)

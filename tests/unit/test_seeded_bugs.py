@@ -30,6 +30,7 @@ class Mutant:
 
 PAGE = '            page = await self._ask("GET", "servers", hostd.ServerList, query=page_query)\n'
 BELIEVED = f"            try:\n    {PAGE}            except Unavailable:\n                break\n"
+SETTLED = "    settled = f.attempts_since + _seconds(max(lengths) + service.listing_lag)\n"
 
 MUTANTS = {
     "a partial inventory is believed: a page that fails ends the list": Mutant(
@@ -52,20 +53,26 @@ MUTANTS = {
     ),
     "a deadline is skipped: an attempt counts as settled when it begins": Mutant(
         LIFECYCLE,
-        "    settled = max(deadlines) + service.listing_lag\n",
-        "    settled = min(attempt.time for attempt in f.secret.attempts)\n",
+        SETTLED,
+        "    settled = f.attempts_since\n",
         "tests/unit/core/test_lifecycle_invariants.py::test_one_identity_is_at_most_one_server_and_nothing_is_left",
     ),
     "a deadline is skipped: the lag is not waited for": Mutant(
         LIFECYCLE,
-        "    settled = max(deadlines) + service.listing_lag\n",
-        "    settled = max(deadlines)\n",
+        SETTLED,
+        "    settled = f.attempts_since + _seconds(max(lengths))\n",
+        "tests/unit/core/test_lifecycle_invariants.py::test_one_identity_is_at_most_one_server_and_nothing_is_left",
+    ),
+    "a deadline is skipped: by a clock that is set forward": Mutant(
+        LIFECYCLE,
+        SETTLED,
+        "    settled = f.steady - _seconds(now - f.secret.attempts[-1].deadline - service.listing_lag)\n",
         "tests/unit/core/test_lifecycle_invariants.py::test_one_identity_is_at_most_one_server_and_nothing_is_left",
     ),
     "a deadline is skipped: a call leaves after it": Mutant(
         "moorage.runtime.service",
-        "(timeout := (deadline - self._clock.now()).total_seconds()) <= 0:",
-        "(timeout := max(1.0, (deadline - self._clock.now()).total_seconds())) <= 0:",
+        "(timeout := deadline - self._clock.monotonic()) <= 0:",
+        "(timeout := max(1.0, deadline - self._clock.monotonic())) <= 0:",
         "tests/unit/runtime/test_service.py::test_create_is_bounded_by_the_deadline_of_its_attempt",
     ),
     "a uid is left out: of the identity that is compared": Mutant(

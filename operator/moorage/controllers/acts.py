@@ -10,7 +10,7 @@ import base64
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import TypeVar
 
@@ -26,20 +26,13 @@ from moorage.api.names import (
 )
 from moorage.configd.userdata import render_user_data
 from moorage.controllers.context import Context
+from moorage.controllers.failures import failure
 from moorage.controllers.observation import Observed
 from moorage.controllers.state import SecretState
 from moorage.controllers.tables import Tables
 from moorage.core.facts import RELEASED, Attempt, CallFailure, Lookup, LookupResult
 from moorage.hosting.contract import TAG_SERVER, CreateRequest, identity_tags
-from moorage.hosting.errors import (
-    AuthenticationError,
-    CapacityError,
-    HostingError,
-    Invalid,
-    NotFound,
-    QuotaError,
-    Retryable,
-)
+from moorage.hosting.errors import HostingError, Invalid, NotFound
 from moorage.kube.apply import add_finalizer, remove_finalizer
 from moorage.kube.errors import AlreadyExists, Forbidden
 from moorage.kube.errors import NotFound as NotFoundObject
@@ -51,9 +44,6 @@ from moorage.runtime.service import ServiceConnection
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-FIRST_RETRY = timedelta(seconds=1)
-LAST_RETRY = timedelta(seconds=60)
-AUTHENTICATION_RETRY = timedelta(seconds=30)
 LOOKUP_FRESH = timedelta(seconds=5)
 
 
@@ -69,7 +59,7 @@ class Acts:
     async def create(self, seen: Observed) -> bool:
         """Fix request and attempt by one exclusive POST, then call. True where the server is known now."""
         connection = _required(seen)
-        state = SecretState(attempts=(self._attempt(connection),))
+        state = SecretState(attempts=(self._attempt(seen, connection),))
         token = secrets.token_urlsafe(32)
         request = self._request(seen, token)
         if not await self._post_secret(seen, state, request, token):
@@ -82,12 +72,16 @@ class Acts:
         uid = seen.server.metadata.uid
         secret = await self._context.client.get(SECRET, seen.key[0], server_secret(uid))
         state = SecretState.of(secret)
+        if seen.state is None or state.attempts != seen.state.attempts:
+            # Another leader's last attempt, which was not known when this one was decided on.
+            self._context.store.ingest(SECRET, secret)
+            return False
         request = _stored_request(secret)
         if request is None or not self._is_ours(seen, request):
             message = f"the create request in Secret {uid} is not the one that was stored for this server"
             return self._refuse(seen, "RequestTampered", message, definite=False)
         if record:
-            state = state.attempted(self._attempt(connection))
+            state = state.attempted(self._attempt(seen, connection))
             await self.write_secret(secret, state, {})
         else:
             self._context.store.ingest(SECRET, secret)
@@ -113,7 +107,9 @@ class Acts:
     async def _call_create(
         self, seen: Observed, connection: ServiceConnection, request: CreateRequest, attempt: Attempt
     ) -> bool:
-        created = await self._try(seen, partial(connection.create, request, attempt.deadline))
+        began = seen.memory.knows_attempt(attempt, self._context.clock.monotonic())
+        deadline = began + attempt.length.total_seconds()
+        created = await self._try(seen, partial(connection.create, request, deadline))
         if created is None:
             seen.memory.unsure |= seen.memory.failure is not None and not seen.memory.failure.definite
             return False
@@ -121,9 +117,11 @@ class Acts:
         log.info("the server exists", extra=fields(service=connection.name, providerID=created.provider_id))
         return True
 
-    def _attempt(self, connection: ServiceConnection) -> Attempt:
-        now = self._context.clock.now()
-        return Attempt(now, now + timedelta(seconds=connection.backend.capabilities.create_timeout))
+    def _attempt(self, seen: Observed, connection: ServiceConnection) -> Attempt:
+        now, steady = self._context.clock.now(), self._context.clock.monotonic()
+        attempt = Attempt(now, now + timedelta(seconds=connection.backend.capabilities.create_timeout))
+        seen.memory.knows_attempt(attempt, steady)
+        return attempt
 
     def _request(self, seen: Observed, token: str) -> CreateRequest:
         server, meta = seen.server, seen.server.metadata
@@ -337,20 +335,6 @@ class Acts:
         memory.tries += 1
         memory.failure, memory.failed_at = failure(error, memory.tries, now), now
         log.info("%s", error.message, extra=fields(reason=error.reason, tries=memory.tries))
-
-
-def failure(error: HostingError, tries: int, now: datetime) -> CallFailure:
-    """What an error means for a server: whether it ends the object, and when to try again."""
-    terminal = isinstance(error, CapacityError | QuotaError | Invalid)
-    wait = min(FIRST_RETRY * (1 << min(tries - 1, 10)), LAST_RETRY)
-    if isinstance(error, AuthenticationError):
-        wait = max(wait, AUTHENTICATION_RETRY)
-    if isinstance(error, Retryable) and error.retry_after is not None:
-        wait = max(wait, timedelta(seconds=error.retry_after))
-    message = error.message
-    if isinstance(error, Invalid) and error.field:
-        message = f"{error.field}: {message}"
-    return CallFailure(error.reason, message, terminal, error.definite, None if terminal else now + wait)
 
 
 async def release_secret(context: Context, secret: Obj) -> None:

@@ -6,9 +6,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Literal
 
 from moorage.api.virtualserver import VirtualServerStatus
-from moorage.core.facts import CallFailure, Lookup, Seen
+from moorage.core.facts import Attempt, CallFailure, Lookup, Seen
 from moorage.core.steps import AwaitInventory, Step, Wait
 from moorage.kube.apply import StatusWriter
 from moorage.kube.client import Client
@@ -52,6 +53,20 @@ class ServerMemory:
     failed_at: datetime | None = None
     unsure: bool = False
     """Whether a call of the present attempt to create may have been acted on although nothing came of it here."""
+    attempt: tuple[Attempt | Literal["damaged"] | None, float] | None = None
+    recorded: tuple[str | None, float] | None = None
+
+    def knows_attempt(self, newest: Attempt | Literal["damaged"] | None, steady: float) -> float:
+        """Since when (on the steady clock) the newest recorded attempt is known here; from now on where it is new."""
+        if self.attempt is None or self.attempt[0] != newest:
+            self.attempt = newest, steady
+        return self.attempt[1]
+
+    def knows_record(self, provider_id: str | None, steady: float) -> float:
+        """Since when (on the steady clock) it is known here that this id is recorded; from now on where it is new."""
+        if self.recorded is None or self.recorded[0] != provider_id:
+            self.recorded = provider_id, steady
+        return self.recorded[1]
 
     def forget_future(self, now: datetime) -> None:
         """Drop what was learnt later than now: the clock was set back, and those moments mean nothing."""

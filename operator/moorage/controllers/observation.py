@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from moorage.api.hostingservice import HostingService
 from moorage.api.meta import LabelSelector
@@ -15,6 +16,7 @@ from moorage.controllers.edges import Edges
 from moorage.controllers.state import SecretState
 from moorage.controllers.tables import Tables
 from moorage.core.facts import (
+    Attempt,
     Identity,
     Lookup,
     LookupResult,
@@ -65,6 +67,7 @@ def observe(context: Context, tables: Tables, edges: Edges, obj: Obj, now: datet
     state = None if secret is None else _state(secret)
     connection = connection_of(context, tables, server)
     service = connection.facts() if connection is not None else _unconnected(tables, server)
+    steady = context.clock.monotonic()
     identity = Identity(identity_key(context.installation.id, meta.uid), f"{context.installation.id}/{meta.uid}")
     facts = ServerFacts(
         name=meta.name,
@@ -83,6 +86,9 @@ def observe(context: Context, tables: Tables, edges: Edges, obj: Obj, now: datet
         joined=joined(tables, server),
         addressed=bool(server.status.addresses) or bool(memory.created is not None and memory.created.addresses),
         service=service,
+        steady=steady,
+        attempts_since=memory.knows_attempt(_newest(secret, state), steady),
+        recorded_since=memory.knows_record(server.status.provider_id, steady),
         lookup=memory.lookup,
         failure=memory.failure,
         noticed_at=memory.noticed_at,
@@ -101,6 +107,13 @@ def _state(secret: Obj) -> SecretState | None:
     except ValueError as error:
         log.warning("the state of Secret %s cannot be read: %s", secret["metadata"]["name"], error)
         return None
+
+
+def _newest(secret: Obj | None, state: SecretState | None) -> Attempt | Literal["damaged"] | None:
+    """The newest attempt that is recorded."""
+    if state is None:
+        return None if secret is None else "damaged"
+    return state.attempts[-1] if state.attempts else None
 
 
 def _secret_facts(secret: Obj | None, state: SecretState | None) -> SecretFacts | None:

@@ -2,6 +2,9 @@
 
 Nothing here does I/O. A fact that was not observed is ``None``, never a guess: "the service did not say" and "the
 service said no" are different values.
+
+A ``steady`` moment is a number of seconds on a clock of the process that nobody sets. It means nothing to another
+process; what must not end too early is counted on it, because the time of day may jump.
 """
 
 from __future__ import annotations
@@ -46,20 +49,29 @@ class Inventory:
     """A complete listing of one service: the only kind that may say that something is absent.
 
     ``started`` is when its first page was asked for: whatever was made before then (and the service's listing lag)
-    is in it.
+    is in it. ``steady`` is the same moment.
     """
 
     started: datetime
+    steady: float
     by_id: Mapping[str, Seen]
     by_key: Mapping[str, tuple[Seen, ...]]
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One recorded intention to create: after ``deadline`` no call of it is under way any more."""
+    """One recorded intention to create: between ``time`` and ``deadline`` a call of it may be under way.
+
+    Both are times of day of the process that recorded it. Another one relies on the time between them only.
+    """
 
     time: datetime
     deadline: datetime
+
+    @property
+    def length(self) -> timedelta:
+        """How long a call of it may be under way."""
+        return self.deadline - self.time
 
 
 class LookupResult(StrEnum):
@@ -74,6 +86,7 @@ class Lookup:
     """The newest direct answer about one server."""
 
     at: datetime
+    steady: float
     result: LookupResult
     seen: Seen | None = None
 
@@ -150,6 +163,9 @@ class ServerFacts:
     deleted as well: they go first. ``addressed``: an address of it is known. ``refused``: why its HostingService takes
     no such server, as reason and message. ``secret`` is None only when the API server was asked and has no such Secret.
     ``made`` is the id that a creation was answered with.
+
+    ``steady`` is now. ``attempts_since`` is since when this process knows that the newest of the recorded attempts was
+    made (or that the record is damaged), ``recorded_since`` since when that ``provider_id`` is recorded.
     """
 
     name: str
@@ -168,6 +184,9 @@ class ServerFacts:
     joined: bool
     addressed: bool
     service: ServiceFacts | None
+    steady: float
+    attempts_since: float
+    recorded_since: float
     lookup: Lookup | None = None
     failure: CallFailure | None = None
     noticed_at: datetime | None = None

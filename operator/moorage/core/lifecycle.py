@@ -5,6 +5,8 @@ The rules, in the order in which they are asked:
 * one object is at most one server, whatever was interrupted and whenever (the identity is known before the call);
 * positive evidence (an inventory entry that carries our identity) is believed at once, absence only on the word of a
   complete inventory that is younger than every attempt and the service's listing lag;
+* what must not end too early is counted on the steady clock of this process, from when it came to know of it: the time
+  of day may jump, and that of another process is another one;
 * nothing is decided on the word of a service whose account is not the one seen at first contact.
 """
 
@@ -150,7 +152,7 @@ def _creation(f: ServerFacts, service: ServiceFacts, now: datetime) -> Step:
         return Wait("CreationBarred", "the Secret of this server bars creation: delete the VirtualServer")
     last = f.secret.attempts[-1]
     if service.idempotent_create:
-        return CreateAgain(record=now >= last.deadline)
+        return CreateAgain(record=f.steady >= f.attempts_since + _seconds(last.length))
     if f.failure is not None and f.failure.definite:
         return CreateAgain(record=True)
     unsettled = _unsettled(f, service, now)
@@ -161,20 +163,23 @@ def _unsettled(f: ServerFacts, service: ServiceFacts, now: datetime) -> Wait | A
     """What has to come first before the absence of the identity may be believed; None: it may."""
     if f.secret is None or not (f.secret.attempts or f.secret.damaged):
         return None
-    deadlines = [attempt.deadline for attempt in f.secret.attempts]
-    if f.secret.damaged:
-        # Whatever was attempted began before the deletion was noticed; nothing was attempted since.
-        deadlines.append((f.noticed_at or now) + service.create_timeout)
-    settled = max(deadlines) + service.listing_lag
+    # All that was attempted began before this process knew of the newest attempt, or of the damage.
+    lengths = [service.create_timeout, *(attempt.length for attempt in f.secret.attempts)]
+    settled = f.attempts_since + _seconds(max(lengths) + service.listing_lag)
+    moment = now + timedelta(seconds=settled - f.steady)
     message = (
         f"whether {service.name} made this server is unknown: "
-        f"waiting for a complete inventory younger than {settled:%H:%M:%S}"
+        f"waiting for a complete inventory younger than {moment:%H:%M:%S}"
     )
-    if now <= settled:
-        return Wait("CreateOutcomeUnknown", message, settled + timedelta(milliseconds=1))
-    if service.latest is None or service.latest.started <= settled:
-        return AwaitInventory(settled, "CreateOutcomeUnknown", message)
+    if f.steady <= settled:
+        return Wait("CreateOutcomeUnknown", message, moment + timedelta(milliseconds=1))
+    if service.latest is None or service.latest.steady <= settled:
+        return AwaitInventory(moment, "CreateOutcomeUnknown", message)
     return None
+
+
+def _seconds(length: timedelta) -> float:
+    return length / timedelta(seconds=1)
 
 
 def _fail_duplicates(carriers: tuple[Seen, ...]) -> Fail:
@@ -258,7 +263,7 @@ def _missing(f: ServerFacts, service: ServiceFacts, provider_id: str, latest: In
         previous is not None
         and provider_id not in previous.by_id
         and previous.started > born + service.listing_lag
-        and latest.started > previous.started + service.listing_lag
+        and latest.steady > previous.steady + _seconds(service.listing_lag)
     ):
         return DeclareLost(
             f"server {provider_id} is gone from {service.name}: not found when asked at {f.lookup.at:%H:%M:%S}, and "
@@ -323,14 +328,13 @@ def _delete_by_id(f: ServerFacts, service: ServiceFacts, provider_id: str, now: 
         # What was seen before the deletion says nothing about whose server the id is now.
         return Ask(provider_id)
     if lookup.result is LookupResult.NOT_FOUND:
-        born = (f.recorded_at or f.created) + service.listing_lag
-        if f.deleted_at is None and lookup.at <= born:
+        shown = f.recorded_since + _seconds(service.listing_lag)
+        if f.deleted_at is None and lookup.steady <= shown:
             # A young server may not be visible yet: its absence says nothing.
-            return (
-                Wait("Deleting", "waiting until the service's listings are reliable", born)
-                if now < born
-                else Ask(provider_id)
-            )
+            if f.steady > shown:
+                return Ask(provider_id)
+            until = now + timedelta(seconds=shown - f.steady, milliseconds=1)
+            return Wait("Deleting", "waiting until the service's listings are reliable", until)
         return _delete_rest(f, service, provider_id, now)
     assert lookup.seen is not None  # noqa: S101  (FOUND carries what was found)
     owner = lookup.seen.owner

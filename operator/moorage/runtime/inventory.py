@@ -45,7 +45,7 @@ def seen_of(record: ServerRecord) -> Seen:
     )
 
 
-def inventory_of(listing: Listing, started: datetime) -> Inventory:
+def inventory_of(listing: Listing, started: datetime, steady: float) -> Inventory:
     """A complete listing, indexed by provider id and by key."""
     seen = [seen_of(record) for record in listing.servers]
     by_key: dict[str, list[Seen]] = defaultdict(list)
@@ -54,6 +54,7 @@ def inventory_of(listing: Listing, started: datetime) -> Inventory:
             by_key[server.key].append(server)
     return Inventory(
         started=started,
+        steady=steady,
         by_id={server.provider_id: server for server in seen},
         by_key={key: tuple(servers) for key, servers in by_key.items()},
     )
@@ -69,11 +70,11 @@ def kept_inventory(previous: Inventory | None, latest: Inventory | None, lag: ti
     """The inventory that the next one is held against.
 
     An older one stays until the latest is more than the lag younger: where inventories follow each other faster than
-    that, two neighbours could never confirm an absence. One from later than the latest (the clock was set back) goes.
+    that, two neighbours could never confirm an absence.
     """
     if previous is None or latest is None:
         return latest
-    close = timedelta(0) <= latest.started - previous.started <= lag
+    close = latest.steady - previous.steady <= lag.total_seconds()
     return previous if close else latest
 
 

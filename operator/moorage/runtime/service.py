@@ -177,7 +177,7 @@ class ServiceConnection:
                 failures += 1
 
     async def _take(self) -> bool:
-        started = self._clock.now()
+        started, steady = self._clock.now(), self._clock.monotonic()
         try:
             listing = await self._call("inventory", "", self.backend.inventory(), Priority.READ)
         except HostingError as error:
@@ -188,7 +188,7 @@ class ServiceConnection:
             self._scope_changed(listing.account)
             return True
         self._scope_changed(None)
-        inventory = inventory_of(listing, started)
+        inventory = inventory_of(listing, started, steady)
         self.owned = owned_uids(listing, self._installation, self.uid)
         changed = changed_keys(self.latest, inventory)
         lag = timedelta(seconds=self.backend.capabilities.listing_lag)
@@ -226,14 +226,15 @@ class ServiceConnection:
 
     async def ask(self, provider_id: str) -> Lookup:
         """The service's direct answer about one server. Raises HostingError other than NotFound."""
+        steady = self._clock.monotonic()
         try:
             record = await self._call("get", provider_id, self.backend.get(provider_id), Priority.READ)
         except NotFound:
-            return Lookup(self._clock.now(), LookupResult.NOT_FOUND)
-        return Lookup(self._clock.now(), LookupResult.FOUND, seen_of(record))
+            return Lookup(self._clock.now(), steady, LookupResult.NOT_FOUND)
+        return Lookup(self._clock.now(), steady, LookupResult.FOUND, seen_of(record))
 
-    async def create(self, request: CreateRequest, deadline: datetime) -> Seen:
-        """Create, bounded by the deadline of the recorded attempt. Raises HostingError."""
+    async def create(self, request: CreateRequest, deadline: float) -> Seen:
+        """Create, bounded by the deadline (monotonic) of the recorded attempt. Raises HostingError."""
         call = self.backend.create(request)
         return seen_of(await self._call("create", request.key, call, Priority.WRITE, deadline=deadline))
 
@@ -250,7 +251,7 @@ class ServiceConnection:
         return await self._call(operation, "", call, Priority.READ)
 
     async def _call(
-        self, operation: str, subject: str, call: Awaitable[T], priority: Priority, deadline: datetime | None = None
+        self, operation: str, subject: str, call: Awaitable[T], priority: Priority, deadline: float | None = None
     ) -> T:
         told = ServiceCall(operation, self.name, subject)
         error: BaseException | None = None
@@ -274,9 +275,7 @@ class ServiceConnection:
         return result
 
     @contextlib.asynccontextmanager
-    async def _admitted(
-        self, call: Awaitable[T], priority: Priority, deadline: datetime | None
-    ) -> AsyncIterator[float]:
+    async def _admitted(self, call: Awaitable[T], priority: Priority, deadline: float | None) -> AsyncIterator[float]:
         """Wait for a slot and the budget; gives the seconds the call may take.
 
         Lease and deadline are looked at last, directly before the call. A call that is not admitted is closed.
@@ -292,7 +291,7 @@ class ServiceConnection:
                 if priority is Priority.WRITE:
                     self._hooks.guard()
                 timeout = READ_TIMEOUT
-                if deadline is not None and (timeout := (deadline - self._clock.now()).total_seconds()) <= 0:
+                if deadline is not None and (timeout := deadline - self._clock.monotonic()) <= 0:
                     raise TimedOut("the attempt's deadline passed before the call")
                 admitted = True
                 yield timeout

@@ -64,7 +64,7 @@ def test_what_was_learnt_later_than_now_is_forgotten() -> None:
     failure = CallFailure("Unavailable", "no answer", False, False, NOW + 3601 * S)
     later = NOW + 3600 * S
     memory = ServerMemory(
-        lookup=Lookup(later, LookupResult.NOT_FOUND),
+        lookup=Lookup(later, 3600.0, LookupResult.NOT_FOUND),
         failure=failure,
         failed_at=later,
         tries=3,

@@ -44,11 +44,18 @@ from moorage.core.steps import (
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 S = timedelta(seconds=1)
 LAG = 10 * S
+STEADY = 100_000.0
+"""Now, on the clock that nobody sets."""
 ME = Identity("m-me", "inst/uid-me")
 
 
 def server(id_: str = "s1", *, owner: str | None = ME.owner, state: SeenState = SeenState.RUNNING) -> Seen:
     return Seen(id_, ME.key, owner, state, (("Internal", "10.0.0.1"),))
+
+
+def steady(moment: datetime) -> float:
+    """The same moment on that clock, where the other was never set."""
+    return STEADY + (moment - NOW) / S
 
 
 def inventory(ago: timedelta, *seen: Seen) -> Inventory:
@@ -57,7 +64,7 @@ def inventory(ago: timedelta, *seen: Seen) -> Inventory:
     for one in seen:
         if one.key is not None:
             keys[one.key] = (*keys.get(one.key, ()), one)
-    return Inventory(NOW - ago, {one.provider_id: one for one in seen}, keys)
+    return Inventory(NOW - ago, steady(NOW - ago), {one.provider_id: one for one in seen}, keys)
 
 
 def svc(**changes: Any) -> ServiceFacts:
@@ -69,6 +76,11 @@ def attempt(ago: timedelta, length: timedelta = 60 * S) -> Attempt:
 
 
 def facts(**changes: Any) -> ServerFacts:
+    """Of a process that was there all the time, and whose clock was never set."""
+    secret, recorded = changes.get("secret"), changes.get("recorded_at")
+    newest = max((one.time for one in secret.attempts), default=NOW) if secret is not None else NOW
+    changes.setdefault("attempts_since", steady(newest))
+    changes.setdefault("recorded_since", steady(recorded or NOW - 3600 * S))
     base = ServerFacts(
         name="g-m-0",
         uid="uid-me",
@@ -86,6 +98,9 @@ def facts(**changes: Any) -> ServerFacts:
         joined=False,
         addressed=True,
         service=svc(),
+        steady=STEADY,
+        attempts_since=STEADY,
+        recorded_since=STEADY,
     )
     return replace(base, **changes)
 
@@ -110,8 +125,8 @@ def failure(**changes: Any) -> CallFailure:
 
 
 FULL = failure(reason="InsufficientCapacity", message="full", terminal=True, definite=True)
-FOUND = Lookup(NOW, LookupResult.FOUND, server())
-NOT_FOUND = Lookup(NOW, LookupResult.NOT_FOUND)
+FOUND = Lookup(NOW, STEADY, LookupResult.FOUND, server())
+NOT_FOUND = Lookup(NOW, STEADY, LookupResult.NOT_FOUND)
 TRIED = SecretFacts((attempt(5 * S),))
 OVERDUE = SecretFacts((attempt(61 * S),))
 SETTLED = SecretFacts((attempt(100 * S),))
@@ -211,8 +226,41 @@ def test_an_unknown_outcome_names_the_moment_that_settles_it() -> None:
     settled = TRIED.attempts[0].deadline + LAG
     assert isinstance(waiting, Wait)
     assert waiting.until == settled + timedelta(milliseconds=1)
-    later = decide_server(facts(secret=TRIED, service=service), waiting.until)
-    assert later == AwaitInventory(settled, "CreateOutcomeUnknown", waiting.message)
+    later = facts(secret=TRIED, service=service, steady=steady(waiting.until))
+    assert decide_server(later, waiting.until) == AwaitInventory(settled, "CreateOutcomeUnknown", waiting.message)
+
+
+@pytest.mark.parametrize("jump", [timedelta(hours=1), timedelta(hours=-1)])
+def test_a_clock_that_is_set_does_not_end_the_wait_for_an_unknown_outcome_nor_prolong_it(jump: timedelta) -> None:
+    no_keys = svc(idempotent_create=False)
+    listed = replace(inventory(-jump), steady=STEADY)
+    for given in (facts(secret=TRIED, service=no_keys), leaving(**UNASKED, secret=TRIED)):
+        waiting = decide_server(given, NOW + jump)
+        assert isinstance(waiting, Wait)
+        assert waiting.until == NOW + jump + 65 * S + timedelta(milliseconds=1)
+    over = facts(secret=SETTLED, service=replace(no_keys, latest=listed))
+    assert decide_server(over, NOW + jump) == CreateAgain(record=True)
+
+
+def test_a_process_that_did_not_make_the_attempt_counts_from_when_it_came_to_know_of_it() -> None:
+    old = SecretFacts((attempt(86400 * S),))
+    no_keys = svc(idempotent_create=False, latest=inventory(S))
+    for given in (facts(secret=old, service=no_keys), leaving(**UNASKED, secret=old, service=no_keys)):
+        known = replace(given, attempts_since=STEADY - 5)
+        assert is_step(decide_server(known, NOW), "CreateOutcomeUnknown")
+
+
+def test_with_keys_an_attempt_is_repeated_until_its_time_is_over_by_the_clock_that_nobody_sets() -> None:
+    given = facts(secret=OVERDUE, attempts_since=STEADY - 59)
+    assert decide_server(given, NOW + timedelta(hours=1)) == CreateAgain(record=False)
+    assert decide_server(replace(given, attempts_since=STEADY - 60), NOW - timedelta(hours=1)) == CreateAgain(
+        record=True
+    )
+
+
+def test_two_inventories_that_a_set_clock_puts_apart_do_not_make_a_loss() -> None:
+    close = svc(latest=inventory(S), previous=replace(inventory(3600 * S), steady=STEADY - 6))
+    assert is_step(decide_server(running(recorded_at=NOW - 7200 * S, service=close, lookup=NOT_FOUND), NOW), "Missing")
 
 
 RUNNING: Cases = {
@@ -347,7 +395,7 @@ DELETING: Cases = {
         leaving(
             **UNASKED,
             secret=SecretFacts(damaged=True),
-            noticed_at=NOW - 72 * S,
+            attempts_since=STEADY - 72,
             service=svc(latest=inventory(S)),
         ),
         DropFinalizer(),
@@ -397,7 +445,7 @@ DELETING: Cases = {
     ),
     "absent, but too young to tell": (leaving(lookup=NOT_FOUND, recorded_at=NOW - S), "Deleting"),
     "absent, too young when asked": (
-        leaving(lookup=replace(NOT_FOUND, at=NOW - 30 * S), recorded_at=NOW - 35 * S),
+        leaving(lookup=replace(NOT_FOUND, at=NOW - 30 * S, steady=STEADY - 30), recorded_at=NOW - 35 * S),
         Ask("s1"),
     ),
     "young, gone after our deletion": (

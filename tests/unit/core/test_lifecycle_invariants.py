@@ -14,7 +14,7 @@ from moorage.core import steps
 from moorage.core.facts import Inventory
 from moorage.core.lifecycle import decide_server
 
-CHAOS = st.lists(st.integers(0, 71), max_size=60)
+CHAOS = st.lists(st.integers(0, 79), max_size=60)
 S = timedelta(seconds=1)
 
 
@@ -32,7 +32,7 @@ def test_one_identity_is_at_most_one_server_and_nothing_is_left(
     if w.deleting is None:
         ended = w.lost or w.failed is not None
         assert ended or [m.id for m in w.alive()] == [w.provider_id]
-        w.deleting = w.now
+        w.deleting = w.clock
         run(w)
     assert not w.finalizer
     assert not w.alive()
@@ -60,7 +60,7 @@ def turned(inventory: Inventory | None) -> Inventory | None:
         return None
     by_id = dict(reversed(list(inventory.by_id.items())))
     by_key = {key: tuple(reversed(found)) for key, found in reversed(list(inventory.by_key.items()))}
-    return Inventory(inventory.started, by_id, by_key)
+    return Inventory(inventory.started, inventory.steady, by_id, by_key)
 
 
 def test_a_quiet_world_takes_few_steps() -> None:

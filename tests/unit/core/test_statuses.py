@@ -158,6 +158,9 @@ def facts(**changes: Any) -> ServerFacts:
         "joined": False,
         "addressed": True,
         "service": ServiceFacts("anchor", "su", connected=True),
+        "steady": 0.0,
+        "attempts_since": 0.0,
+        "recorded_since": 0.0,
     }
     return ServerFacts(**{**base, **changes})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -205,21 +206,21 @@ async def test_too_many_missing_at_once_freeze(setting: Setting) -> None:
 
 async def test_create_is_bounded_by_the_deadline_of_its_attempt(setting: Setting) -> None:
     with pytest.raises(TimedOut, match="deadline passed"):
-        await setting.connection.create(REQUEST, datetime.now(UTC))
+        await setting.connection.create(REQUEST, time.monotonic())
     assert setting.backend.calls == [], "no call leaves after its deadline"
     setting.backend.gate = asyncio.Event()
     with pytest.raises(TimedOut, match="did not answer create"):
-        await setting.connection.create(REQUEST, datetime.now(UTC) + timedelta(milliseconds=50))
+        await setting.connection.create(REQUEST, time.monotonic() + 0.05)
     assert setting.watcher.told == ["before create", "after create TimedOut"]
     setting.backend.gate = None
-    seen = await setting.connection.create(REQUEST, datetime.now(UTC) + MINUTE)
+    seen = await setting.connection.create(REQUEST, time.monotonic() + 60)
     assert (seen.provider_id, seen.owner) == ("s1", "inst/u1")
 
 
 async def test_what_changes_something_needs_the_lease(setting: Setting) -> None:
     setting.watcher.leads = False
     for call in (
-        setting.connection.create(REQUEST, datetime.now(UTC) + MINUTE),
+        setting.connection.create(REQUEST, time.monotonic() + 60),
         setting.connection.delete("s1"),
         setting.connection.retag("s1", {}),
     ):

@@ -50,7 +50,7 @@ async def test_a_trial_that_was_never_made_leaves_the_next_one_free(scene: Scene
             await scene.connection.ask("s1")
     scene.clock.advance(PAUSE + 1)
     with pytest.raises(TimedOut, match="deadline passed"):
-        await scene.connection.create(REQUEST, scene.clock.now())
+        await scene.connection.create(REQUEST, scene.clock.monotonic())
     assert (await scene.connection.ask("s1")).result is LookupResult.FOUND
     assert scene.connection.circuit.state == "Closed"
 
@@ -83,6 +83,17 @@ async def test_a_close_together_with_a_wake_up_ends_the_inventories(scene: Scene
     scene.connection.watch()
     async with asyncio.timeout(5):
         await scene.connection.close()
+
+
+@pytest.mark.parametrize("jump", [HOUR, -HOUR])
+async def test_the_deadline_of_a_creation_does_not_move_with_the_time_of_day(scene: Scene, jump: timedelta) -> None:
+    deadline = scene.clock.monotonic() + 30
+    scene.clock.jump(scene.clock.now() + jump)
+    assert (await scene.connection.create(REQUEST, deadline)).provider_id == "s1"
+    scene.clock.advance(30)
+    scene.clock.jump(scene.clock.now() + jump)
+    with pytest.raises(TimedOut, match="deadline passed"):
+        await scene.connection.create(REQUEST, deadline)
 
 
 async def test_an_inventory_from_later_than_now_says_nothing(scene: Scene) -> None:
