@@ -57,10 +57,10 @@ class Bench:
         self.context.store.ingest(kind, obj)
         return obj
 
-    async def group(self, name: str = "g", *members: tuple[str, str], **more: Any) -> Obj:
+    async def group(self, name: str = "g", *members: tuple[str, str], policy: str = "p", **more: Any) -> Obj:
         """A ServerGroup of (member, config)."""
         found = [{"name": m, "configRef": {"name": c}} for m, c in members or (("m", "c"),)]
-        return await self.put(kinds.SERVER_GROUP, name, {"policyRef": {"name": "p"}, "members": found}, **more)
+        return await self.put(kinds.SERVER_GROUP, name, {"policyRef": {"name": policy}, "members": found}, **more)
 
     async def config(self, name: str = "c", *needs: tuple[str, str]) -> Obj:
         """A VirtualServerConfig whose items are outputs of (member, output)."""

@@ -237,6 +237,8 @@ class ServerGroupStatus(Model):
     """What the policy says of this group."""
     placement: Placement | None = None
     """The service that was chosen, and why."""
+    candidates: tuple[Candidate, ...] = listed(20)
+    """While no service can take the group: the 20 that come nearest, and why they cannot."""
     placements: int = 0
     """How many placements there have been; the next one gets the next number."""
     members: tuple[MemberStatus, ...] = listed(32)

@@ -13,6 +13,7 @@ from moorage.api.virtualserverconfig import VirtualServerConfig
 from moorage.controllers.revisions import revision_name
 from moorage.core.group import Problem
 from moorage.core.placement import MemberTemplate, Rejection, resolve_member
+from moorage.core.problems import joined
 from moorage.core.services import service_view
 from moorage.core.validation import validate
 
@@ -71,6 +72,6 @@ def identity(obj: VirtualServerConfig | HostingService | HostingPolicy | None) -
 def _config_facts(config: VirtualServerConfig) -> ConfigFacts:
     name, found, problem = config.metadata.name, validate(config.spec), None
     if found:
-        message = f"VirtualServerConfig {name}: {found[0].path}: {found[0].message}"
+        message = f"VirtualServerConfig {name}: {joined(map(str, found))}"
         problem = Problem("ConfigInvalid", message, stalled=True)
     return ConfigFacts(revision_name(name, config.spec), problem)

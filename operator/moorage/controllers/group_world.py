@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from moorage.api import conditions as c
 from moorage.api.hostingpolicy import HostingPolicy
 from moorage.api.hostingservice import HostingService
 from moorage.api.names import server_name
-from moorage.api.servergroup import Member, Placement, ServerGroup
+from moorage.api.servergroup import Placement, ServerGroup
 from moorage.api.virtualserver import VirtualServer, VirtualServerStatus
 from moorage.api.virtualserverconfig import VirtualServerConfig, VirtualServerConfigSpec
 from moorage.controllers.context import Context
 from moorage.controllers.derived import Derived, identity
 from moorage.controllers.observation import joined
+from moorage.controllers.references import MemberConfig, References
 from moorage.controllers.server import summary_of
 from moorage.controllers.service_views import ServiceViews
 from moorage.controllers.tables import Tables
 from moorage.core.configuration import pending_items
 from moorage.core.dependencies import GroupGraph, GroupSource, find_deadlocks
-from moorage.core.group import GroupWorld, PolicyView, Problem, granted, wants_placement
+from moorage.core.group import GroupWorld, Problem, granted, together, wants_placement
 from moorage.core.placement import MemberRequest, MemberTemplate, PlacementRequest, awaited, place
-from moorage.core.policy import group_verdict, namespace_services, selected_services
+from moorage.core.policy import namespace_services, selected_services
 from moorage.core.rollout import GroupServer, MemberWant, Template
 from moorage.core.server_status import failure_of, unhealthy_since
 from moorage.kube.errors import InvalidObject
@@ -30,15 +30,6 @@ from moorage.kube.store import Obj
 
 NAME_TAKEN_LOOK = timedelta(seconds=10)
 """How soon a name that somebody else's object had is looked at again."""
-
-
-@dataclass(frozen=True, slots=True)
-class MemberConfig:
-    """A member with its configuration, or why it has none."""
-
-    member: Member
-    config: VirtualServerConfig | None
-    problem: Problem | None = None
 
 
 class GroupObserver:
@@ -49,17 +40,18 @@ class GroupObserver:
         self._tables = tables
         self.services = ServiceViews(context, tables)
         self._derived = Derived()
+        self._references = References(tables, self._derived)
 
     def observe(self, obj: Obj, now: datetime) -> GroupWorld:
         """Raises InvalidObject where the group itself cannot be read."""
         group = self._tables.groups.parse(obj)
-        policy = self._policy(group)
-        view = policy_view(group, policy, now)
-        members = [self._member(group, member) for member in group.spec.members]
+        found = self._references.policy(group, now)
+        policy, view = found.policy, found.view
+        members = [self._references.member(group, member, now) for member in group.spec.members]
         problems = [m.problem for m in members if m.problem is not None]
         problems += self._deadlocks(group, members)
-        if view.problem is not None:
-            problems.append(Problem(*view.problem, stalled=False))
+        if found.problem is not None:
+            problems.append(found.problem)
         problems += self._retention(group) + self._taken(group, now)
         servers = self._servers(group, members)
         proposal = self._propose(group, policy, members, problems, now) if wants_placement(group, view) else None
@@ -79,23 +71,6 @@ class GroupObserver:
         )
 
     # Policy and members
-
-    def _policy(self, group: ServerGroup) -> HostingPolicy | None:
-        try:
-            return self._tables.policies.parsed(group.metadata.namespace, group.spec.policy_ref.name)
-        except InvalidObject:
-            return None
-
-    def _member(self, group: ServerGroup, member: Member) -> MemberConfig:
-        name = member.config_ref.name
-        try:
-            config = self._tables.configs.parsed(group.metadata.namespace, name)
-        except InvalidObject as error:
-            return MemberConfig(member, None, Problem("ConfigInvalid", str(error), stalled=True))
-        if config is None or config.metadata.deleting:
-            message = f"member {member.name}: there is no VirtualServerConfig {name}; create it or change configRef"
-            return MemberConfig(member, None, Problem("ConfigNotFound", message, stalled=False))
-        return MemberConfig(member, config, self._derived.of_config(config).problem)
 
     def _deadlocks(self, group: ServerGroup, members: list[MemberConfig]) -> list[Problem]:
         specs = {m.member.name: m.config.spec for m in members if m.config is not None}
@@ -133,7 +108,7 @@ class GroupObserver:
                 continue
             theirs: dict[str, VirtualServerConfigSpec] = {}
             for member in other.spec.members:
-                config = self._member(other, member).config
+                config = self._references.config(other.metadata.namespace, member.config_ref.name)
                 if config is not None:
                     theirs[member.name] = config.spec
                     todo += _other_groups(config.spec)
@@ -268,7 +243,7 @@ class GroupObserver:
         service = None if placement is None else self._service(placement.service, placement.service_uid)
         if service is None:
             return False
-        resolved = self._derived.template(config, service, self._policy(group))
+        resolved = self._derived.template(config, service, self._references.readable_policy(group))
         if not isinstance(resolved, MemberTemplate):
             return False
         own = Template(server.spec.image or "", server.spec.offering or "", server.spec.settings)
@@ -288,7 +263,7 @@ class GroupObserver:
             return None
         blocking = [p for p in problems if p.reason in {"ConfigInvalid", "ConfigNotFound"}]
         if blocking:
-            return blocking[0]
+            return together(blocking)
         labels = self._tables.namespace_labels(group.metadata.namespace)
         request = PlacementRequest(
             namespace=group.metadata.namespace,
@@ -308,7 +283,7 @@ class GroupObserver:
             return Problem("ServicesNotSeenYet", message, stalled=False, until=until)
         decision = place(request, policy.spec.select, views)
         if decision.chosen is None:
-            return Problem("NoFeasibleService", decision.message, stalled=False)
+            return Problem("NoFeasibleService", decision.message, stalled=False, candidates=decision.candidates)
         return Placement(
             number=self._next_number(group),
             service=decision.chosen.name,
@@ -322,18 +297,6 @@ class GroupObserver:
 
     def _next_number(self, group: ServerGroup) -> int:
         return group.status.placements + 1
-
-
-def policy_view(group: ServerGroup, policy: HostingPolicy | None, now: datetime) -> PolicyView:
-    """The verdict for one group; readings of an older generation of the policy say nothing."""
-    name = group.spec.policy_ref.name
-    if policy is None or policy.metadata.deleting:
-        message = f"there is no HostingPolicy {name!r}; create it or change policyRef"
-        return PolicyView(name, "Unknown", message, problem=("PolicyNotFound", message))
-    current = policy.status.observed_generation == policy.metadata.generation
-    readings = policy.status.readings if current else ()
-    state = group_verdict(name, policy.spec.when, readings, group.status.policy, now)
-    return PolicyView(name, state.verdict, state.message, policy.spec.when_unmet == "Release")
 
 
 def template_of(resolved: MemberTemplate) -> Template:

@@ -11,7 +11,7 @@ from moorage.api.meta import Condition
 from moorage.controllers.context import Context, QueueKey
 from moorage.controllers.service_views import ServiceViews
 from moorage.controllers.tables import Tables
-from moorage.core.policy import PolicyResult, evaluate_policy
+from moorage.core.policy import PolicyResult, evaluate_policy, why_never_met
 from moorage.kube.apply import Written
 from moorage.kube.errors import InvalidObject
 from moorage.kube.kinds import HOSTING_POLICY
@@ -60,8 +60,7 @@ class PolicyController:
     def _status(self, policy: HostingPolicy, result: PolicyResult) -> HostingPolicyStatus:
         now, generation = self._context.clock.now(), policy.metadata.generation
         if result.invalid:
-            first = result.invalid[0]
-            message = f"condition {first.name}: {first.message}"
+            first, message = result.invalid[0], why_never_met(result.invalid)
             found: tuple[Condition, ...] = (
                 c.condition(c.READY, False, first.reason, message, now, generation),
                 c.condition(c.STALLED, True, first.reason, message, now, generation),

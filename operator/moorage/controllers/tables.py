@@ -15,7 +15,7 @@ from moorage.api.virtualserverconfig import VirtualServerConfig, VirtualServerCo
 from moorage.core.configuration import CompiledConfig, compile_config
 from moorage.hosting.contract import identity_key
 from moorage.kube import kinds
-from moorage.kube.store import Obj, Store, Table, as_is
+from moorage.kube.store import IndexFunction, Obj, Store, Table, as_is
 
 SERVICE_DEBOUNCE = 0.5
 USAGE_DEBOUNCE = 1.0
@@ -110,10 +110,12 @@ def register(store: Store, installation_id: str) -> Tables:
     def identity(obj: Obj) -> Iterable[Hashable]:
         return [identity_key(installation_id, obj["metadata"]["uid"])]
 
+    by_namespace: dict[str, IndexFunction] = {"namespace": lambda obj: [_ns(obj)]}
+
     return Tables(
         services=store.register(kinds.HOSTING_SERVICE, HostingService.from_dict),
-        configs=store.register(kinds.VIRTUAL_SERVER_CONFIG, VirtualServerConfig.from_dict),
-        policies=store.register(kinds.HOSTING_POLICY, HostingPolicy.from_dict),
+        configs=store.register(kinds.VIRTUAL_SERVER_CONFIG, VirtualServerConfig.from_dict, indexes=by_namespace),
+        policies=store.register(kinds.HOSTING_POLICY, HostingPolicy.from_dict, indexes=by_namespace),
         groups=store.register(
             kinds.SERVER_GROUP,
             ServerGroup.from_dict,

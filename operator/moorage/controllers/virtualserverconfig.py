@@ -12,6 +12,7 @@ from moorage.api.virtualserverconfig import UsedBy, VirtualServerConfig, Virtual
 from moorage.controllers.context import Context, QueueKey
 from moorage.controllers.revisions import ensure_revision, namespace_ends
 from moorage.controllers.tables import Tables
+from moorage.core.problems import joined
 from moorage.core.validation import Problem, validate
 from moorage.hosting.errors import Invalid
 from moorage.hosting.registry import backend_types
@@ -21,7 +22,6 @@ from moorage.kube.kinds import CONTROLLER_REVISION, VIRTUAL_SERVER_CONFIG
 from moorage.runtime.workers import AGAIN, DONE, Result
 
 log = logging.getLogger(__name__)
-SHOWN_PROBLEMS = 5
 YOUNG = timedelta(minutes=1)
 
 
@@ -72,9 +72,7 @@ class ConfigController:
         for revision in self._tables.revisions.by_index("config", (meta.namespace, meta.name)):
             servers += self._tables.servers.count("config", ("revision", meta.namespace, revision["metadata"]["name"]))
         if problems:
-            shown = "; ".join(f"{p.path}: {p.message}" for p in problems[:SHOWN_PROBLEMS])
-            more = f" (and {len(problems) - SHOWN_PROBLEMS} more)" if len(problems) > SHOWN_PROBLEMS else ""
-            reason, message = problems[0].reason, shown + more
+            reason, message = problems[0].reason, joined(map(str, problems))
             found: tuple[Condition, ...] = (
                 c.condition(c.VALID, False, reason, message, now, generation),
                 c.condition(c.READY, False, reason, message, now, generation),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
+from moorage.api import conditions as c
 from moorage.api.hostingpolicy import Verdict
-from moorage.api.servergroup import Member, PendingItem, Placement, ServerGroup
+from moorage.api.meta import Condition
+from moorage.api.servergroup import Candidate, Member, PendingItem, Placement, ServerGroup
+from moorage.core.problems import joined
 from moorage.core.rollout import (
     Creation,
     GroupServer,
@@ -21,6 +25,10 @@ from moorage.core.rollout import (
     remediation_allowed,
 )
 from moorage.core.timing import earliest
+
+ABSENCES: Final = frozenset({"ConfigNotFound", "PolicyNotFound"})
+APPEARS_WITHIN: Final = timedelta(seconds=10)
+"""How long what a group refers to may take to appear before a person is asked for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +46,38 @@ class PolicyView:
 class Problem:
     """Something that a person has to change, or that has to appear. ``stalled``: waiting alone cannot mend it.
 
-    ``until``: when to look again at the latest.
+    ``until``: when to look again at the latest. ``candidates``: services that were looked at in vain.
     """
 
     reason: str
     message: str
     stalled: bool
     until: datetime | None = None
+    candidates: tuple[Candidate, ...] = ()
+
+
+def absent(reason: str, message: str, conditions: Iterable[Condition], now: datetime) -> Problem:
+    """Something that a group of these ``conditions`` refers to and that does not exist.
+
+    Objects that are applied together come in any order: at first it is waited for, and only then is a person asked.
+    """
+    ready, waits = c.find(conditions, c.READY), now
+    if ready is not None and ready.status != "True" and (ready.reason in ABSENCES or c.is_true(conditions, c.STALLED)):
+        waits = ready.last_transition_time
+    until = waits + APPEARS_WITHIN
+    return Problem(reason, message, stalled=True) if until <= now else Problem(reason, message, False, until)
+
+
+def together(problems: Sequence[Problem]) -> Problem:
+    """Several problems as one, which names them all as far as the space allows: first those that waiting cannot mend.
+
+    Raises ValueError where there is none.
+    """
+    if not problems:
+        raise ValueError("no problem")
+    ordered = sorted(problems, key=lambda problem: not problem.stalled)
+    until = earliest(*(problem.until for problem in ordered))
+    return replace(ordered[0], message=joined(problem.message for problem in ordered), until=until)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +185,8 @@ def _place(world: GroupWorld) -> GroupPlan:
         return GroupPlan(None, removals=leftovers, phase="Releasing", message="servers of the last placement are going")
     if isinstance(world.proposal, Placement):
         return GroupPlan(world.proposal, commit=True)
-    return GroupPlan(None, phase="Unplaced", wake_at=world.proposal.until if world.proposal is not None else None)
+    until = (problem.until for problem in (*world.problems, world.proposal) if problem is not None)
+    return GroupPlan(None, phase="Unplaced", wake_at=earliest(*until))
 
 
 def _removals(servers: Sequence[GroupServer], reason: str, message: str) -> tuple[Removal, ...]:

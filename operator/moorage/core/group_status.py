@@ -8,8 +8,8 @@ from datetime import datetime
 from moorage.api import conditions as c
 from moorage.api.meta import Condition
 from moorage.api.names import LABEL_GROUP, LABEL_MEMBER
-from moorage.api.servergroup import MemberStatus, PolicyState, ScaleStatus, ServerGroupStatus
-from moorage.core.group import GroupPlan, GroupWorld, Problem
+from moorage.api.servergroup import Candidate, MemberStatus, PolicyState, ScaleStatus, ServerGroupStatus
+from moorage.core.group import GroupPlan, GroupWorld, Problem, together
 from moorage.core.rollout import GroupServer, MemberWant
 
 MAX_PENDING = 20
@@ -29,6 +29,7 @@ def group_status(world: GroupWorld, plan: GroupPlan, now: datetime) -> ServerGro
         conditions=c.replace(old.conditions, _conditions(world, plan, members, now)),
         policy=_policy(world, now),
         placement=plan.placement,
+        candidates=_candidates(world, plan),
         placements=max(old.placements, plan.placement.number if plan.placement is not None else 0),
         members=members,
         scale=None if scaled is None else ScaleStatus(replicas=sum(s.member == scaled for s in live)),
@@ -38,6 +39,11 @@ def group_status(world: GroupWorld, plan: GroupPlan, now: datetime) -> ServerGro
         pending=tuple(world.pending[:MAX_PENDING]),
         pending_items=world.pending_items,
     )
+
+
+def _candidates(world: GroupWorld, plan: GroupPlan) -> tuple[Candidate, ...]:
+    """The services that were looked at in vain; a placement has its own."""
+    return world.proposal.candidates if plan.placement is None and isinstance(world.proposal, Problem) else ()
 
 
 def _policy(world: GroupWorld, now: datetime) -> PolicyState:
@@ -111,9 +117,9 @@ def _policy_met(world: GroupWorld) -> tuple[bool | None, str, str]:
 def _stalled(world: GroupWorld, plan: GroupPlan) -> Problem | None:
     if world.group.metadata.deleting:
         return None
-    for problem in world.problems:
-        if problem.stalled:
-            return problem
+    problem = together(world.problems) if world.problems else None
+    if problem is not None and problem.stalled:
+        return problem
     if plan.remediation_blocked:
         return Problem("RemediationBlocked", plan.remediation_blocked, stalled=True)
     return None
@@ -180,11 +186,11 @@ def _ready(world: GroupWorld, plan: GroupPlan, stalled: Problem | None) -> tuple
         return False, "DeletionProtected" if plan.phase == "DeletionProtected" else "Deleting", plan.message
     if stalled is not None:
         return False, stalled.reason, stalled.message
-    if plan.placement is None:
-        _, reason, message = _placed(world, plan)
-        return False, reason, message
-    for problem in world.problems:
+    if world.problems:
+        problem = together(world.problems)
         return False, problem.reason, problem.message
+    if plan.placement is None:
+        return _placed(world, plan)
     if plan.phase in {"Releasing", "DeletionProtected"}:
         return False, plan.phase, plan.message or "the policy is no longer met; servers are given back"
     wanted = _wanted(world)

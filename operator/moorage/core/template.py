@@ -139,13 +139,19 @@ def nearest(name: str, known: Collection[str]) -> str:
     """A suffix for a message: the names nearest to one that does not exist, or all that exist if they are few."""
     if not known:
         return " (none is declared)"
-    lowered = {candidate.lower(): candidate for candidate in sorted(known, reverse=True)}
-    close = [lowered[match] for match in difflib.get_close_matches(name.lower(), sorted(lowered), n=3, cutoff=0.6)]
+    close = did_you_mean(name, known)
     if close:
-        return f" (did you mean {' or '.join(close)}?)"
+        return close
     names = sorted(known)
     shown = ", ".join(names[:5])
     return f" (there are {shown}{', …' if len(names) > 5 else ''})" if len(names) > 1 else f" (there is {shown})"
+
+
+def did_you_mean(name: str, known: Collection[str]) -> str:
+    """A suffix for a message: the names nearest to one that does not exist; empty where none comes near."""
+    lowered = {candidate.lower(): candidate for candidate in sorted(known, reverse=True)}
+    close = [lowered[match] for match in difflib.get_close_matches(name.lower(), sorted(lowered), n=3, cutoff=0.6)]
+    return f" (did you mean {' or '.join(close)}?)" if close else ""
 
 
 def _value(reference: Reference, values: Mapping[str, str]) -> str:

@@ -9,6 +9,7 @@ import pytest
 from tests.support.group_world import World, make_group, run
 
 from moorage.api.hostingservice import HostingService, Orphan
+from moorage.api.servergroup import Candidate
 from moorage.api.virtualserver import VirtualServer
 from moorage.core import steps
 from moorage.core.facts import CallFailure, Identity, Seen, SeenState, ServerFacts, ServiceFacts
@@ -67,6 +68,21 @@ def test_group(case: str) -> None:
     found = told(group_status(world, decide_group(world, NOW), NOW))
     assert found[type_] == (status, reason)
     assert not ("Stalled" in found and "Reconciling" in found), "kstatus knows one of the two at a time"
+
+
+def test_all_problems_are_named_first_those_that_waiting_cannot_mend() -> None:
+    world = unplaced(problems=[WAITING, STALLED, STALLED], proposal=STALLED)
+    found = group_status(world, decide_group(world, NOW), NOW).conditions
+    messages = {c.type: (c.reason, c.message) for c in found}
+    assert messages["Stalled"] == messages["Ready"] == ("ConfigInvalid", "it is invalid; create it")
+
+
+def test_services_that_were_looked_at_in_vain_are_kept_until_one_is_found() -> None:
+    candidate = Candidate(service="s", feasible=False, reasons=("NoImage: none",))
+    nowhere = Problem("NoFeasibleService", "none", stalled=False, candidates=(candidate,))
+    world = unplaced(proposal=nowhere)
+    assert group_status(world, decide_group(world, NOW), NOW).candidates == (candidate,)
+    assert group_status(placed().world(), GroupPlan(placed().group.status.placement), NOW).candidates == ()
 
 
 def placed(**spec: Any) -> World:

@@ -10,6 +10,7 @@ from moorage.core.policy.evaluate import (
     namespace_services,
     selected_services,
 )
+from moorage.core.policy.faults import invalid, never_met, why_never_met
 from moorage.core.policy.readings import INVALID_REASONS, Observed, RawReading
 from moorage.core.policy.verdict import Decided, decide
 
@@ -22,6 +23,9 @@ __all__ = [
     "decide",
     "evaluate_policy",
     "group_verdict",
+    "invalid",
     "namespace_services",
+    "never_met",
     "selected_services",
+    "why_never_met",
 ]

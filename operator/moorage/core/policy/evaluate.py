@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from moorage.api.hostingpolicy import HostingPolicySpec, HostingPolicyStatus, Reading, ServiceSelection, Verdict, When
 from moorage.api.servergroup import PolicyState
 from moorage.core.expressions import Services
+from moorage.core.policy.faults import invalid
 from moorage.core.policy.hysteresis import settle
-from moorage.core.policy.readings import INVALID_REASONS, Observed, read
+from moorage.core.policy.readings import Observed, read
 from moorage.core.policy.verdict import Decided, decide, tree
 from moorage.core.services import ServiceView
 
@@ -56,7 +57,7 @@ def evaluate_policy(
         next_check=min((s.next_check for s in settled if s.next_check is not None), default=None),
         verdict=decided.verdict,
         message=decided.message[:MESSAGE_LENGTH],
-        invalid=tuple(r for r in readings if r.reason in INVALID_REASONS),
+        invalid=invalid(readings),
     )
 
 

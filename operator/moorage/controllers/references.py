@@ -1,0 +1,116 @@
+"""What a group refers to by name: its policy and its members' configurations, and what is wrong with each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from moorage.api.hostingpolicy import HostingPolicy
+from moorage.api.servergroup import Member, ServerGroup
+from moorage.api.virtualserverconfig import VirtualServerConfig
+from moorage.controllers.derived import Derived
+from moorage.controllers.tables import Tables
+from moorage.core.group import PolicyView, Problem, absent, granted
+from moorage.core.policy import group_verdict, never_met, why_never_met
+from moorage.core.template import did_you_mean
+from moorage.kube.errors import InvalidObject
+from moorage.kube.store import Obj
+
+COMPARED_NAMES = 500
+"""With how many names one that does not exist is compared."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemberConfig:
+    """A member with its configuration, or why it has none."""
+
+    member: Member
+    config: VirtualServerConfig | None
+    problem: Problem | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupPolicy:
+    """A group's policy, what it says of the group, and what is wrong with it."""
+
+    policy: HostingPolicy | None
+    view: PolicyView
+    problem: Problem | None = None
+
+
+class References:
+    """Follows names within a namespace, from caches alone."""
+
+    def __init__(self, tables: Tables, derived: Derived) -> None:
+        self._tables = tables
+        self._derived = derived
+
+    def policy(self, group: ServerGroup, now: datetime) -> GroupPolicy:
+        """The group's policy, with the verdict for the group; readings of an older generation of it say nothing."""
+        name, namespace = group.spec.policy_ref.name, group.metadata.namespace
+        try:
+            policy = self._tables.policies.parsed(namespace, name)
+        except InvalidObject as error:
+            message = f"HostingPolicy {name!r} exists but cannot be read: {error}; correct it"
+            return _unusable(name, Problem("PolicyInvalid", message, stalled=True))
+        if policy is None or policy.metadata.deleting:
+            similar = _similar(name, self._tables.policies.by_index("namespace", namespace))
+            message = f"there is no HostingPolicy {name!r}{similar}; create it or change policyRef"
+            return _unusable(name, absent("PolicyNotFound", message, group.status.conditions, now))
+        current = policy.status.observed_generation == policy.metadata.generation
+        readings = policy.status.readings if current else ()
+        state = group_verdict(name, policy.spec.when, readings, group.status.policy, now)
+        view = PolicyView(name, state.verdict, state.message, policy.spec.when_unmet == "Release")
+        if not never_met(policy.spec.when, readings) or not _waits_for_policy(group):
+            return GroupPolicy(policy, view)
+        message = f"HostingPolicy {name} can never be met: {why_never_met(readings)}"
+        return GroupPolicy(policy, view, Problem("PolicyInvalid", message, stalled=True))
+
+    def readable_policy(self, group: ServerGroup) -> HostingPolicy | None:
+        """The group's policy; None where there is none that can be read."""
+        try:
+            return self._tables.policies.parsed(group.metadata.namespace, group.spec.policy_ref.name)
+        except InvalidObject:
+            return None
+
+    def member(self, group: ServerGroup, member: Member, now: datetime) -> MemberConfig:
+        """A member's configuration, or why it cannot be used."""
+        name, namespace = member.config_ref.name, group.metadata.namespace
+        try:
+            config = self._tables.configs.parsed(namespace, name)
+        except InvalidObject as error:
+            return MemberConfig(member, None, Problem("ConfigInvalid", str(error), stalled=True))
+        if config is None or config.metadata.deleting:
+            similar = _similar(name, self._tables.configs.by_index("namespace", namespace))
+            message = (
+                f"member {member.name}: there is no VirtualServerConfig {name}{similar}; create it or change configRef"
+            )
+            return MemberConfig(member, None, absent("ConfigNotFound", message, group.status.conditions, now))
+        return MemberConfig(member, config, self._derived.of_config(config).problem)
+
+    def config(self, namespace: str, name: str) -> VirtualServerConfig | None:
+        """A configuration; None where there is none that can be read and stays."""
+        try:
+            config = self._tables.configs.parsed(namespace, name)
+        except InvalidObject:
+            return None
+        return None if config is None or config.metadata.deleting else config
+
+
+def _unusable(name: str, problem: Problem) -> GroupPolicy:
+    return GroupPolicy(
+        None, PolicyView(name, "Unknown", problem.message, problem=(problem.reason, problem.message)), problem
+    )
+
+
+def _waits_for_policy(group: ServerGroup) -> bool:
+    """Whether anything of the group is still to be allowed: what was allowed runs on without a policy, too."""
+    return group.status.placement is None or any(
+        group.spec.replicas_of(member) > granted(group, member) for member in group.spec.members
+    )
+
+
+def _similar(name: str, objects: Iterable[Obj]) -> str:
+    names = sorted(obj["metadata"]["name"] for obj in objects if not obj["metadata"].get("deletionTimestamp"))
+    return did_you_mean(name, names[:COMPARED_NAMES])
