@@ -53,6 +53,25 @@ Ready      False  60s    web-0 waits for database_address: output address of mem
 """
 
 
+NOWHERE = """\
+policy quickstart is Met for 60s: affordable is met
+CONDITION   VALUE  SINCE  WHY
+affordable  Met    60s    the expression is true
+
+no hosting service can take the group
+SERVICE  WHY NOT
+anchor   InsufficientCapacity: needs 3, has 2
+bollard  NotSelected: it is not among select.services.names
+
+STATUS       VALUE  SINCE  WHY
+Ready        False  60s    NoFeasibleService, as above
+PolicyMet    True   60s    PolicyMet, as above
+Placed       False  60s    NoFeasibleService, as above
+Configured   False  60s    no hosting service is chosen yet
+Reconciling  True   60s    NoFeasibleService, as above
+"""
+
+
 def text(*shown: RenderableType, width: int = 1000) -> str:
     console = Console(file=io.StringIO(), width=width, color_system=None)
     for part in shown:
@@ -149,6 +168,34 @@ def test_servers_of_a_member_that_is_gone_are_still_shown() -> None:
 def test_the_explanation_shows_readings_candidates_and_why() -> None:
     explanation = Explanation(quickstart.group(), quickstart.policy())
     assert text(*explanation.show(quickstart.NOW)) == EXPLANATION
+
+
+def test_a_group_that_no_service_can_take_shows_each_service_and_nothing_twice() -> None:
+    why = "no service can take the group: anchor rejected: InsufficientCapacity (needs 3, has 2); and others"
+    rejected = {
+        "anchor": "InsufficientCapacity: needs 3, has 2",
+        "bollard": "NotSelected: it is not among select.services.names",
+    }
+    group = quickstart.group(
+        placement=None,
+        candidates=[{"service": name, "feasible": False, "reasons": [reason]} for name, reason in rejected.items()],
+        conditions=[
+            quickstart.condition("Ready", "False", "NoFeasibleService", why),
+            quickstart.condition("PolicyMet", "True", "PolicyMet", "affordable is met"),
+            quickstart.condition("Placed", "False", "NoFeasibleService", why),
+            quickstart.condition("Configured", "False", "NotPlaced", "no hosting service is chosen yet"),
+            quickstart.condition("Reconciling", "True", "NoFeasibleService", why),
+        ],
+    )
+    explanation = Explanation(group, quickstart.policy())
+    assert text(*explanation.show(quickstart.NOW)) == NOWHERE
+    assert [c["service"] for c in explanation.to_dict()["candidates"]] == ["anchor", "bollard"]
+
+
+def test_a_message_is_shown_in_full_at_its_first_condition() -> None:
+    same = [quickstart.condition(type_, "False", "PolicyNotFound", "create it") for type_ in ("Ready", "Placed")]
+    shown = text(*Explanation(quickstart.group(placement=None, conditions=same), None).show(quickstart.NOW))
+    assert shown.endswith("Ready   False  60s    create it\nPlaced  False  60s    PolicyNotFound, as above\n")
 
 
 def test_the_explanation_as_json() -> None:

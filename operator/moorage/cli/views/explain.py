@@ -10,11 +10,13 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from moorage.api.conditions import PLACED, find
 from moorage.api.hostingpolicy import HostingPolicy
 from moorage.api.meta import Condition
 from moorage.api.servergroup import Candidate, ServerGroup
 from moorage.cli.views.node import age
 from moorage.cli.views.safe import cell, safe
+from moorage.core.placement.place import MAX_CANDIDATES
 
 _STYLES = {"Met": "green", "Unmet": "yellow", "Unknown": "dim", "True": "green", "False": "yellow"}
 
@@ -35,6 +37,7 @@ class Explanation:
             "policyExists": self.policy is not None,
             "readings": [reading.to_dict() for reading in self.policy.status.readings] if self.policy else [],
             "placement": status.get("placement"),
+            "candidates": status.get("candidates", []),
             "conditions": status.get("conditions", []),
         }
 
@@ -50,9 +53,25 @@ class Explanation:
         if placement and placement.rejected:
             counts = ", ".join(f"{count} by {reason}" for reason, count in sorted(placement.rejected.items()))
             parts.append(Text(f"rejected: {counts}"))
+        if not placement and self.group.status.candidates:
+            parts.append(_rejected(self.group.status.candidates))
         if self.group.status.conditions:
-            parts += [Text(), _conditions(self.group.status.conditions, now)]
+            parts += [Text(), _conditions(self.group.status.conditions, now, self._said())]
         return parts
+
+    def _said(self) -> set[str]:
+        """Messages whose content the parts above the conditions have already."""
+        status = self.group.status
+        said = set()
+        if self.policy and status.policy:
+            said.add(status.policy.message)
+        if status.placement:
+            said.add(status.placement.message)
+        placed = find(status.conditions, PLACED)
+        # A full table may be a cut one: what the message counts is not in it then.
+        if placed and not status.placement and 0 < len(status.candidates) < MAX_CANDIDATES:
+            said.add(placed.message)
+        return said
 
     def _verdict(self, now: datetime) -> Text:
         name, verdict = self.group.spec.policy_ref.name, self.group.status.policy
@@ -68,7 +87,8 @@ class Explanation:
     def _placement(self, now: datetime) -> Text:
         placement = self.group.status.placement
         if placement is None:
-            return Text("no hosting service is chosen yet", style="yellow")
+            tried = "no hosting service can take the group" if self.group.status.candidates else ""
+            return Text(tried or "no hosting service is chosen yet", style="yellow")
         text = Text("placed on ")
         text.append(placement.service, style="bold green")
         text.append(f" for {age(placement.time, now)} (placement {placement.number})")
@@ -110,10 +130,22 @@ def _candidates(candidates: tuple[Candidate, ...], chosen: str) -> Table:
     return table
 
 
-def _conditions(conditions: tuple[Condition, ...], now: datetime) -> Table:
-    table = _table("STATUS", "VALUE", "SINCE", "WHY")
+def _rejected(candidates: tuple[Candidate, ...]) -> Table:
+    """Services that cannot take the group have no scores."""
+    table = _table("SERVICE", "WHY NOT")
+    for candidate in candidates:
+        table.add_row(cell(candidate.service), cell("; ".join(candidate.reasons)))
+    return table
+
+
+def _conditions(conditions: tuple[Condition, ...], now: datetime, said: set[str]) -> Table:
+    """Each message once: conditions that wait for the same say the same."""
+    table, said = _table("STATUS", "VALUE", "SINCE", "WHY"), set(said)
     for condition in conditions:
         value = Text(condition.status, style=_STYLES.get(condition.status, ""))
-        message = condition.message or condition.reason
-        table.add_row(condition.type, value, age(condition.last_transition_time, now), cell(message))
+        why = condition.message or condition.reason
+        if condition.message in said:
+            why = f"{condition.reason}, as above" if condition.message else condition.reason
+        said.add(condition.message)
+        table.add_row(condition.type, value, age(condition.last_transition_time, now), cell(why))
     return table
