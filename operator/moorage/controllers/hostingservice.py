@@ -42,6 +42,7 @@ class Opened:
     capacity: contract.Capacity | None = None
     account: str | None = None
     described_at: datetime | None = None
+    problem: HostingError | None = None
 
 
 async def hold_service(context: Context, tables: Tables, name: str, uid: str) -> bool:
@@ -102,15 +103,21 @@ class ServiceController:
     async def _connect(self, service: HostingService) -> HostingError | None:
         """Open (or open again, after a change of spec or credentials) the connection, and make first contact."""
         uid = service.metadata.uid
+        problem: HostingError | None = None
         try:
             credentials = await self._credentials(service)
             fingerprint = _fingerprint(service, credentials)
             if self._opened.get(uid) is None or self._opened[uid].fingerprint != fingerprint:
                 await self._open(service, credentials, fingerprint)
+            if self._context.connections[uid].circuit.refuses(self._context.clock.monotonic()):
+                # A call would be refused: what the last one met says more, and does not change status each time.
+                return self._opened[uid].problem
             await self._describe(service)
         except HostingError as error:
-            return error
-        return None
+            problem = error
+        if uid in self._opened:
+            self._opened[uid] = replace(self._opened[uid], problem=problem)
+        return problem
 
     async def _credentials(self, service: HostingService) -> dict[str, bytes]:
         ref = service.spec.credentials_secret_ref
@@ -200,7 +207,8 @@ class ServiceController:
             images=opened.images,
             limit=capacity.limit if capacity is not None else None,
             used=used if used is not None else (capacity.used if capacity is not None else None),
-            circuit=connection.circuit.state,
+            # Open until it closes: that a single call is on trial now and then is nothing to a reader.
+            circuit="Closed" if connection.circuit.state == "Closed" else "Open",
             inventory_problem=connection.problem,
             servers=servers,
             orphans=tuple(orphans),

@@ -40,6 +40,10 @@ class Circuit:
         """Whether calls are refused now."""
         return self.state == "Open" and now < self.until
 
+    def refuses(self, now: float) -> bool:
+        """Whether a call would be refused now: the pause lasts, or another call is on trial."""
+        return self.state == "HalfOpen" or self.is_open(now)
+
     def may_try(self, now: float) -> bool:
         """Whether a call may go out; the first one after the pause goes alone."""
         if self.state == "Closed":

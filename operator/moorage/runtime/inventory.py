@@ -89,6 +89,11 @@ def owned_uids(listing: Listing, installation: str, service_uid: str) -> dict[st
     }
 
 
+def pause_after(failures: int, interval: float) -> float:
+    """Seconds until an inventory is tried again that failed so many times in a row; at most the interval."""
+    return min(0.5 * float(1 << min(failures, 16)), interval)
+
+
 @dataclass(slots=True)
 class Timetable:
     """When the next inventory is due: by its interval, or because something waits for one younger than a moment."""

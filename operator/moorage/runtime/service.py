@@ -28,6 +28,7 @@ from moorage.runtime.inventory import (
     kept_inventory,
     missing_share,
     owned_uids,
+    pause_after,
     seen_of,
 )
 
@@ -161,7 +162,7 @@ class ServiceConnection:
         while True:
             delay = self.timetable.delay(self._looked, self._clock.now())
             if failures:
-                delay = max(delay, min(0.5 * 2**failures, self.timetable.interval))
+                delay = max(delay, pause_after(failures, self.timetable.interval))
             self._wake.clear()
             # Not wait_for, which in Python 3.11 loses a cancellation that comes together with the wake-up.
             with contextlib.suppress(TimeoutError):
@@ -177,6 +178,9 @@ class ServiceConnection:
                 failures += 1
 
     async def _take(self) -> bool:
+        if self.circuit.refuses(self._clock.monotonic()):
+            # That a call was not made teaches nothing; what the last one met stays what is known.
+            return False
         started, steady = self._clock.now(), self._clock.monotonic()
         try:
             listing = await self._call("inventory", "", self.backend.inventory(), Priority.READ)

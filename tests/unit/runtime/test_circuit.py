@@ -24,10 +24,11 @@ def test_few_failures_change_nothing() -> None:
 def test_it_opens_and_lets_one_call_try_after_the_pause() -> None:
     circuit = opened()
     assert (circuit.state, circuit.is_open(0.0), circuit.may_try(PAUSE - 0.1)) == ("Open", True, False)
+    assert (circuit.refuses(PAUSE - 0.1), circuit.refuses(PAUSE)) == (True, False)
     assert circuit.left(0.5) == PAUSE - 0.5
     assert not circuit.is_open(PAUSE)
     assert circuit.may_try(PAUSE)
-    assert (circuit.state, circuit.may_try(PAUSE)) == ("HalfOpen", False)
+    assert (circuit.state, circuit.may_try(PAUSE), circuit.refuses(PAUSE)) == ("HalfOpen", False, True)
 
 
 def test_a_success_closes_it_and_a_failure_opens_it_for_longer() -> None:

@@ -18,6 +18,7 @@ from moorage.runtime.inventory import (
     kept_inventory,
     missing_share,
     owned_uids,
+    pause_after,
     seen_of,
 )
 
@@ -95,6 +96,10 @@ def test_the_first_inventory_is_due_at_once_and_the_next_after_the_interval() ->
     assert timetable().delay(NOW, NOW + 10 * S) == 20
     assert timetable().delay(NOW, NOW + 99 * S) == 0
     assert Timetable(30.0, jitter=lambda: 1.0).delay(NOW, NOW) == pytest.approx(33)
+
+
+def test_failed_inventories_are_tried_again_however_many_there_were() -> None:
+    assert [pause_after(n, 30.0) for n in (1, 3, 10, 100_000)] == [1, 4, 30, 30]
 
 
 def test_attention_is_for_one_inventory() -> None:
