@@ -55,12 +55,18 @@ def report(data: Any, form: Format, *shown: RenderableType) -> None:
     if form is not Format.TABLE:
         document(data, form)
         return
-    console = stdout()
+    write(stdout(), *shown)
+
+
+def write(console: Console, *shown: RenderableType) -> None:
+    """Print renderables; without a terminal no line ends with blanks."""
+    if console.is_terminal:
+        for part in shown:
+            console.print(part)
+        return
     with console.capture() as capture:
         for part in shown:
             console.print(part)
-    text = capture.get()
-    if not console.is_terminal:  # tables are padded to the width of their longest line, which may be very long
-        text = "\n".join(line.rstrip(" ") for line in text.split("\n"))
-    sys.stdout.write(text)
-    sys.stdout.flush()
+    # Tables are padded to the width of their longest line, which may be very long.
+    console.file.write("\n".join(line.rstrip(" ") for line in capture.get().split("\n")))
+    console.file.flush()

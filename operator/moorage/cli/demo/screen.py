@@ -11,6 +11,7 @@ from rich.rule import Rule
 from rich.text import Text
 
 from moorage.cli.demo.timeline import Moment
+from moorage.cli.output import write
 
 
 class Screen:
@@ -62,5 +63,4 @@ class Screen:
 
     def show(self, *parts: RenderableType) -> None:
         """Show something as it is."""
-        for part in parts:
-            self.console.print(part)
+        write(self.console, *parts)

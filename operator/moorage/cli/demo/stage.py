@@ -70,14 +70,18 @@ def build(options: Options, timeline: Timeline, progress: Progress) -> Iterator[
     with ExitStack() as stack:
         directory = stack.enter_context(_directory())
         children = stack.enter_context(Children(directory))
+        timeline.mark("services", f"starting the hosting services {', '.join(CAPACITY)}")
         services = {name: _start_service(children, directory, name) for name in CAPACITY}
         try:
+            timeline.mark("control plane", _starting(options))
             plane = stack.enter_context(acquire(options, progress))
             timeline.mark("control plane", f"{plane.server} answers")
             endpoints = {name: _url(children, child) for name, child in services.items()}
             for name, url in endpoints.items():
                 timeline.mark(name, f"hosting service at {url}, with room for {CAPACITY[name]} servers")
+            timeline.mark("control plane", "installing the CRDs, and the rules of deploy/")
             stack.enter_context(install.installed(plane, [NAMESPACE], CAPACITY))
+            timeline.mark("controller", "starting")
             controller = _start_controller(children, install.kubeconfig(plane))
             stack.callback(children.stop)
             timeline.mark("controller", "runs as a service account with the rights of deploy/")
@@ -86,6 +90,12 @@ def build(options: Options, timeline: Timeline, progress: Progress) -> Iterator[
         except ControlPlaneError as error:
             raise CliError(str(error)) from None
         yield stage
+
+
+def _starting(options: Options) -> str:
+    if options.context:
+        return f"asking the cluster of the context {options.context}"
+    return "starting a kube-apiserver with its etcd; where they are not there yet, they are built or downloaded first"
 
 
 def _start_service(children: Children, directory: Path, name: str) -> Child:
