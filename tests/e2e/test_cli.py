@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
+import secrets
 import signal
 import subprocess
 import sys
@@ -13,10 +15,10 @@ from pathlib import Path
 
 import yaml
 from tests.support.examples import documents
-from tests.support.stack import Api, Obj, Stack, always, config, service
+from tests.support.stack import Api, Obj, Stack, always, config, group, service
 
 from moorage.cli.errors import Exit
-from moorage.kube.kinds import VIRTUAL_SERVER
+from moorage.kube.kinds import HOSTING_SERVICE, SERVER_GROUP, VIRTUAL_SERVER
 
 PASSWORD = "canary-5d1c"
 
@@ -115,6 +117,40 @@ async def test_a_group_that_is_not_ready_and_one_that_may_not_be_seen(api: Api, 
     assert refused.returncode == Exit.FORBIDDEN
     assert 'needs the rule {apiGroups: ["moorage.dev"], resources: [servergroups], verbs: [get]}' in refused.stderr
     assert refused.stdout == ""
+
+
+async def test_a_group_that_no_service_takes_is_explained_and_one_whose_half_is_missing_is_drawn(
+    api: Api, stack: Stack
+) -> None:
+    name = f"cli-{secrets.token_hex(3)}"
+    wants = [{"name": "address", "valueFrom": {"output": {"member": "dbb", "name": "address"}}}]
+    huge = config("huge")
+    huge["spec"]["size"] = {"cpu": 4096, "memory": "1Gi"}
+    await api.apply(
+        service(name, stack.hosts["anchor"].url),
+        always("always", name),
+        huge,
+        config("web", configuration=wants),
+        group("big", "always", ("m", "huge", 1)),
+        group("half", "always", ("web", "web", 1), ("db", "absent", 1)),
+    )
+    try:
+        await api.condition(SERVER_GROUP, "big", "Placed", "False", "NoFeasibleService")
+        explain = await moorage(api, stack, "explain", "big")
+        assert "no hosting service can take the group\n" in explain.stdout
+        assert re.search(rf"^{name} +NoOffering: member m: none of its", explain.stdout, re.MULTILINE)
+        assert explain.stdout.count("NoOffering") == 1
+        assert "NoFeasibleService, as above" in explain.stdout
+
+        await api.condition(SERVER_GROUP, "half", "Stalled", "True", "ConfigNotFound")
+        graph = await moorage(api, stack, "graph", "half")
+        assert "├─ db (its configuration does not exist)" in graph.stdout
+        assert "item address <- unknown dbb.address (output)" in graph.stdout
+        events = stack.plane.run_kubectl("get", "events", f"--namespace={api.namespace}", "--output=json").stdout
+        warned = [e for e in json.loads(events)["items"] if e["involvedObject"]["name"] == "half"]
+        assert [(e["type"], e["reason"], e.get("count", 1)) for e in warned] == [("Warning", "ConfigNotFound", 1)]
+    finally:
+        await api.delete(HOSTING_SERVICE, name)
 
 
 async def test_an_adopted_server_is_enrolled_with_the_script_that_is_printed(
