@@ -204,6 +204,7 @@ class Operator:
         """Every cache is complete before anything is decided."""
         await watches.fill()
         reflectors = [
+            Reflector(self._client, self._store.table(kinds.VIRTUAL_SERVER)),
             Reflector(self._client, self._store.table(kinds.SECRET), metadata_only=True),
             Reflector(self._client, self._store.table(kinds.CONFIG_MAP), metadata_only=True),
             Reflector(self._client, self._store.table(kinds.NAMESPACE), metadata_only=True),

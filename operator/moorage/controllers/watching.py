@@ -1,4 +1,4 @@
-"""Watching the five kinds with Kopf, which only feeds the caches: what follows from a change is decided by the caches.
+"""Watching the kinds that users write with Kopf, which only feeds the caches: those decide what follows from a change.
 
 Kopf takes every task of its event loop, and the process's signals, for its own: so it has a loop in its own thread. It
 reports neither when its first list is complete nor what was deleted while it was not connected: so every kind is listed
@@ -21,11 +21,14 @@ from moorage.kube.apply import refresh
 from moorage.kube.client import Client
 from moorage.kube.credentials import Loader
 from moorage.kube.errors import ApiError, NotFound
-from moorage.kube.kinds import OWN, Kind
+from moorage.kube.kinds import OWN, VIRTUAL_SERVER, Kind
 from moorage.kube.store import Store
 
 log = logging.getLogger(__name__)
 
+WATCHED = tuple(kind for kind in OWN if kind != VIRTUAL_SERVER)
+"""VirtualServers, of which there are thousands and whose changes are mostly our own, have a reflector: see
+docs/decisions/kopf-watches.md."""
 SWEEP_EVERY = 300.0
 SWEEP_AFTER_RELIST = 2.0
 ASKED_FOR = 20
@@ -83,7 +86,7 @@ class _NoProgress(kopf.ProgressStorage):
 
 
 class Watches:
-    """Keeps the caches of the five kinds as the API server has them."""
+    """Keeps the caches of these kinds as the API server has them."""
 
     def __init__(self, client: Client, store: Store, loader: Loader) -> None:
         self._client = client
@@ -99,7 +102,7 @@ class Watches:
 
     async def fill(self) -> None:
         """List every kind once. Raises ApiError."""
-        for kind in OWN:
+        for kind in WATCHED:
             listing = await self._client.list(kind)
             for obj in listing.items:
                 self._store.ingest(kind, _complete(kind, obj))
@@ -141,13 +144,13 @@ class Watches:
                 # An unexpected watch error ends Kopf's operator; the watches must not end with it.
                 log.exception("watching ended and is started again")
             if not self._stop.wait(RESTART_PAUSE):
-                for kind in OWN:
+                for kind in WATCHED:
                     loop.call_soon_threadsafe(self._sweep_soon, kind)
 
     def _registry(self, loop: asyncio.AbstractEventLoop) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
         kopf.on.login(registry=registry)(self._login)
-        for kind in OWN:
+        for kind in WATCHED:
             register = kopf.on.event(
                 kind.group, kind.version, kind.plural, id=kind.plural, registry=registry, when=self._news(kind)
             )
@@ -231,7 +234,7 @@ class Watches:
     async def _sweep_regularly(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_EVERY)
-            for kind in OWN:
+            for kind in WATCHED:
                 await self._sweep_quietly(kind)
 
     async def _sweep_quietly(self, kind: Kind, listed: Collection[str] | None = None) -> None:

@@ -10,7 +10,7 @@ from tests.support.memory_api import MemoryApi
 
 from moorage.controllers import watching
 from moorage.controllers.watching import Watches, kopf_settings
-from moorage.kube.kinds import VIRTUAL_SERVER
+from moorage.kube.kinds import SERVER_GROUP
 from moorage.kube.store import Store, as_is
 
 Obj = dict[str, Any]
@@ -20,7 +20,7 @@ class World:
     def __init__(self) -> None:
         self.api = MemoryApi()
         self.store = Store()
-        self.table = self.store.register(VIRTUAL_SERVER, as_is)
+        self.table = self.store.register(SERVER_GROUP, as_is)
 
         def unused() -> Any:
             raise AssertionError("nobody logs in here")
@@ -28,7 +28,7 @@ class World:
         self.watches = Watches(self.api.client, self.store, unused)
 
     async def make(self, name: str, *, cached: bool = True) -> Obj:
-        obj = await self.api.create(VIRTUAL_SERVER, {"metadata": {"namespace": "ns", "name": name}})
+        obj = await self.api.create(SERVER_GROUP, {"metadata": {"namespace": "ns", "name": name}})
         if cached:
             self.table.ingest(obj)
         return obj
@@ -36,7 +36,7 @@ class World:
 
 async def test_events_reach_the_cache_in_order() -> None:
     world = World()
-    take = world.watches._handler(asyncio.get_running_loop(), VIRTUAL_SERVER)
+    take = world.watches._handler(asyncio.get_running_loop(), SERVER_GROUP)
     obj = await world.make("a", cached=False)
     other = await world.make("b", cached=False)
     await take(event={"type": "ADDED", "object": obj})
@@ -51,7 +51,7 @@ async def test_events_reach_the_cache_in_order() -> None:
 
 async def test_only_echoes_are_left_out() -> None:
     world = World()
-    news = world.watches._news(VIRTUAL_SERVER)
+    news = world.watches._news(SERVER_GROUP)
     obj = await world.make("a")
     assert not news(event={"type": "MODIFIED", "object": obj})
     assert news(event={"type": "DELETED", "object": obj})
@@ -64,9 +64,9 @@ async def test_what_a_relist_lacks_is_asked_for(monkeypatch: Any) -> None:
     monkeypatch.setattr(watching, "SWEEP_AFTER_RELIST", 0.01)
     world = World()
     there, late, gone = await world.make("there"), await world.make("late"), await world.make("gone")
-    await world.api.delete(VIRTUAL_SERVER, "ns", "gone")
+    await world.api.delete(SERVER_GROUP, "ns", "gone")
     world.api.calls.clear()
-    world.watches._take(VIRTUAL_SERVER, None, there)
+    world.watches._take(SERVER_GROUP, None, there)
     async with asyncio.timeout(5):
         while world.table.by_uid(gone["metadata"]["uid"]) is not None:  # noqa: ASYNC110 - the table has no event
             await asyncio.sleep(0.002)
