@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
 from moorage.api.virtualserver import VirtualServerStatus
+from moorage.controllers.state import SecretState
 from moorage.core.facts import Attempt, CallFailure, Lookup, Seen
 from moorage.core.steps import AwaitInventory, Step, Wait
 from moorage.kube.apply import StatusWriter
@@ -51,6 +53,8 @@ class ServerMemory:
     render_problem: tuple[str, str] | None = None
     refers: frozenset[ObjectKey] = frozenset()
     failed_at: datetime | None = None
+    state: tuple[str, SecretState] | None = None
+    """The resourceVersion of the Secret ``<uid>`` and what its annotation says: it is read oftener than it changes."""
     unsure: bool = False
     """Whether a call of the present attempt to create may have been acted on although nothing came of it here."""
     attempt: tuple[Attempt | Literal["damaged"] | None, float] | None = None
@@ -123,6 +127,7 @@ class Context:
     guard: Callable[[], None] = lambda: None
     secret_written: Callable[[Obj], None] = lambda _: None
     _writer: StatusWriter | None = None
+    _placing: Counter[str] = field(default_factory=Counter)
 
     @property
     def writer(self) -> StatusWriter:
@@ -134,6 +139,21 @@ class Context:
     def set_writer(self, writer: StatusWriter) -> None:
         """Give the writer, which itself needs `requeue`."""
         self._writer = writer
+
+    @contextmanager
+    def placing(self, service: str) -> Iterator[None]:
+        """While a VirtualServer is being posted on the HostingService of this uid, which must not go meanwhile."""
+        self._placing[service] += 1
+        try:
+            yield
+        finally:
+            self._placing[service] -= 1
+            if not self._placing[service]:
+                del self._placing[service]
+
+    def is_placing(self, service: str) -> bool:
+        """Whether a VirtualServer is on its way to the HostingService of this uid."""
+        return service in self._placing
 
     def memory(self, uid: str) -> ServerMemory:
         """What is remembered of the VirtualServer ``uid``."""

@@ -21,7 +21,7 @@ from moorage.api.servergroup import Placement, ServerGroup, ServerGroupStatus
 from moorage.controllers.context import Context, QueueKey
 from moorage.controllers.edges import Edges
 from moorage.controllers.group_world import GroupObserver
-from moorage.controllers.hostingservice import hold_service
+from moorage.controllers.hostingservice import hold_service, is_held
 from moorage.controllers.revisions import ensure_revision, namespace_ends, revision_name
 from moorage.controllers.tables import Tables
 from moorage.core.group import GroupPlan, GroupWorld, decide_group
@@ -181,6 +181,13 @@ class GroupController:
         return [self._create(world.group, placement, creation) for creation in creations]
 
     async def _create(self, group: ServerGroup, placement: Placement, creation: Creation) -> bool:
+        """Post one VirtualServer, unless its service began to go since it was held."""
+        with self._context.placing(placement.service_uid):
+            if not is_held(self._tables, placement.service, placement.service_uid):
+                return False
+            return await self._post(group, placement, creation)
+
+    async def _post(self, group: ServerGroup, placement: Placement, creation: Creation) -> bool:
         """Post one VirtualServer: children are made by POST only, so that no dead one is made anew."""
         meta = group.metadata
         name = server_name(meta.name, creation.member, creation.ordinal)

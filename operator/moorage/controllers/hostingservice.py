@@ -50,10 +50,17 @@ async def hold_service(context: Context, tables: Tables, name: str, uid: str) ->
     obj = tables.services.get(None, name)
     if obj is None or obj["metadata"]["uid"] != uid or obj["metadata"].get("deletionTimestamp"):
         return False
-    if FINALIZER_SERVICE in (obj["metadata"].get("finalizers") or ()):
-        return True
-    await add_finalizer(context.client, context.store, HOSTING_SERVICE, obj, FINALIZER_SERVICE)
-    return True
+    if not is_held(tables, name, uid):
+        await add_finalizer(context.client, context.store, HOSTING_SERVICE, obj, FINALIZER_SERVICE)
+    return is_held(tables, name, uid)
+
+
+def is_held(tables: Tables, name: str, uid: str) -> bool:
+    """Whether the HostingService is kept and not on its way out, as far as is known at this moment."""
+    obj = tables.services.get(None, name)
+    if obj is None or obj["metadata"]["uid"] != uid or obj["metadata"].get("deletionTimestamp"):
+        return False
+    return FINALIZER_SERVICE in (obj["metadata"].get("finalizers") or ())
 
 
 class ServiceController:
@@ -278,6 +285,9 @@ class ServiceController:
 
     async def _release(self, service: HostingService) -> Result:
         """Nothing of ours is left on the service: let the object, and its credentials, go."""
+        if self._context.is_placing(service.metadata.uid):
+            # Posted before the deletion was known; none is after that (`is_held`), so the list below misses none.
+            return Result(after=1.0)
         obj = self._tables.services.by_uid(service.metadata.uid)
         listing = await self._context.client.list(VIRTUAL_SERVER)
         if any(o["spec"]["serviceRef"]["name"] == service.metadata.name for o in listing.items):
