@@ -8,22 +8,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from moorage.api.servergroup import ServerGroup
 from moorage.api.virtualserver import Address, VirtualServer
 from moorage.controllers.acts import Acts
 from moorage.controllers.context import Context, ObjectKey
 from moorage.controllers.edges import Edges
 from moorage.controllers.observation import Observed
 from moorage.controllers.tables import Revision, Tables
+from moorage.controllers.upstreams import Upstreams
 from moorage.core.configuration import (
     DeliveryRecord,
-    GroupFacts,
-    MemberFacts,
     OwnFacts,
     Resolution,
     ServerInput,
     StoredObject,
-    UpstreamServer,
     Values,
     configured,
     item_states,
@@ -34,7 +31,7 @@ from moorage.core.configuration import (
     resolve,
 )
 from moorage.core.server_status import ConfigurationView
-from moorage.kube.errors import InvalidObject, NotFound
+from moorage.kube.errors import NotFound
 from moorage.kube.kinds import CONFIG_MAP, SECRET
 from moorage.kube.store import Obj, Table
 
@@ -49,6 +46,7 @@ class Deliveries:
         self._tables = tables
         self._edges = edges
         self._acts = acts
+        self._upstreams = Upstreams(tables)
 
     async def deliver(self, seen: Observed, *, instantiated: bool) -> tuple[ConfigurationView, bool]:
         """How far the configuration is, and whether a new revision was written just now. Raises Conflict."""
@@ -101,8 +99,11 @@ class Deliveries:
             own = _with_address(own, seen.seen.addresses)
         compiled = revision.compiled
         own_group = server.spec.group.name if server.spec.group is not None else None
-        wanted = {(group or own_group, member) for group, member in compiled.upstreams}
-        groups = {name: self._group(namespace, name, wanted) for name in {g for g, _ in wanted if g is not None}}
+        wanted: dict[str, set[str]] = {}
+        for group, member in compiled.upstreams:
+            if group or own_group:
+                wanted.setdefault(group or own_group or "", set()).add(member)
+        groups = {name: self._upstreams.facts(namespace, name, frozenset(of)) for name, of in wanted.items()}
         return ServerInput(
             config=compiled,
             revision=revision.name,
@@ -112,34 +113,6 @@ class Deliveries:
             config_maps=_stored(self._tables.config_maps, namespace, compiled.config_maps),
             record=record,
         )
-
-    def _group(self, namespace: str, name: str, wanted: set[tuple[str | None, str]]) -> GroupFacts | None:
-        group = self._tables.groups.parsed(namespace, name)
-        if group is None:
-            return None
-        members = {m.name for m in group.spec.members if (name, m.name) in wanted}
-        servers: dict[str, list[UpstreamServer]] = {member: [] for member in members}
-        declared = {member: self._declared(group, member) for member in members}
-        for obj in self._tables.servers.by_index("group", (namespace, name)):
-            member = obj["spec"].get("member")
-            if member in members:
-                servers[member].append(
-                    UpstreamServer.from_virtual_server(self._tables.servers.parse(obj), declared[member])
-                )
-        return GroupFacts(
-            {
-                m.name: MemberFacts(group.spec.replicas_of(m), tuple(servers.get(m.name, ())), declared.get(m.name))
-                for m in group.spec.members
-            }
-        )
-
-    def _declared(self, group: ServerGroup, member: str) -> Mapping[str, bool] | None:
-        ref = next(m.config_ref.name for m in group.spec.members if m.name == member)
-        try:
-            config = self._tables.configs.parsed(group.metadata.namespace, ref)
-        except InvalidObject:
-            return None
-        return None if config is None else {output.name: output.sensitive for output in config.spec.outputs}
 
     def _listen(self, seen: Observed, given: ServerInput) -> None:
         namespace = seen.server.metadata.namespace

@@ -64,7 +64,7 @@ def observe(context: Context, tables: Tables, edges: Edges, obj: Obj, now: datet
         memory.noticed_at = now
         memory.failure, memory.tries, memory.deleted_at = None, 0, None
     secret = tables.secrets.get(meta.namespace, meta.uid)
-    state = None if secret is None else _state(secret)
+    state = None if secret is None else _state(secret, memory)
     connection = connection_of(context, tables, server)
     service = connection.facts() if connection is not None else _unconnected(tables, server)
     steady = context.clock.monotonic()
@@ -100,13 +100,18 @@ def observe(context: Context, tables: Tables, edges: Edges, obj: Obj, now: datet
     return Observed(obj, server, facts, memory, secret, state, connection, _seen(facts, service, memory), now)
 
 
-def _state(secret: Obj) -> SecretState | None:
+def _state(secret: Obj, memory: ServerMemory) -> SecretState | None:
     """What the Secret records; None where it cannot be read, which must not count as nothing."""
+    version = secret["metadata"]["resourceVersion"]
+    if memory.state is not None and memory.state[0] == version:
+        return memory.state[1]
     try:
-        return SecretState.of(secret)
+        state = SecretState.of(secret)
     except ValueError as error:
         log.warning("the state of Secret %s cannot be read: %s", secret["metadata"]["name"], error)
         return None
+    memory.state = version, state
+    return state
 
 
 def _newest(secret: Obj | None, state: SecretState | None) -> Attempt | Literal["damaged"] | None:

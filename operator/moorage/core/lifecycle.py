@@ -246,12 +246,12 @@ def _address(f: ServerFacts, provider_id: str, now: datetime) -> Ask | Settled |
 
 def _missing(f: ServerFacts, service: ServiceFacts, provider_id: str, latest: Inventory, now: datetime) -> Step:
     """A recorded server that the latest inventory does not show."""
-    born = f.recorded_at or f.created
-    if latest.started <= born + service.listing_lag:
+    shown = f.recorded_since + _seconds(service.listing_lag)
+    if latest.steady <= shown:
         return _address(f, provider_id, now)
     if (paused := _paused(f.failure, now)) is not None:
         return paused
-    if f.lookup is None or f.lookup.at < latest.started:
+    if f.lookup is None or f.lookup.steady < latest.steady:
         return Ask(provider_id)
     if f.lookup.result is LookupResult.FOUND:
         return Settled()
@@ -262,7 +262,7 @@ def _missing(f: ServerFacts, service: ServiceFacts, provider_id: str, latest: In
     if (
         previous is not None
         and provider_id not in previous.by_id
-        and previous.started > born + service.listing_lag
+        and previous.steady > shown
         and latest.steady > previous.steady + _seconds(service.listing_lag)
     ):
         return DeclareLost(

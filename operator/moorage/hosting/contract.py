@@ -24,6 +24,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Protocol, Self
 
 from moorage.api.hostingservice import Offering
@@ -61,6 +62,7 @@ RELEASED = "released"
 """Value of `TAG_SERVER` on a server that was retained: it belongs to nobody any more and is never touched."""
 
 
+@lru_cache(maxsize=8192)
 def identity_key(installation_id: str, uid: str) -> str:
     """Key of the server of a VirtualServer object: `m-` and 26 characters of base32, the same for ever."""
     digest = hashlib.sha256(f"{installation_id}/{uid}".encode()).digest()

@@ -309,7 +309,9 @@ MISSING: Cases = {
     "young: the listing may lag": (running(recorded_at=NOW - 5 * S, service=svc(latest=inventory(S))), Settled()),
     "first: ask": (running(service=svc(latest=inventory(S))), Ask("s1")),
     "asked before the inventory: ask again": (
-        running(service=svc(latest=inventory(S)), lookup=replace(NOT_FOUND, at=NOW - 2 * S)),
+        running(
+            service=svc(latest=inventory(S)), lookup=replace(NOT_FOUND, at=NOW - 2 * S, steady=steady(NOW - 2 * S))
+        ),
         Ask("s1"),
     ),
     "found when asked": (running(service=svc(latest=inventory(S)), lookup=FOUND), Settled()),

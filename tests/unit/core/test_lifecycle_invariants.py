@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.support.server_world import ME, World, run
 
@@ -23,7 +23,16 @@ def world(chaos: Sequence[int], **settings: object) -> World:
 
 
 @settings(max_examples=300)
-@given(CHAOS, st.booleans(), st.booleans(), st.sampled_from([0, 5, 40]), st.booleans())
+@given(
+    chaos=CHAOS,
+    keys=st.booleans(),
+    retain=st.booleans(),
+    lag=st.sampled_from([0, 5, 40]),
+    hides=st.booleans(),
+)
+@example(
+    chaos=[0, 0, 0, 0, 1, 69], keys=False, retain=False, lag=0, hides=False
+)  # vanishes, then the clock is set back
 def test_one_identity_is_at_most_one_server_and_nothing_is_left(
     chaos: list[int], keys: bool, retain: bool, lag: int, hides: bool
 ) -> None:
