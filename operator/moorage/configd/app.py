@@ -86,7 +86,9 @@ class Channel:
         self._recorder = Recorder(cluster, directory, reporter)
         self._strangers = Buckets(burst=50, per_second=1, clock=time.monotonic)
         self._joins = Buckets(burst=20, per_second=0.5, clock=time.monotonic)
+        # Each post may have every dependent rendered again: quick for a while, as a life begins, but not for ever.
         self._posts = Buckets(burst=40, per_second=10, clock=time.monotonic)
+        self._lasting_posts = Buckets(burst=600, per_second=2, clock=time.monotonic)
         self._polls = Buckets(burst=100, per_second=10, clock=time.monotonic)
         # Questions to the API server: about names that nobody knows, of all sources together, and of one server's.
         self._unknown = Buckets(burst=200, per_second=50, clock=time.monotonic)
@@ -129,6 +131,7 @@ class Channel:
         # Only now: who does not hold the token must not use up the tries of who does.
         if not self._joins.take(key):
             raise Refusal(429, "TooManyRequests", "this server joins too often", retry_after=5)
+        self._trust(request, key)
         session, made = await self._burn(key, server, asked.key_hash)
         if not hmac.compare_digest(session.key_hash.encode(), asked.key_hash.encode()):
             log.warning("%s/%s: the join token was presented again with another key", server.namespace, server.name)
@@ -199,7 +202,7 @@ class Channel:
         """Record all that an agent has to say."""
         began = time.perf_counter()
         key = await self._authorised(request)
-        if not self._posts.take(key):
+        if not (self._posts.take(key) and self._lasting_posts.take(key)):
             raise Refusal(429, "TooManyRequests", "this server posts its state too often", retry_after=2)
         report = self._read(channel.StateReport, await self._body(request, channel.MAX_STATE_BYTES))
         server = await self._directory.server(key)
@@ -246,7 +249,12 @@ class Channel:
         if session is None or not hmac.compare_digest(digest.encode(), session.key_hash.encode()):
             self._strangers.take(request.remote)
             raise Refusal(401, "Unauthorized", "not the key of this server's agent")
+        self._trust(request, parts)
         return parts
+
+    def _trust(self, request: web.Request, key: ServerKey) -> None:
+        if self.guard is not None:
+            self.guard.trust(request, key)
 
     async def _known(self, request: web.Request, key: ServerKey) -> ServerSecret:
         """The server of that name. A source of many wrong names is not worth a question to the API server."""

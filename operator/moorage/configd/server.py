@@ -13,7 +13,13 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from moorage.configd.app import Channel, Shown
-from moorage.configd.connections import MAX_CONNECTIONS, ConnectionGuard, small_tls_buffers
+from moorage.configd.connections import (
+    MAX_CONNECTIONS,
+    MAX_OF_SERVER,
+    MAX_OF_STRANGERS,
+    ConnectionGuard,
+    small_tls_buffers,
+)
 from moorage.configd.directory import Directory
 from moorage.configd.metrics import Metrics
 from moorage.configd.pki import LEAF_LIFETIME, Authority, is_name, utc_now
@@ -42,6 +48,10 @@ class ConfigdConfig:
     """Host names and addresses of the certificate, beside those of the HostingServices' configEndpoints."""
     leaf_lifetime: timedelta = LEAF_LIFETIME
     max_connections: int = MAX_CONNECTIONS
+    max_of_strangers: int = MAX_OF_STRANGERS
+    """Connections from one address that have shown no key yet."""
+    max_of_server: int = MAX_OF_SERVER
+    """Connections of one server's agent."""
 
 
 @dataclass(slots=True)
@@ -112,7 +122,8 @@ class Server:
         server = runner.server
         if server is None:
             raise RuntimeError("aiohttp has set up no server")
-        guard = ConnectionGuard(server, self.config.max_connections)
+        config = self.config
+        guard = ConnectionGuard(server, config.max_connections, config.max_of_strangers, config.max_of_server)
         self.channel.guard = guard
         self._runner = runner
         loop = asyncio.get_running_loop()

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 
+import pytest
 from tests.support.configd import World
 from tests.unit.configd.conftest import Connect
 
 from moorage.api import channel
+from moorage.configd import app
 from moorage.configd.admission import admit
+from moorage.configd.limits import Buckets
 
 
 async def test_wrong_tokens_do_not_use_up_the_tries_of_the_right_one(world: World, connect: Connect) -> None:
@@ -27,6 +30,24 @@ async def test_a_guest_holds_a_few_long_polls_and_no_more(world: World, connect:
     answers = await asyncio.gather(*(agent.configuration(1) for _ in range(12)))
     assert sorted(answer.status for answer in answers) == [304] * 8 + [429] * 4
     assert (await agent.configuration(0)).status == 304
+
+
+async def test_a_guest_reports_often_for_a_while_but_not_for_ever(
+    world: World, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(app, "Buckets", lambda burst, per_second, clock: Buckets(burst, per_second, lambda: now[0]))
+    await world.start()
+    agent = connect(world.add_server())
+    await agent.join(world.TOKEN)
+    recorded = []
+    for second in range(1, 91):
+        now[0] += 1.0
+        statuses = [(await agent.state(second * 10 + number)).status for number in range(10)]
+        assert set(statuses) <= {200, 429}
+        recorded.append(statuses.count(200))
+    assert recorded[:70] == [10] * 70
+    assert recorded[-10:] == [2] * 10
 
 
 async def test_a_guest_cannot_have_the_api_server_asked_at_will(world: World, connect: Connect) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import ssl
 from asyncio import StreamReader, StreamWriter
+from contextlib import AsyncExitStack
 
 import pytest
-from tests.support.channel import ChannelClient
+from tests.support.channel import Answer, ChannelClient
 from tests.support.configd import World, eventually
 
 from moorage.configd import app, connections
@@ -104,21 +105,110 @@ async def test_a_head_that_is_none_is_refused(world: World, head: bytes) -> None
     writer.close()
 
 
-async def test_there_is_a_most_of_connections(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "REQUEST_SECONDS", 60.0)
+
+
+async def answers(reader: StreamReader, writer: StreamWriter) -> bool:
+    """Whether the connection still serves."""
+    writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    return b" 200 " in await asyncio.wait_for(reader.readline(), 15)
+
+
+async def polling(world: World, configd: Server, server: str, agent: ChannelClient) -> asyncio.Task[Answer]:
+    """A long poll of an agent that has joined, which has arrived."""
+    assert (await agent.join(world.TOKEN)).status == 200
+    before = configd.directory.waiting
+    poll = asyncio.create_task(agent.configuration(30))
+    await eventually(lambda: configd.directory.waiting > before)
+    return poll
+
+
+@pytest.mark.usefixtures("patient")
+async def test_strangers_make_room_for_the_next_where_all_connections_are_taken(world: World) -> None:
     configd = await world.start(max_connections=3)
-    held = [await connected(configd) for _ in range(3)]
-    try:
-        reader, writer = await connected(configd)
-        assert await ended(reader) == b""
+    held = [await connected(configd) for _ in range(4)]
+    assert await ended(held[0][0]) == b""
+    assert [await answers(*connection) for connection in held[1:]] == [True] * 3
+    for _, writer in held:
         writer.close()
-    except (ConnectionError, ssl.SSLError):
-        assert len(held) == 3  # refused before the handshake was over
-    for _, open_writer in held:
-        open_writer.close()
     guard = configd.channel.guard
     assert guard is not None
     await eventually(lambda: len(guard) == 0)
+
+
+@pytest.mark.usefixtures("patient")
+async def test_a_flood_of_one_address_does_not_take_all_connections_nor_those_of_agents(world: World) -> None:
+    configd = await world.start(max_connections=50, max_of_strangers=3)
+    server = world.add_server()
+    async with ChannelClient.to(configd, server, "k" * 43) as agent:
+        poll = await polling(world, configd, server, agent)
+        flood = [await connected(configd) for _ in range(10)]
+        guard = configd.channel.guard
+        assert guard is not None
+        await eventually(lambda: len(guard) == 4)
+        assert [await ended(reader) for reader, _ in flood[:7]] == [b""] * 7
+        world.configure(server, 1)
+        assert (await poll).json["revision"] == 1
+        for _, writer in flood:
+            writer.close()
+
+
+@pytest.mark.usefixtures("patient")
+async def test_agents_behind_one_address_are_no_strangers(world: World) -> None:
+    configd = await world.start(max_of_strangers=1)
+    async with AsyncExitStack() as stack:
+        polls = []
+        for number in range(5):
+            server = world.add_server(f"s{number}")
+            agent = await stack.enter_async_context(ChannelClient.to(configd, server, f"{number}" * 43))
+            polls.append(await polling(world, configd, server, agent))
+            world.configure(server, 1)
+        assert [(await poll).status for poll in polls] == [200] * 5
+
+
+@pytest.mark.usefixtures("patient")
+async def test_nobody_is_let_in_where_agents_have_all_connections(world: World) -> None:
+    configd = await world.start(max_connections=1)
+    server = world.add_server()
+    async with ChannelClient.to(configd, server, "k" * 43) as agent:
+        poll = await polling(world, configd, server, agent)
+        try:
+            reader, writer = await connected(configd)
+            assert await ended(reader) == b""
+            writer.close()
+        except (ConnectionError, ssl.SSLError):
+            assert not poll.done()  # refused before the handshake was over
+        world.configure(server, 1)
+        assert (await poll).json["revision"] == 1
+
+
+@pytest.mark.usefixtures("patient")
+async def test_one_server_has_a_few_connections(world: World) -> None:
+    configd = await world.start(max_of_server=2)
+    server = world.add_server()
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(ChannelClient.to(configd, server, "k" * 43)) for _ in range(4)]
+        for client in clients:
+            assert (await client.join(world.TOKEN)).status == 200
+        guard = configd.channel.guard
+        assert guard is not None
+        await eventually(lambda: len(guard) == 2)
+
+
+@pytest.mark.parametrize(
+    ("peer", "source"),
+    [
+        (("10.0.0.1", 5), "10.0.0.1"),
+        (("2001:db8:1:2:3::4", 5, 0, 0), "2001:db8:1:2::"),
+        (("fe80::1%eth0", 5, 0, 2), "fe80::"),
+        (("::ffff:10.0.0.1", 5, 0, 0), "10.0.0.1"),
+        (None, ""),
+    ],
+)
+def test_a_source_is_an_address_or_the_network_that_one_host_has(peer: object, source: str) -> None:
+    assert connections.source_of(peer) == source
 
 
 async def _drip(writer: StreamWriter, byte: bytes) -> None:
