@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 from collections.abc import Callable, Coroutine, Mapping
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 
 _CA_RETRY_SECONDS = 5.0
 _CA_CHECK_SECONDS = 6 * 3600.0
+_GARBAGE_THRESHOLD = 20_000
 
 Joined = Callable[[str, str, str], None]
 """Called with (namespace, VirtualServer name, uid) when an agent joins for the first time."""
@@ -166,10 +168,21 @@ async def run(config: ConfigdConfig, kubeconfig: str | None = None, context: str
             return
         try:
             running = await starting
+            _settle()
             await stopping
             await running.stop()
         finally:
             stopping.cancel()
+
+
+def _settle() -> None:
+    """What is there now lives long, and what requests leave behind is little: the collector need not look so often.
+
+    Only for a process of its own: whoever runs configd within another process sets this for the whole of it.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GARBAGE_THRESHOLD, 20, 20)
 
 
 async def _authority(client: Client, namespace: str, owns_ca: bool) -> Authority:

@@ -1,4 +1,4 @@
-"""What simulated agents share: trust, TLS contexts and sessions, by the pin they were given."""
+"""What simulated agents share: trust and TLS contexts, by the pin they were given."""
 
 from __future__ import annotations
 
@@ -37,7 +37,6 @@ class Roots:
         self.pin = pin
         self.bundle = bundle
         self.check_time = True
-        self.sessions: dict[str, ssl.SSLSession] = {}
         self._context: ssl.SSLContext | None = None
         self._learning = asyncio.Lock()
 
@@ -59,9 +58,8 @@ class Roots:
         self.reset()
 
     def reset(self) -> None:
-        """Forget contexts and sessions."""
+        """Forget the context."""
         self._context = None
-        self.sessions.clear()
 
     async def learn(self, url: str) -> None:
         """Fetch the bundle unverified and take from it only the certificate with the pin. Raises WireError."""
@@ -73,7 +71,7 @@ class Roots:
             context.verify_mode = ssl.CERT_NONE
             parts = urlsplit(url)
             host = parts.hostname or ""
-            connection = await connect(host, parts.port or 443, context, None)
+            connection = await connect(host, parts.port or 443, context)
             try:
                 answer = await connection.request("GET", PATH_CA, {"Host": host}, b"", FETCH_TIMEOUT)
             finally:
@@ -135,14 +133,14 @@ class Channel:
             self._learned()
         parts = urlsplit(url)
         try:
-            return await connect(parts.hostname or "", parts.port or 443, roots.context(), roots.sessions.get(url))
+            return await connect(parts.hostname or "", parts.port or 443, roots.context())
         except ssl.SSLCertVerificationError as error:
             if error.verify_code != NOT_YET_VALID or not roots.check_time:
                 raise
         # Nobody issues for the future, so the clock is unset: the pin alone counts.
         roots.check_time = False
         roots.reset()
-        return await connect(parts.hostname or "", parts.port or 443, roots.context(), None)
+        return await connect(parts.hostname or "", parts.port or 443, roots.context())
 
     async def _send(
         self,
@@ -153,13 +151,8 @@ class Channel:
         body: bytes,
         timeout: float,  # noqa: ASYNC109 - a bound of the exchange, not of the caller
     ) -> Answer:
-        url = self._urls[0]
-        headers = {"Host": urlsplit(url).netloc, **headers}
+        headers = {"Host": urlsplit(self._urls[0]).netloc, **headers}
         answer = await connection.request(method, path, headers, body, timeout)
-        if connection.context is self._roots.context():
-            session = connection.take_session()
-            if session is not None:
-                self._roots.sessions[url] = session
         announced = answer.headers.get(HEADER_CA.lower(), "")
         if answer.status in {200, 304} and self._differs(announced) and connection.usable:
             await self._follow(connection, headers["Host"])

@@ -1,7 +1,7 @@
 """A small HTTP/1.1 client over TLS, made for thousands of connections in one process.
 
-asyncio's own TLS transport holds a buffer of 256 KiB for each connection and cannot resume sessions; here the TLS
-object lives directly on the protocol. A connection serves one request at a time.
+asyncio's own TLS transport holds a buffer of 256 KiB for each connection; here the TLS object lives directly on the
+protocol. A connection serves one request at a time. As with the real agent, no session is resumed.
 """
 
 from __future__ import annotations
@@ -38,42 +38,26 @@ class Connection(asyncio.Protocol):
         "_opened",
         "_out",
         "_ready",
-        "_session_taken",
         "_tls",
         "_transport",
         "_waiter",
     )
 
-    def __init__(self, context: ssl.SSLContext, host: str, session: ssl.SSLSession | None) -> None:
+    def __init__(self, context: ssl.SSLContext, host: str) -> None:
         loop = asyncio.get_running_loop()
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._in, self._out, server_hostname=host, session=session)
+        self._tls = context.wrap_bio(self._in, self._out, server_hostname=host)
         self._transport: asyncio.Transport | None = None
         self._opened = False
         self._ready: asyncio.Future[None] = loop.create_future()
         self._waiter: asyncio.Future[Answer] | None = None
         self._buffer = bytearray()
         self._closing = False
-        self._session_taken = False
 
     @property
     def usable(self) -> bool:
         """Whether another request can be sent."""
         return self._opened and not self._closing and self._waiter is None
-
-    @property
-    def context(self) -> ssl.SSLContext:
-        """The TLS context it was made with."""
-        return self._tls.context
-
-    def take_session(self) -> ssl.SSLSession | None:
-        """The TLS session that other connections may resume; given once, and not by a connection that resumed one,
-        since to read a session costs as much as a handshake."""
-        if self._session_taken or self._tls.session_reused:
-            return None
-        self._session_taken = True
-        session = self._tls.session
-        return session if session is not None and session.has_ticket else None
 
     async def opened(self) -> None:
         """Wait for the handshake. Raises WireError and ssl.SSLError."""
@@ -230,13 +214,13 @@ def _take_chunks(buffer: bytearray, start: int) -> tuple[bytes, int] | None:
             return bytes(body), start
 
 
-async def connect(host: str, port: int, context: ssl.SSLContext, session: ssl.SSLSession | None) -> Connection:
+async def connect(host: str, port: int, context: ssl.SSLContext) -> Connection:
     """Open a connection. Raises WireError and ssl.SSLError."""
     connection: Connection | None = None
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT):
             _, connection = await asyncio.get_running_loop().create_connection(
-                lambda: Connection(context, host, session), host, port
+                lambda: Connection(context, host), host, port
             )
             await connection.opened()
             return connection
