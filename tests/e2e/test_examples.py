@@ -67,7 +67,7 @@ async def three(scene: Scene) -> AsyncIterator[tuple[str, ...]]:
         hostd = scene.stack.hosts[host]
         await emptied(scene, hostd)
         hostd.faults(capacity=room)
-        spec = {k: v for k, v in document["spec"].items() if k not in {"type", "endpoint"}}
+        spec = {k: v for k, v in document["spec"].items() if k not in {"type", "endpoint", "credentialsSecretRef"}}
         names.append(await scene.serve(f"{scene.service}-{host}", hostd, **spec))
     yield tuple(names)
     for hostd in scene.stack.hosts.values():

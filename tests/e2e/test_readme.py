@@ -60,7 +60,10 @@ def test_the_quickstart_works_as_it_is_written(environment: dict[str, str], tmp_
     program("curl")
     # The tests run in an environment that is made already, and others may use the machine's well-known ports.
     lines = block("quickstart").replace("python3 tools/bootstrap.py .venv && . .venv/bin/activate\n", "")
-    lines = lines.replace("/tmp/moorage", str(tmp_path / "data")).replace("moorage run", "moorage run --health-port 0")
+    lines = lines.replace("moorage run", "moorage run --health-port 0")
+    (tmp_path / "data").mkdir()
+    assert "work=$(mktemp -d)" in lines
+    lines = lines.replace("mktemp -d", f"mktemp -d -p {tmp_path / 'data'}")
     output = tmp_path / "output"
     with output.open("wb") as out:
         shell = subprocess.Popen(
@@ -79,7 +82,7 @@ def test_the_quickstart_works_as_it_is_written(environment: dict[str, str], tmp_
     finally:
         with contextlib.suppress(ProcessLookupError):  # nothing of it is left, as it should be
             os.killpg(shell.pid, signal.SIGKILL)
-    logs = "\n".join(path.read_text(errors="replace") for path in sorted((tmp_path / "data").glob("*.log")))
+    logs = "\n".join(path.read_text(errors="replace") for path in sorted((tmp_path / "data").glob("*/*.log")))
     said = output.read_text(errors="replace")
     assert code == 0, f"{said}\n{logs}"
     assert "placed on bollard" in said

@@ -121,7 +121,9 @@ class Hostd:
         """Start it, on the port it had before."""
         port = self.url.rsplit(":", 1)[-1] if self.url else "0"
         command = [sys.executable, "-m", "moorage.hostd", "--data", str(self.folder / self.name), "--name", self.name]
-        self.process = Process(self.name, [*command, "--port", port, *self.arguments], self.folder / f"{self.name}.log")
+        token = () if "--token-file" in self.arguments else ("--no-token",)
+        command += ["--port", port, *token, *self.arguments]
+        self.process = Process(self.name, command, self.folder / f"{self.name}.log")
         self.url = self.process.announcement()["url"]
 
     def stop(self) -> None:

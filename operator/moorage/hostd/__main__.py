@@ -28,7 +28,13 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--images", default=",".join(DEFAULT_IMAGES), help="comma-separated (default: %(default)s)")
     parser.add_argument("--capacity", type=int, default=100, help="most servers; negative: any (default: %(default)s)")
     parser.add_argument("--price-factor", default="1", help="multiplies all prices (default: %(default)s)")
-    parser.add_argument("--token-file", type=Path, help="file with the bearer token that every call must carry")
+    token = parser.add_mutually_exclusive_group()
+    token.add_argument(
+        "--token-file",
+        type=Path,
+        help="file with the bearer token that every call must carry (default: one that is made, `token` in --data)",
+    )
+    token.add_argument("--no-token", action="store_true", help="serve every user of this machine, without a token")
     parser.add_argument("--certificate", type=Path, help="PEM certificate, to serve https")
     parser.add_argument("--key", type=Path, help="PEM key of the certificate")
     parser.add_argument("--ephemeral", action="store_true", help="all servers die with this process")
@@ -64,6 +70,7 @@ def _config(options: argparse.Namespace) -> Config:
         capacity=options.capacity if options.capacity >= 0 else None,
         price_factor=factor,
         token=_token(options.token_file),
+        own_token=options.token_file is None and not options.no_token,
         certificate=options.certificate,
         key=options.key,
         ephemeral=options.ephemeral,
@@ -90,8 +97,7 @@ async def _serve(config: Config) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with await run(config) as hostd:
-        announcement = {"name": config.name, "url": hostd.url, "account": hostd.service.home.account}
-        sys.stdout.write(json.dumps(announcement) + "\n")
+        sys.stdout.write(json.dumps(hostd.announcement()) + "\n")
         sys.stdout.flush()
         await stop.wait()
 

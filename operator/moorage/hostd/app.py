@@ -136,6 +136,12 @@ class Running:
         self._runner = runner
         self._stopped = False
 
+    def announcement(self) -> dict[str, str]:
+        """What whoever started it wants to know: name, address, account, and where the token of its own is."""
+        config, home = self.service.config, self._home
+        told = {"name": config.name, "url": self.url, "account": home.account}
+        return {**told, "tokenFile": str(home.token_file)} if config.own_token else told
+
     async def stop(self) -> None:
         """Stop serving. Servers live on, unless they are ephemeral or simulated. Repeating is harmless."""
         if self._stopped:
@@ -163,13 +169,14 @@ async def run(config: Config) -> Running:
         service = Service(
             config, home, store, Ledger(home.path / "ledger.jsonl", durable=store.blocking), driver, faults
         )
+        token = home.token() if config.own_token else config.token
     except (OSError, LedgerError) as error:
         home.close()
         raise ConfigError(f"cannot use {config.data}: {error}") from None
     except BaseException:
         home.close()
         raise
-    runner = web.AppRunner(build(service, config.token), access_log=None, shutdown_timeout=1.0)
+    runner = web.AppRunner(build(service, token), access_log=None, shutdown_timeout=1.0)
     try:
         tls = _tls(config)
         await service.open()
@@ -177,8 +184,8 @@ async def run(config: Config) -> Running:
         site = web.TCPSite(runner, config.host, config.port, ssl_context=tls, backlog=1024)
         await site.start()
         url = _url(config, runner)
-        announcement = {"name": config.name, "url": url, "account": home.account}
-        write_atomic(home.path / "address.json", json.dumps(announcement).encode())
+        running = Running(service, home, runner, url)
+        write_atomic(home.path / "address.json", json.dumps(running.announcement()).encode())
     except OSError as error:
         await runner.cleanup()
         await service.close()
@@ -189,7 +196,9 @@ async def run(config: Config) -> Running:
         await service.close()
         home.close()
         raise
-    return Running(service, home, runner, url)
+    if token is None and config.simulate is None:
+        log.warning("no token is asked for: every user of this machine can run programs as the user of this process")
+    return running
 
 
 def _driver(config: Config, home: Home) -> tuple[Driver, Store]:

@@ -53,7 +53,8 @@ class Config:
     host, port: where it listens; port 0 takes a free one.
     capacity: the most servers at one time; None: no limit.
     price_factor: multiplies the offerings' prices.
-    token: bearer token that every call must carry; None: none. certificate and key: PEM files, for https.
+    token: bearer token that every call must carry; None: none, or with `own_token` the one that hostd makes for itself
+    and keeps in the file `token` of its directory. certificate and key: PEM files, for https.
     ephemeral: all servers die with hostd, however it ends.
     namespaces: `auto` gives each server namespaces of its own where the system lets it, `off` never does.
     simulate: servers are only simulated; None: they are processes.
@@ -69,6 +70,7 @@ class Config:
     capacity: int | None = 100
     price_factor: Decimal = Decimal(1)
     token: str | None = field(default=None, repr=False)
+    own_token: bool = False
     certificate: Path | None = None
     key: Path | None = None
     ephemeral: bool = False

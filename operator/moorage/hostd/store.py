@@ -68,6 +68,24 @@ class Home:
         self._block, self.block = _hold_block(account.get("block"))
         write_atomic(path / "account.json", json.dumps({"id": self.account, "block": self.block}).encode())
 
+    @property
+    def token_file(self) -> Path:
+        """Where a token of its own is."""
+        return (self.path / "token").absolute()
+
+    def token(self) -> str:
+        """The token of its own, made at the first time. Raises ConfigError, OSError."""
+        try:
+            token = self.token_file.read_text().strip()
+        except FileNotFoundError:
+            token = secrets.token_urlsafe(32)
+            write_atomic(self.token_file, token.encode())
+        except UnicodeDecodeError:
+            token = ""
+        if not token:
+            raise ConfigError(f"{self.token_file} holds no token: remove it to have a new one made")
+        return token
+
     def _load(self) -> dict[str, Any]:
         try:
             account = json.loads((self.path / "account.json").read_bytes())

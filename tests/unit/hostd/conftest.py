@@ -46,7 +46,9 @@ class Program:
         """Start it, to die at a crash point or not, and wait until it serves or has ended."""
         announced = self.data / "address.json"
         announced.unlink(missing_ok=True)
-        self.process = PROCESSES.Process(target=run_program, args=(["--data", str(self.data), *options], crash))
+        self.process = PROCESSES.Process(
+            target=run_program, args=(["--data", str(self.data), "--no-token", *options], crash)
+        )
         await asyncio.to_thread(self.process.start)
 
         async def serves() -> bool:

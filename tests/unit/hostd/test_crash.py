@@ -159,7 +159,7 @@ async def test_ephemeral_servers_die_with_a_killed_hostd(program: Program, names
 async def test_two_hostds_never_share_a_directory(program: Program) -> None:
     await program.start()
     second = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "moorage.hostd", "--data", str(program.data)),
+        *(sys.executable, "-m", "moorage.hostd", "--no-token", "--data", str(program.data)),
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         stderr=asyncio.subprocess.PIPE,
     )

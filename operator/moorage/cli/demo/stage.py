@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from moorage.api.names import DEFAULT_CONTROLLER_NAMESPACE
 from moorage.cli.data import data
 from moorage.cli.demo import install
 from moorage.cli.demo.children import Child, Children
@@ -27,6 +28,7 @@ NAMESPACE = "moorage-demo"
 CAPACITY = {"anchor": 2, "bollard": 20, "capstan": 100}
 """The hosting services of the quickstart, and for how many servers each has room."""
 SECRET = "quickstart-database"  # noqa: S105 - an object's name
+SERVICES_SECRET = "quickstart-services"  # noqa: S105 - an object's name
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,8 @@ class Stage:
     endpoints: Mapping[str, str]
     directory: Path
     password: str
+    token: str
+    """Of the hosting services: whoever has it can run programs as the user of the demo."""
 
     def documents(self, name: str) -> list[dict[str, Any]]:
         """The objects of one of the quickstart's files, services with the endpoints that they have here."""
@@ -55,6 +59,8 @@ class Stage:
         if password:
             held = {"password": self.password}
             documents.append({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": SECRET}, "stringData": held})
+        if "services" in names:
+            install.apply(self.plane, [_credentials(self.token)], DEFAULT_CONTROLLER_NAMESPACE)
         install.apply(self.plane, documents, NAMESPACE)
 
     def alive(self) -> None:
@@ -71,6 +77,9 @@ def build(options: Options, timeline: Timeline, progress: Progress) -> Iterator[
         directory = stack.enter_context(_directory())
         children = stack.enter_context(Children(directory))
         timeline.mark("services", f"starting the hosting services {', '.join(CAPACITY)}")
+        token = secrets.token_urlsafe(32)
+        (directory / "token").touch(mode=0o600)
+        (directory / "token").write_text(token)
         services = {name: _start_service(children, directory, name) for name in CAPACITY}
         try:
             timeline.mark("control plane", _starting(options))
@@ -85,7 +94,7 @@ def build(options: Options, timeline: Timeline, progress: Progress) -> Iterator[
             controller = _start_controller(children, install.kubeconfig(plane))
             stack.callback(children.stop)
             timeline.mark("controller", "runs as a service account with the rights of deploy/")
-            stage = Stage(plane, children, controller, endpoints, directory, secrets.token_hex(16))
+            stage = Stage(plane, children, controller, endpoints, directory, secrets.token_hex(16), token)
             stack.enter_context(_guests(stage))
         except ControlPlaneError as error:
             raise CliError(str(error)) from None
@@ -100,7 +109,13 @@ def _starting(options: Options) -> str:
 
 def _start_service(children: Children, directory: Path, name: str) -> Child:
     options = ["--ephemeral", "--name", name, "--data", str(directory / name), "--capacity", str(CAPACITY[name])]
+    options += ["--token-file", str(directory / "token")]
     return children.start(f"hostd-{name}", "-m", "moorage.hostd", *options)
+
+
+def _credentials(token: str) -> dict[str, Any]:
+    metadata = {"name": SERVICES_SECRET}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"token": token}}
 
 
 def _url(children: Children, child: Child) -> str:

@@ -211,7 +211,8 @@ class Story:
 
     async def _ledger(self, service: str) -> tuple[LedgerEntry, ...]:
         url = f"{self.stage.endpoints[service]}/v1/ledger"
-        async with aiohttp.ClientSession(trust_env=False) as session, session.get(url) as answer:
+        headers = {"Authorization": f"Bearer {self.stage.token}"}
+        async with aiohttp.ClientSession(trust_env=False) as session, session.get(url, headers=headers) as answer:
             return Ledger.model_validate(await answer.json()).items
 
     async def _public(self) -> dict[str, str]:
