@@ -5,7 +5,7 @@
 Each agent joins, takes two configurations, and posts two states over two connections, as the real one does. Then the
 time is measured from a write of the Secret to the answer of the agent's long poll, one at a time, all others waiting.
 
-CPU times grow with what else runs on the machine; compare runs by configd's share of what the benchmark's own side took.
+CPU times grow with what else runs on the machine: compare runs by configd's share of what the benchmark itself took.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ async def _drive(
         "servers": len(uids),
         "wall_seconds": round(wall, 2),
         "configd_cpu_ms_per_server": round(used / len(uids), 2),
-        "configd_cpu_of_the_benchmarks_own": round(used / own, 2),
+        "configd_cpu_per_cpu_of_the_benchmark": round(used / own, 2),
         "configd_mb_empty": round(empty),
         "configd_mb_with_all_waiting": round(memory),
         "secret_write_to_answer_ms": {
