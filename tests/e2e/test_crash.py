@@ -20,7 +20,7 @@ from tests.support.cluster import namespace_name
 from tests.support.needs import missing
 from tests.support.stack import SYSTEM, Api, Process, Stack, new_stack
 
-from moorage.api.names import LEASE_CONTROLLER, SECRET_CA, SECRET_INSTALLATION
+from moorage.api.names import LABEL_SECRET, LEASE_CONTROLLER, SECRET_CA, SECRET_INSTALLATION
 from moorage.controlplane import ControlPlaneError, acquire
 from moorage.kube.client import Client
 from moorage.kube.errors import NotFound
@@ -90,9 +90,19 @@ async def one_life(stack: Stack, name: str, plan: Path, program: str, *, keys: b
             async with namespace(stack, name) as api:
                 await life.live(api, host, name, {} if keys else NO_KEYS)
                 await life.no_objects_left(api)
+                await no_secrets_left(api)
                 life.assert_nothing_twice_nothing_leaked(host)
     finally:
         host.stop()
+
+
+async def no_secrets_left(api: Api) -> None:
+    """Wait until the garbage collector has taken the servers' Secrets: while one is left, no new CA may be made."""
+
+    async def gone() -> bool:
+        return not (await api.client.list(SECRET, api.namespace, labels=LABEL_SECRET, metadata_only=True)).items
+
+    await api.until("the servers' Secrets to be gone", gone)
 
 
 def points(calls: Path) -> list[str]:
