@@ -30,6 +30,10 @@ DEPENDENTS_LOOK = 5.0
 """Seconds between looks at whether dependents are gone, for those that no event connects any more to this server."""
 
 
+_OWN = tuple(name for name in VirtualServerStatus.model_fields if name != "agent")
+"""The fields of status that are this controller's."""
+
+
 class ServerController:
     """Reconciles VirtualServers."""
 
@@ -155,8 +159,20 @@ class ServerController:
         seen.memory.status = status
         # Before the write: where that fails, the next try finds nothing new in memory, and nobody else tells the group.
         self._announce(seen, old, status)
-        return await self._context.writer.write(
-            VIRTUAL_SERVER, seen.obj, status.to_dict(), hard=_is_hard(seen.server.status, status)
+        if self._stands(seen, status):
+            written = self._context.writer.stands(VIRTUAL_SERVER, seen.obj)
+        else:
+            hard = _is_hard(seen.server.status, status)
+            written = await self._context.writer.write(VIRTUAL_SERVER, seen.obj, status.to_dict(), hard=hard)
+        if written in {Written.UNCHANGED, Written.WRITTEN} and seen.memory.status is status:
+            seen.memory.status = None  # the object tells it now
+        return written
+
+    def _stands(self, seen: Observed, status: VirtualServerStatus) -> bool:
+        """Whether the object says all that already; cheaper than what the writer compares, and usual at a start."""
+        old = seen.server.status
+        return self._tables.servers.by_uid(seen.server.metadata.uid) is seen.obj and all(
+            getattr(status, name) == getattr(old, name) for name in _OWN
         )
 
     def _announce(self, seen: Observed, old: VirtualServerStatus, new: VirtualServerStatus) -> None:

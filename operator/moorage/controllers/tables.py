@@ -19,6 +19,8 @@ from moorage.kube.store import IndexFunction, Obj, Store, Table, as_is
 
 SERVICE_DEBOUNCE = 0.5
 USAGE_DEBOUNCE = 1.0
+PARSED_SERVERS = 256
+"""VirtualServers that are kept in their typed form (20 KB each): those that are looked at, with their groups."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,7 @@ def register(store: Store, installation_id: str) -> Tables:
         servers=store.register(
             kinds.VIRTUAL_SERVER,
             VirtualServer.from_dict,
+            parsed_limit=PARSED_SERVERS,
             indexes={
                 "group": _server_group,
                 "service": lambda obj: [obj["spec"]["serviceRef"]["name"]],

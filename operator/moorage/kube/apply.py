@@ -96,6 +96,11 @@ class StatusWriter:
         self._hold(key, obj, desired)
         return Written.HELD
 
+    def stands(self, kind: Kind, obj: Obj) -> Written:
+        """For a caller that has compared by itself: nothing is to be written, and what was held is not wanted now."""
+        self._held.pop((kind, obj["metadata"]["uid"]), None)
+        return Written.UNCHANGED
+
     def _after_own(self, kind: Kind, obj: Obj) -> Obj:
         """The object as a held change of ours left it, where that is all that happened to `obj` meanwhile."""
         meta = obj["metadata"]

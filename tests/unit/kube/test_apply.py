@@ -137,6 +137,13 @@ async def test_a_held_change_that_was_taken_back_is_not_written(world: World) ->
     assert world.writer.held == 0
 
 
+async def test_a_held_change_goes_too_where_the_caller_sees_that_all_stands(world: World) -> None:
+    obj = await world.make()
+    await world.writer.write(VIRTUAL_SERVER, obj, {"observedGeneration": 1}, hard=False)
+    assert world.writer.stands(VIRTUAL_SERVER, obj) is Written.UNCHANGED
+    assert world.writer.held == 0
+
+
 async def test_flush_writes_all_that_is_held(world: World) -> None:
     obj = await world.make()
     await world.writer.write(VIRTUAL_SERVER, obj, {"observedGeneration": 1}, hard=False)
