@@ -7,6 +7,7 @@ the call, the provider id is recorded before anything else, a deletion is confir
 from __future__ import annotations
 
 import base64
+import hmac
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
@@ -28,7 +29,7 @@ from moorage.configd.userdata import render_user_data
 from moorage.controllers.context import Context
 from moorage.controllers.failures import failure
 from moorage.controllers.observation import Observed
-from moorage.controllers.state import SecretState
+from moorage.controllers.state import SecretState, request_mark
 from moorage.controllers.tables import Tables
 from moorage.core.facts import RELEASED, Attempt, CallFailure, Lookup, LookupResult
 from moorage.hosting.contract import TAG_SERVER, CreateRequest, identity_tags
@@ -59,9 +60,9 @@ class Acts:
     async def create(self, seen: Observed) -> bool:
         """Fix request and attempt by one exclusive POST, then call. True where the server is known now."""
         connection = _required(seen)
-        state = SecretState(attempts=(self._attempt(seen, connection),))
         token = secrets.token_urlsafe(32)
         request = self._request(seen, token)
+        state = SecretState(attempts=(self._attempt(seen, connection),), request=self._mark(seen, request.to_bytes()))
         if not await self._post_secret(seen, state, request, token):
             return False
         return await self._call_create(seen, connection, request, state.attempts[-1])
@@ -76,8 +77,8 @@ class Acts:
             # Another leader's last attempt, which was not known when this one was decided on.
             self._context.store.ingest(SECRET, secret)
             return False
-        request = _stored_request(secret)
-        if request is None or not self._is_ours(seen, request):
+        request = self._stored_request(seen, secret, state)
+        if request is None:
             message = f"the create request in Secret {uid} is not the one that was stored for this server"
             return self._refuse(seen, "RequestTampered", message, definite=False)
         if record:
@@ -94,15 +95,17 @@ class Acts:
             await self.write_secret(secret, state.attempted(state.attempts[-1]), {})
         return False
 
-    def _is_ours(self, seen: Observed, request: CreateRequest) -> bool:
-        """Who may write Secrets of the namespace must not get servers that the object does not ask for."""
-        spec, wanted = seen.server.spec, self._tags(seen)
-        return (
-            (request.key, request.name) == (seen.facts.identity.key, seen.server.metadata.name)
-            and request.tags == wanted
-            and (request.image, request.offering) == (spec.image or "", spec.offering or "")
-            and dict(request.settings) == dict(spec.settings)
-        )
+    def _stored_request(self, seen: Observed, secret: Obj, state: SecretState) -> CreateRequest | None:
+        """The request as it was stored; None where it is another one, or none."""
+        try:
+            stored = base64.b64decode((secret.get("data") or {})["request"], validate=True)
+            request = CreateRequest.from_bytes(stored)
+        except (KeyError, ValueError, Invalid):
+            return None
+        return request if hmac.compare_digest(state.request, self._mark(seen, stored)) else None
+
+    def _mark(self, seen: Observed, request: bytes) -> str:
+        return request_mark(self._context.installation.hmac_key, seen.server.metadata.uid, request)
 
     async def _call_create(
         self, seen: Observed, connection: ServiceConnection, request: CreateRequest, attempt: Attempt
@@ -354,13 +357,6 @@ def owner_reference(obj: Obj) -> Obj:
         "controller": True,
         "blockOwnerDeletion": False,
     }
-
-
-def _stored_request(secret: Obj) -> CreateRequest | None:
-    try:
-        return CreateRequest.from_bytes(base64.b64decode((secret.get("data") or {})["request"], validate=True))
-    except (KeyError, ValueError, Invalid):
-        return None
 
 
 async def _done(call: Callable[[], Awaitable[None]]) -> bool:

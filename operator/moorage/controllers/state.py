@@ -5,6 +5,8 @@ It is what lets a controller that was just started know, from metadata alone, wh
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -20,10 +22,11 @@ KEPT_ATTEMPTS = 5
 
 @dataclass(frozen=True, slots=True)
 class SecretState:
-    """What the annotation holds. ``closed`` bars every attempt."""
+    """What the annotation holds. ``closed`` bars every attempt; ``request`` is the mark of what they ask for."""
 
     attempts: tuple[Attempt, ...] = ()
     closed: bool = False
+    request: str = ""
     delivery: DeliveryRecord = field(default_factory=DeliveryRecord)
 
     def attempted(self, attempt: Attempt) -> SecretState:
@@ -42,6 +45,8 @@ class SecretState:
         }
         if self.closed:
             whole["closed"] = True
+        if self.request:
+            whole["request"] = self.request
         return json.dumps(whole, separators=(",", ":"))
 
     @classmethod
@@ -59,7 +64,15 @@ class SecretState:
             closed, delivery = bool(whole.get("closed")), whole.get("delivery", {})
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError):
             raise ValueError(f"the annotation {ANNOTATION_STATE} is damaged") from None
-        return cls(attempts, closed, DeliveryRecord.from_object(delivery))
+        return cls(attempts, closed, str(whole.get("request", "")), DeliveryRecord.from_object(delivery))
+
+
+def request_mark(key: bytes, uid: str, request: bytes) -> str:
+    """What a create request stored for the VirtualServer ``uid`` is known again by; only this installation can make it.
+
+    Who may write Secrets of a namespace must not have other servers made, nor other user-data run on them as root.
+    """
+    return hmac.new(key, b"request\0" + uid.encode() + b"\0" + request, hashlib.sha256).hexdigest()
 
 
 def _moment(text: str) -> datetime:

