@@ -1,6 +1,7 @@
 """All benchmarks: `make bench`, or `make bench ARGS="throughput --rounds 1"`. Prints tables of Markdown.
 
-Every round has a control plane and programs of its own, so that rounds do not warm each other up.
+Every round has a control plane and programs of its own, so that rounds do not warm each other up; but those of
+`SHARED`, which first make thousands of servers, measure again and again among the same ones.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ async def rounds(name: str, options: argparse.Namespace) -> None:
     loads: list[float] = []
     speeds: list[float] = []
     failed = 0
-    for _ in range(options.rounds):
+    for _ in range(1 if name in SHARED else options.rounds):
         speeds.append(machine_speed())
         try:
             async with installation() as installed:
@@ -81,19 +82,24 @@ async def _convergence(installed: Installation, options: argparse.Namespace, rec
 async def _unblocking(installed: Installation, options: argparse.Namespace, record: Record) -> None:
     if options.servers:
         await throughput(installed, "idle", options.servers // 10, delete=False)
-    async with pair(installed, "pair") as (producer, consumer):
-        await unblocking(producer, consumer, 5)
-        values = sorted(await unblocking(producer, consumer, 200))
-        record(f"{options.servers} idle servers: p50, ms", statistics.median(values))
-        record(f"{options.servers} idle servers: p99, ms", values[int(len(values) * 0.99) - 1])
-        creating = asyncio.create_task(throughput(installed, "busy", options.servers // 10, delete=False))
-        busy: list[float] = []
-        while not creating.done():
-            busy += await unblocking(producer, consumer, 1)
-        await creating
-        busy.sort()
-        record(f"while {options.servers} are created: p50, ms", statistics.median(busy))
-        record(f"while {options.servers} are created: p99, ms", busy[max(0, int(len(busy) * 0.99) - 1)])
+    for number in range(options.rounds):
+        async with pair(installed, f"pair{number}") as (producer, consumer):
+            await unblocking(producer, consumer, 5)
+            _percentiles(f"{options.servers} idle servers", await unblocking(producer, consumer, 200), record)
+    for number in range(options.rounds):
+        async with pair(installed, f"busy-pair{number}") as (producer, consumer):
+            creating = asyncio.create_task(throughput(installed, f"busy{number}", options.servers // 10, delete=False))
+            busy: list[float] = []
+            while not creating.done():
+                busy += await unblocking(producer, consumer, 1)
+            await creating
+            _percentiles(f"while {options.servers} are created", busy, record)
+
+
+def _percentiles(what: str, values: list[float], record: Record) -> None:
+    values = sorted(values)
+    record(f"{what}: p50, ms", statistics.median(values))
+    record(f"{what}: p99, ms", values[max(0, int(len(values) * 0.99) - 1)])
 
 
 async def _throughput(installed: Installation, options: argparse.Namespace, record: Record) -> None:
@@ -144,12 +150,13 @@ async def _restart(installed: Installation, options: argparse.Namespace, record:
         await throughput(installed, f"ready{number}", min(left, 100), delete=False)
         left, number = left - 100, number + 1
     record(f"controller: MB at {options.ready} servers, after creating them", installed.memory()["controller"])
-    found = await restart(installed)
-    record(f"{options.ready} Ready: s until there is nothing to do", found.seconds)
-    record(f"{options.ready} Ready: CPU s until then", found.cpu)
-    record(f"{options.ready} Ready: MB then", found.memory)
-    record("writes but the lease", sum(found.writes.values()))
-    record("pages of lists (500 objects each)", sum(found.lists.values()))
+    for _ in range(options.rounds):
+        found = await restart(installed)
+        record(f"{options.ready} Ready: s until there is nothing to do", found.seconds)
+        record(f"{options.ready} Ready: CPU s until then", found.cpu)
+        record(f"{options.ready} Ready: MB then", found.memory)
+        record("writes but the lease", sum(found.writes.values()))
+        record("pages of lists (500 objects each)", sum(found.lists.values()))
 
 
 async def _warm(installed: Installation) -> None:
@@ -170,6 +177,8 @@ BENCHMARKS: dict[str, Benchmark] = {
     "idle": _idle,
     "restart": _restart,
 }
+
+SHARED = frozenset({"unblocking", "idle", "restart"})
 
 if __name__ == "__main__":
     main()

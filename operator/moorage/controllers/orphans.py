@@ -22,6 +22,7 @@ from moorage.runtime.service import ServiceConnection
 log = logging.getLogger(__name__)
 
 QUARANTINE = timedelta(minutes=10)
+"""Counted by each process from when it missed the object, on the clock that nobody sets: a time of day may jump."""
 
 
 class Orphans:
@@ -31,7 +32,7 @@ class Orphans:
         self._context = context
         self._tables = tables
         self._since: dict[tuple[str, str], datetime] = {}
-        self._missed: dict[str, dict[str, datetime]] = {}
+        self._missed: dict[str, dict[str, float]] = {}
 
     async def look(self, service: HostingService, connection: ServiceConnection) -> tuple[Orphan, ...]:
         """The orphans of the latest inventory, the oldest first; deletes those past the quarantine if told so."""
@@ -57,12 +58,12 @@ class Orphans:
         ]
         orphans.sort(key=lambda orphan: (orphan.since, orphan.provider_id))
         if service.spec.orphan_policy == "Delete":
-            await self._delete(service, connection, orphans, now)
+            await self._delete(service, connection, orphans)
         return tuple(orphans)
 
     def _still_there(self, service: str, connection: ServiceConnection, missing: Mapping[str, str]) -> dict[str, str]:
         """Only what an inventory shows that began after its object was missed: others may just have been deleted."""
-        now, latest = self._context.clock.now(), connection.latest
+        now, latest = self._context.clock.monotonic(), connection.latest
         known = self._missed.get(service, {})
         self._missed[service] = {provider_id: known.get(provider_id, now) for provider_id in missing}
         if latest is None:
@@ -70,7 +71,7 @@ class Orphans:
         return {
             provider_id: uid
             for provider_id, uid in missing.items()
-            if latest.started > self._missed[service][provider_id]
+            if latest.steady > self._missed[service][provider_id]
         }
 
     async def _confirmed(self, candidates: Mapping[str, str]) -> dict[str, str]:
@@ -79,13 +80,13 @@ class Orphans:
         alive = {obj["metadata"]["uid"] for obj in listing.items}
         return {provider_id: uid for provider_id, uid in candidates.items() if uid not in alive}
 
-    async def _delete(
-        self, service: HostingService, connection: ServiceConnection, orphans: list[Orphan], now: datetime
-    ) -> None:
+    async def _delete(self, service: HostingService, connection: ServiceConnection, orphans: list[Orphan]) -> None:
         if overshoot(len(connection.owned), len(orphans)) or connection.foreign_account is not None:
             return
+        over = self._context.clock.monotonic() - QUARANTINE.total_seconds()
+        missed = self._missed[service.metadata.uid]
         for orphan in orphans:
-            if now - orphan.since < QUARANTINE or not self._seen_twice(connection, orphan.provider_id):
+            if missed[orphan.provider_id] > over or not self._seen_twice(connection, orphan.provider_id):
                 continue
             owner = f"{self._context.installation.id}/{orphan.virtual_server}"
             try:

@@ -1,0 +1,185 @@
+"""Servers without an object: reported, and deleted only on request, after a quarantine, where everything agrees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import cast
+
+import pytest
+from tests.support.controller_bench import Bench
+from tests.unit.runtime.test_service import FakeBackend, Watcher
+
+from moorage.api.hostingservice import Orphan
+from moorage.controllers.orphans import QUARANTINE, Orphans
+from moorage.hosting.contract import Backend, ServerRecord, ServerState, identity_key, identity_tags
+from moorage.hosting.errors import NotFound
+from moorage.kube.kinds import HOSTING_SERVICE, VIRTUAL_SERVER
+from moorage.runtime.budget import Budget
+from moorage.runtime.clock import ManualClock
+from moorage.runtime.service import Hooks, ServiceConnection
+
+TEN_MINUTES = QUARANTINE.total_seconds()
+
+
+class Emptied(FakeBackend):
+    """Deletes what it is told to."""
+
+    async def get(self, provider_id: str) -> ServerRecord:
+        found = next((s for s in self.servers if s.provider_id == provider_id), None)
+        if found is None:
+            raise NotFound(f"no server {provider_id}")
+        return found
+
+    async def delete(self, provider_id: str) -> None:
+        await super().delete(provider_id)
+        self.servers = [s for s in self.servers if s.provider_id != provider_id]
+
+
+@dataclass
+class Scene:
+    """One HostingService with servers of this installation."""
+
+    bench: Bench
+    backend: Emptied
+    connection: ServiceConnection
+    orphans: Orphans
+    clock: ManualClock
+
+    def add(self, number: int, uid: str) -> None:
+        """A server that says to be of the VirtualServer of that uid."""
+        tags = identity_tags(self.bench.context.installation.id, "ns", self.connection.uid, uid)
+        key = identity_key(self.bench.context.installation.id, uid)
+        self.backend.servers.append(ServerRecord(f"s{number}", key, tags, ServerState.RUNNING))
+
+    async def look(self, seconds: float = 0.0) -> tuple[Orphan, ...]:
+        """Some time later: a complete inventory, and what follows."""
+        self.clock.advance(seconds)
+        await self.connection._take()
+        service = self.bench.tables.services.parsed(None, "s")
+        assert service is not None
+        return await self.orphans.look(service, self.connection)
+
+    async def deleted(self) -> bool:
+        """Whether anything is deleted in the usual course of a quarantine."""
+        await self.look()
+        await self.look(10)
+        await self.look(TEN_MINUTES)
+        return "delete" in self.backend.calls
+
+    def restart(self) -> None:
+        """A new process knows nothing."""
+        self.orphans = Orphans(self.bench.context, self.bench.tables)
+
+
+async def made(bench: Bench, policy: str) -> Scene:
+    clock, backend, watcher = cast(ManualClock, bench.context.clock), Emptied(), Watcher()
+    spec = {"type": "local", "endpoint": "http://127.0.0.1:1", "orphanPolicy": policy}
+    service = await bench.put(HOSTING_SERVICE, "s", spec, namespace=None)
+    hooks = Hooks(watcher.guard, list, watcher.on_inventory, watcher.on_trouble)
+    installation = bench.context.installation.id
+    connection = ServiceConnection(
+        "s",
+        service["metadata"]["uid"],
+        installation,
+        cast(Backend, backend),
+        hooks,
+        clock,
+        Budget(1e6, 1e6, clock=clock),
+        60.0,
+    )
+    connection.expected_account = "account"
+    scene = Scene(bench, backend, connection, Orphans(bench.context, bench.tables), clock)
+    scene.add(1, "nobody")
+    return scene
+
+
+@pytest.fixture
+async def scene(bench: Bench) -> Scene:
+    return await made(bench, "Delete")
+
+
+async def test_it_is_deleted_after_the_quarantine_and_told(scene: Scene) -> None:
+    assert await scene.look() == (), "an inventory from before its object was missed tells nothing"
+    assert [o.provider_id for o in await scene.look(10)] == ["s1"]
+    await scene.look(TEN_MINUTES - 11)
+    assert "delete" not in scene.backend.calls
+    await scene.look(2)
+    assert scene.backend.calls.count("delete") == 1
+    assert await scene.look(10) == ()
+
+
+async def test_only_reported_where_nobody_asked_for_more(bench: Bench) -> None:
+    scene = await made(bench, "Report")
+    assert not await scene.deleted()
+    assert [o.provider_id for o in await scene.look(10)] == ["s1"]
+
+
+@pytest.mark.parametrize("jump", [timedelta(hours=1), timedelta(hours=-1)])
+async def test_a_clock_that_is_set_does_not_end_the_quarantine(scene: Scene, jump: timedelta) -> None:
+    await scene.look()
+    await scene.look(10)
+    scene.clock.jump(scene.clock.now() + jump)
+    await scene.look(60)
+    assert "delete" not in scene.backend.calls
+    await scene.look(TEN_MINUTES)
+    assert "delete" in scene.backend.calls
+
+
+async def test_a_restart_begins_the_quarantine_anew(scene: Scene) -> None:
+    await scene.look()
+    await scene.look(TEN_MINUTES - 10)
+    scene.restart()
+    await scene.look(60)
+    await scene.look(60)
+    assert "delete" not in scene.backend.calls
+    await scene.look(TEN_MINUTES)
+    assert "delete" in scene.backend.calls
+
+
+async def test_the_server_of_an_object_is_none(scene: Scene) -> None:
+    scene.backend.servers.clear()
+    spec = {"serviceRef": {"name": "s", "uid": scene.connection.uid}, "image": "i", "offering": "small"}
+    server = await scene.bench.put(VIRTUAL_SERVER, "mine", spec)
+    scene.add(1, server["metadata"]["uid"])
+    assert not await scene.deleted()
+
+
+async def test_an_object_that_no_cache_shows_yet_counts(scene: Scene) -> None:
+    """The live list decides: a cache may be behind."""
+    scene.backend.servers.clear()
+    spec = {"serviceRef": {"name": "s", "uid": scene.connection.uid}, "image": "i", "offering": "small"}
+    server = await scene.bench.api.create(
+        VIRTUAL_SERVER, {"metadata": {"namespace": "ns", "name": "unseen"}, "spec": spec}
+    )
+    scene.add(1, server["metadata"]["uid"])
+    assert not await scene.deleted()
+
+
+async def test_many_at_once_are_believed_by_nobody(scene: Scene) -> None:
+    for number in range(2, 7):
+        scene.add(number, f"nobody{number}")
+    assert not await scene.deleted()
+    assert len(await scene.look(10)) == 6
+
+
+async def test_another_account_is_left_alone(scene: Scene) -> None:
+    await scene.look()
+    await scene.look(10)
+    scene.backend.of = "somebody else's"
+    await scene.look(TEN_MINUTES)
+    assert "delete" not in scene.backend.calls
+
+
+async def test_one_that_was_released_meanwhile_stays(scene: Scene) -> None:
+    await scene.look()
+    await scene.look(10)
+    listed = list(scene.backend.servers)
+    scene.clock.advance(TEN_MINUTES)
+    await scene.connection._take()
+    tags = {**listed[0].tags, **identity_tags("inst", "ns", scene.connection.uid, "released")}
+    scene.backend.servers = [ServerRecord("s1", listed[0].key, tags, ServerState.RUNNING)]
+    service = scene.bench.tables.services.parsed(None, "s")
+    assert service is not None
+    await scene.orphans.look(service, scene.connection)
+    assert "delete" not in scene.backend.calls
