@@ -16,7 +16,7 @@ from moorage.core.problems import joined
 from moorage.core.validation import Problem, validate
 from moorage.hosting.errors import Invalid
 from moorage.hosting.registry import backend_types
-from moorage.kube.apply import Written
+from moorage.kube.apply import Written, refresh
 from moorage.kube.errors import Conflict, Forbidden, InvalidObject, NotFound
 from moorage.kube.kinds import CONTROLLER_REVISION, VIRTUAL_SERVER_CONFIG
 from moorage.runtime.workers import AGAIN, DONE, Result
@@ -54,6 +54,10 @@ class ConfigController:
                 if error.namespace_terminating:
                     return DONE
                 raise
+            except NotFound:
+                # There is no such namespace any more: the object went with it, and no watch has said so yet.
+                await refresh(self._context.client, self._context.store, VIRTUAL_SERVER_CONFIG, obj)
+                return DONE
         written = await self._context.writer.write(
             VIRTUAL_SERVER_CONFIG,
             obj,

@@ -31,6 +31,8 @@ WATCHED = tuple(kind for kind in OWN if kind != VIRTUAL_SERVER)
 docs/decisions/kopf-watches.md."""
 SWEEP_EVERY = 300.0
 SWEEP_AFTER_RELIST = 2.0
+SWEEP_AFTER_START = 10.0
+"""Seconds that Kopf has for its own first list: what it lacks went between our list and its."""
 ASKED_FOR = 20
 RESTART_PAUSE = 1.0
 STOP_SECONDS = 5.0
@@ -113,6 +115,7 @@ class Watches:
         thread = threading.Thread(target=self._watch, args=(loop,), name="kopf", daemon=True)
         thread.start()
         sweeper = asyncio.create_task(self._sweep_regularly(), name="sweep")
+        self._expect_lists()
         try:
             await self._stopping.wait()
         finally:
@@ -215,6 +218,13 @@ class Watches:
         )
 
     # Sweeping
+
+    def _expect_lists(self) -> None:
+        """Kopf lists for the first time: of a kind without objects it will tell nothing, which is a list, too."""
+        loop = asyncio.get_running_loop()
+        for kind in WATCHED:
+            self._relisted.setdefault(kind, set())
+            self._sweeps[kind] = loop.call_later(SWEEP_AFTER_START, self._sweep_now, kind)
 
     def _sweep_soon(self, kind: Kind) -> None:
         """Kopf has listed again: what was deleted meanwhile was not reported."""

@@ -85,7 +85,7 @@ async def made(bench: Bench, policy: str) -> Scene:
         cast(Backend, backend),
         hooks,
         clock,
-        Budget(1e6, 1e6, clock=clock),
+        Budget(1000, 1000, clock=clock),
         60.0,
     )
     connection.expected_account = "account"

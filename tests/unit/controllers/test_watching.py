@@ -10,7 +10,7 @@ from tests.support.memory_api import MemoryApi
 
 from moorage.controllers import watching
 from moorage.controllers.watching import Watches, kopf_settings
-from moorage.kube.kinds import SERVER_GROUP
+from moorage.kube.kinds import HOSTING_POLICY, HOSTING_SERVICE, SERVER_GROUP, VIRTUAL_SERVER_CONFIG
 from moorage.kube.store import Store, as_is
 
 Obj = dict[str, Any]
@@ -71,6 +71,21 @@ async def test_what_a_relist_lacks_is_asked_for(monkeypatch: Any) -> None:
         while world.table.by_uid(gone["metadata"]["uid"]) is not None:  # noqa: ASYNC110 - the table has no event
             await asyncio.sleep(0.002)
     assert world.table.by_uid(late["metadata"]["uid"]) is not None
+    assert not any(call.startswith("list") for call in world.api.calls)
+
+
+async def test_what_went_before_the_first_watch_is_found_though_nothing_is_left_to_list(monkeypatch: Any) -> None:
+    monkeypatch.setattr(watching, "SWEEP_AFTER_START", 0.01)
+    world = World()
+    gone = await world.make("gone")
+    await world.api.delete(SERVER_GROUP, "ns", "gone")
+    for kind in (HOSTING_SERVICE, HOSTING_POLICY, VIRTUAL_SERVER_CONFIG):
+        world.store.register(kind, as_is)
+    world.api.calls.clear()
+    world.watches._expect_lists()
+    async with asyncio.timeout(5):
+        while world.table.by_uid(gone["metadata"]["uid"]) is not None:  # noqa: ASYNC110 - the table has no event
+            await asyncio.sleep(0.002)
     assert not any(call.startswith("list") for call in world.api.calls)
 
 
