@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
+from tests.support.server_world_parts import Conflicted, Crashed, Machine, Memory, S
+
 from moorage.core import steps
 from moorage.core.facts import (
     RELEASED,
@@ -30,7 +32,6 @@ from moorage.core.facts import (
 from moorage.core.lifecycle import decide_server
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
-S = timedelta(seconds=1)
 ME = Identity("m-me", "inst/uid-me")
 CREATE_TIMEOUT = 30 * S
 JUMP = timedelta(hours=1)
@@ -38,47 +39,6 @@ EFFECTS = ("ok", "crash before", "crash after", "lost", "refused", "late", "conf
 EVENTS = ("nothing", "vanish", "delete", "inventory", "partial", "foreign", "home", "crash", "forward", "back")
 
 Decide = Callable[[ServerFacts, datetime], steps.Step]
-
-
-class Crashed(Exception):
-    """The process died: what it had in memory is gone."""
-
-
-class Conflicted(Exception):
-    """The API server refused a write: decide again."""
-
-
-@dataclass
-class Machine:
-    """A server at the service. ``shown`` / ``hidden``: since when listings must (not) show it."""
-
-    id: str
-    owner: str
-    born: datetime
-    died: datetime | None = None
-
-
-@dataclass
-class Memory:
-    """What a process has learnt; lost in a crash."""
-
-    lookup: Lookup | None = None
-    failure: CallFailure | None = None
-    noticed_at: datetime | None = None
-    deleted_at: datetime | None = None
-    latest: Inventory | None = None
-    previous: Inventory | None = None
-    foreign: bool = False
-    attempt: tuple[Attempt | None, float] = (None, 0.0)
-    recorded: tuple[str | None, float] = (None, 0.0)
-
-    def forget_future(self, now: datetime) -> None:
-        """As the controller does after the clock was set back."""
-        self.lookup = None if self.lookup is not None and self.lookup.at > now else self.lookup
-        self.noticed_at = None if self.noticed_at is not None and self.noticed_at > now else self.noticed_at
-        self.deleted_at = None if self.deleted_at is not None and self.deleted_at > now else self.deleted_at
-        retry_at = self.failure.retry_at if self.failure is not None else None
-        self.failure = None if retry_at is not None and retry_at > now + S else self.failure
 
 
 @dataclass

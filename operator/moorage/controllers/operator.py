@@ -108,6 +108,19 @@ async def run(
         await Operator(config, client).run(stop, on_ready)
 
 
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What a run consists of."""
+
+    context: Context
+    tables: Tables
+    watches: Watches
+    configd: Running | None
+    events: EventRecorder
+    writer: StatusWriter
+    lease: LeaderLease
+
+
 class Operator:
     """One run of the controller."""
 
@@ -143,19 +156,46 @@ class Operator:
         states: dict[str, str],
         port: int | None,
     ) -> None:
+        parts = await self._set_up()
+        lease = parts.lease
+        states.pop("caches", None)
+        for work, name in (
+            (parts.events.run(), "events"),
+            (parts.writer.run(), "status"),
+            (parts.watches.run(), "watches"),
+        ):
+            self._spawn(work, name)
+        lease_task = self._spawn(lease.run(), "lease")
+        try:
+            if await _before(stop, lease.wait_held()):
+                self._reconcile(parts.context, parts.tables)
+                states.pop("lease", None)
+                if on_ready is not None:
+                    result = on_ready(Started(parts.context, parts.tables, parts.configd, port))
+                    if result is not None:
+                        await result
+                if await _before(stop, lease.wait_lost()):
+                    raise LeaseLost("the lease was lost: another process may act now")
+        finally:
+            states["lease"] = "stopping"
+            await self._tear_down(parts)
+            lease_task.cancel()
+            await lease.release()
+
+    async def _set_up(self) -> _Parts:
+        """Everything that a run consists of, with full caches, and nothing acting yet."""
         namespace = self._config.namespace
         installation = await ensure_installation(self._client, namespace)
         tables = register(self._store, installation.id)
         watches = Watches(self._client, self._store, loader(self._config.kubeconfig, self._config.context))
         await self._fill(watches)
         channel, configd = await self._channel()
-        events = EventRecorder(self._client, component=MANAGER_CONTROLLER)
         lease = self._lease()
         context = Context(
             client=self._client,
             store=self._store,
             installation=installation,
-            events=events,
+            events=EventRecorder(self._client, component=MANAGER_CONTROLLER),
             clock=self._config.clock,
             metrics=self._metrics,
             namespace=namespace,
@@ -168,37 +208,22 @@ class Operator:
         writer = StatusWriter(self._client, self._store, MANAGER_CONTROLLER, context.requeue)
         context.set_writer(writer)
         self._client.set_guard(lease.guard)
-        states.pop("caches", None)
-        self._spawn(events.run(), "events")
-        self._spawn(writer.run(), "status")
-        self._spawn(watches.run(), "watches")
-        lease_task = self._spawn(lease.run(), "lease")
-        try:
-            if await _before(stop, lease.wait_held()):
-                self._reconcile(context, tables)
-                states.pop("lease", None)
-                if on_ready is not None:
-                    result = on_ready(Started(context, tables, configd, port))
-                    if result is not None:
-                        await result
-                if await _before(stop, lease.wait_lost()):
-                    raise LeaseLost("the lease was lost: another process may act now")
-        finally:
-            states["lease"] = "stopping"
-            for workers in self._workers:
-                await workers.stop(STOP_SECONDS)
-            if lease.held():
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(STOP_SECONDS):
-                        await writer.flush()
-                        await events.flush(2.0)
-            for connection in context.connections.values():
-                await connection.close()
-            if configd is not None:
-                await configd.stop()
-            watches.stop()
-            lease_task.cancel()
-            await lease.release()
+        return _Parts(context, tables, watches, configd, context.events, writer, lease)
+
+    async def _tear_down(self, parts: _Parts) -> None:
+        """Finish what is under way, write what is held while the lease still lets us, and close."""
+        for workers in self._workers:
+            await workers.stop(STOP_SECONDS)
+        if parts.lease.held():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(STOP_SECONDS):
+                    await parts.writer.flush()
+                    await parts.events.flush(2.0)
+        for connection in parts.context.connections.values():
+            await connection.close()
+        if parts.configd is not None:
+            await parts.configd.stop()
+        parts.watches.stop()
 
     async def _fill(self, watches: Watches) -> None:
         """Every cache is complete before anything is decided."""

@@ -45,6 +45,20 @@ def failure_of(server: VirtualServer) -> CallFailure | None:
     return CallFailure(stalled.reason, stalled.message, terminal=True, definite=definite)
 
 
+@dataclass(frozen=True, slots=True)
+class _Sight:
+    """All that the conditions are made of; ``make`` makes one, of the object's generation and time."""
+
+    server: VirtualServer
+    facts: ServerFacts
+    step: steps.Step
+    seen: Seen | None
+    view: ConfigurationView
+    instantiated: bool
+    lost: bool
+    make: _Make
+
+
 def server_status(
     server: VirtualServer,
     facts: ServerFacts,
@@ -54,18 +68,21 @@ def server_status(
     now: datetime,
 ) -> VirtualServerStatus:
     """The whole status but for ``agent``; a recorded provider id is never dropped."""
-    old = server.status
+    old, generation = server.status, server.metadata.generation
+
+    def make(type_: str, status: bool, reason: str, message: str) -> Condition:
+        return c.condition(type_, status, reason, message, now, generation)
+
     provider_id = old.provider_id
     recorded_at = old.recorded_at
     if isinstance(step, steps.Record):
         provider_id, recorded_at = step.provider_id, now.replace(microsecond=0)
     lost = True if isinstance(step, steps.DeclareLost) or old.lost else None
     instantiated = is_instantiated(server, facts.joined, seen)
+    sight = _Sight(server, facts, step, seen, configuration, instantiated, bool(lost), make)
     return VirtualServerStatus(
-        observed_generation=server.metadata.generation,
-        conditions=c.replace(
-            old.conditions, tuple(_conditions(server, facts, step, seen, configuration, instantiated, bool(lost), now))
-        ),
+        observed_generation=generation,
+        conditions=c.replace(old.conditions, tuple(_conditions(sight))),
         provider_id=provider_id,
         recorded_at=recorded_at,
         addresses=_addresses(old.addresses, seen),
@@ -98,91 +115,63 @@ def _configuration(old: ConfigurationState | None, view: ConfigurationView) -> C
     return ConfigurationState(revision=view.revision, controller_revision=view.controller_revision, items=view.items)
 
 
-def _conditions(
-    server: VirtualServer,
-    facts: ServerFacts,
-    step: steps.Step,
-    seen: Seen | None,
-    view: ConfigurationView,
-    instantiated: bool,
-    lost: bool,
-    now: datetime,
-) -> Iterable[Condition]:
-    generation = server.metadata.generation
-
-    def make(type_: str, status: bool, reason: str, message: str) -> Condition:
-        return c.condition(type_, status, reason, message, now, generation)
-
-    reason, message = _progress(facts, step)
-    if instantiated:
+def _conditions(sight: _Sight) -> Iterable[Condition]:
+    make, view = sight.make, sight.view
+    if sight.instantiated:
         yield make(c.INSTANTIATED, True, "Running", "the server runs")
     else:
-        yield make(c.INSTANTIATED, False, reason, message)
-    if view.done and instantiated:
+        yield make(c.INSTANTIATED, False, *_progress(sight.facts, sight.step))
+    if view.done and sight.instantiated:
         yield make(c.CONFIGURED, True, "Configured", "every required item is in force")
-    elif facts.deleting_since is not None:
+    elif sight.facts.deleting_since is not None:
         yield make(c.CONFIGURED, False, "Deleting", "nothing is delivered to a server that is being deleted")
-    elif instantiated:
+    elif sight.instantiated:
         yield make(c.CONFIGURED, False, view.reason, view.message)
     else:
         yield make(c.CONFIGURED, False, "NotInstantiated", "the server does not run yet")
-    yield from _summary(server, facts, step, seen, view, instantiated, lost, make_summary=make)
+    yield from _summary(sight)
 
 
-def _summary(
-    server: VirtualServer,
-    facts: ServerFacts,
-    step: steps.Step,
-    seen: Seen | None,
-    view: ConfigurationView,
-    instantiated: bool,
-    lost: bool,
-    *,
-    make_summary: _Make,
-) -> Iterable[Condition]:
+def _summary(sight: _Sight) -> Iterable[Condition]:
     """Ready and, where they hold, Stalled or Reconciling: the same reason in each, as kstatus clients expect."""
-    dead = _terminal(facts, step, lost, server)
+    make = sight.make
+    dead = _terminal(sight)
     if dead is not None:
-        yield make_summary(c.READY, False, *dead)
-        yield make_summary(c.STALLED, True, *dead)
+        yield make(c.READY, False, *dead)
+        yield make(c.STALLED, True, *dead)
         return
-    ready, reason, message = _readiness(server, facts, step, seen, view, instantiated)
-    yield make_summary(c.READY, ready, reason, message)
+    ready, reason, message = _readiness(sight)
+    yield make(c.READY, ready, reason, message)
     if not ready:
-        yield make_summary(c.RECONCILING, True, reason, message)
+        yield make(c.RECONCILING, True, reason, message)
 
 
-def _terminal(facts: ServerFacts, step: steps.Step, lost: bool, server: VirtualServer) -> tuple[str, str] | None:
+def _terminal(sight: _Sight) -> tuple[str, str] | None:
+    facts = sight.facts
     if facts.deleting_since is not None:
         return None
-    match step:
+    match sight.step:
         case steps.DeclareLost(message):
             return "Lost", message
         case steps.Fail(failure, _):
             return failure.reason, failure.message
         case _:
             pass
-    if lost:
-        stalled = c.find(server.status.conditions, c.STALLED)
+    if sight.lost:
+        stalled = c.find(sight.server.status.conditions, c.STALLED)
         return "Lost", stalled.message if stalled is not None else "the server is gone"
     if facts.failed is not None:
         return facts.failed.reason, facts.failed.message
     return None
 
 
-def _readiness(
-    server: VirtualServer,
-    facts: ServerFacts,
-    step: steps.Step,
-    seen: Seen | None,
-    view: ConfigurationView,
-    instantiated: bool,
-) -> tuple[bool, str, str]:
+def _readiness(sight: _Sight) -> tuple[bool, str, str]:
+    facts, step, seen, view = sight.facts, sight.step, sight.seen, sight.view
     if facts.deleting_since is not None:
         return False, *_progress(facts, step)
     if isinstance(step, steps.Wait) and step.reason in _HALTED:
         return False, step.reason, step.message
-    if not instantiated:
+    if not sight.instantiated:
         return False, *_progress(facts, step)
     if seen is not None and seen.state in STOPPED_STATES:
         return False, f"Server{seen.state.value}", seen.message or f"the service reports it {seen.state.value}"
@@ -190,7 +179,7 @@ def _readiness(
         return False, *view.problem
     if not view.done:
         return False, view.reason, view.message
-    agent = server.status.agent
+    agent = sight.server.status.agent
     failed = next((s for s in agent.steps if s.state == "Failed"), None) if agent is not None else None
     if failed is not None:
         return False, "StepFailed", f"step {failed.name} failed: {failed.message or f'exit code {failed.exit_code}'}"

@@ -3,145 +3,53 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import timedelta
 
 import pytest
+from tests.support.server_facts import (
+    FOUND,
+    FULL,
+    LAG,
+    NOT_FOUND,
+    NOW,
+    OVERDUE,
+    SETTLED,
+    STEADY,
+    TRIED,
+    UNASKED,
+    Cases,
+    S,
+    attempt,
+    facts,
+    failure,
+    inventory,
+    is_step,
+    leaving,
+    running,
+    server,
+    steady,
+    svc,
+)
 
 from moorage.core.facts import (
     RELEASED,
-    Attempt,
-    CallFailure,
-    Identity,
-    Inventory,
-    Lookup,
-    LookupResult,
     SecretFacts,
-    Seen,
     SeenState,
-    ServerFacts,
-    ServiceFacts,
 )
-from moorage.core.lifecycle import DELETE_REPEAT, DEPENDENTS_GRACE, decide_server, overshoot
+from moorage.core.lifecycle import decide_server, overshoot
 from moorage.core.steps import (
     Ask,
     AwaitInventory,
     Claim,
-    Close,
     Create,
     CreateAgain,
     DeclareLost,
     Destroy,
-    DropFinalizer,
     Fail,
     Record,
-    Release,
     Settled,
-    Step,
     Wait,
 )
-
-NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
-S = timedelta(seconds=1)
-LAG = 10 * S
-STEADY = 100_000.0
-"""Now, on the clock that nobody sets."""
-ME = Identity("m-me", "inst/uid-me")
-
-
-def server(id_: str = "s1", *, owner: str | None = ME.owner, state: SeenState = SeenState.RUNNING) -> Seen:
-    return Seen(id_, ME.key, owner, state, (("Internal", "10.0.0.1"),))
-
-
-def steady(moment: datetime) -> float:
-    """The same moment on that clock, where the other was never set."""
-    return STEADY + (moment - NOW) / S
-
-
-def inventory(ago: timedelta, *seen: Seen) -> Inventory:
-    """A complete inventory that was started that long ago."""
-    keys: dict[str, tuple[Seen, ...]] = {}
-    for one in seen:
-        if one.key is not None:
-            keys[one.key] = (*keys.get(one.key, ()), one)
-    return Inventory(NOW - ago, steady(NOW - ago), {one.provider_id: one for one in seen}, keys)
-
-
-def svc(**changes: Any) -> ServiceFacts:
-    return replace(ServiceFacts("anchor", "svc-uid", connected=True, listing_lag=LAG), **changes)
-
-
-def attempt(ago: timedelta, length: timedelta = 60 * S) -> Attempt:
-    return Attempt(NOW - ago, NOW - ago + length)
-
-
-def facts(**changes: Any) -> ServerFacts:
-    """Of a process that was there all the time, and whose clock was never set."""
-    secret, recorded = changes.get("secret"), changes.get("recorded_at")
-    newest = max((one.time for one in secret.attempts), default=NOW) if secret is not None else NOW
-    changes.setdefault("attempts_since", steady(newest))
-    changes.setdefault("recorded_since", steady(recorded or NOW - 3600 * S))
-    base = ServerFacts(
-        name="g-m-0",
-        uid="uid-me",
-        identity=ME,
-        created=NOW - 3600 * S,
-        deleting_since=None,
-        has_finalizer=True,
-        retain=False,
-        adopt_id=None,
-        provider_id=None,
-        recorded_at=None,
-        lost=False,
-        failed=None,
-        secret=None,
-        joined=False,
-        addressed=True,
-        service=svc(),
-        steady=STEADY,
-        attempts_since=STEADY,
-        recorded_since=STEADY,
-    )
-    return replace(base, **changes)
-
-
-def running(**changes: Any) -> ServerFacts:
-    """A recorded server that has been there for an hour."""
-    base: dict[str, Any] = {
-        "provider_id": "s1",
-        "recorded_at": NOW - 3600 * S,
-        "secret": SecretFacts((attempt(3600 * S),), revision=1),
-    }
-    return facts(**{**base, **changes})
-
-
-def leaving(**changes: Any) -> ServerFacts:
-    """A recorded server whose object is being deleted."""
-    return running(**{"deleting_since": NOW - 60 * S, "noticed_at": NOW - 60 * S, **changes})
-
-
-def failure(**changes: Any) -> CallFailure:
-    return replace(CallFailure("Unavailable", "no answer", False, False, None), **changes)
-
-
-FULL = failure(reason="InsufficientCapacity", message="full", terminal=True, definite=True)
-FOUND = Lookup(NOW, STEADY, LookupResult.FOUND, server())
-NOT_FOUND = Lookup(NOW, STEADY, LookupResult.NOT_FOUND)
-TRIED = SecretFacts((attempt(5 * S),))
-OVERDUE = SecretFacts((attempt(61 * S),))
-SETTLED = SecretFacts((attempt(100 * S),))
-
-
-Expected = Step | type[Step] | str
-Cases = dict[str, tuple[ServerFacts, Expected]]
-
-
-def is_step(step: Step, expected: Expected) -> bool:
-    """A step equals, is of the type, or waits for the reason."""
-    if isinstance(expected, str):
-        return isinstance(step, Wait | AwaitInventory) and step.reason == expected
-    return isinstance(step, expected) if isinstance(expected, type) else step == expected
-
 
 CREATING: Cases = {
     "first": (facts(), Create()),
@@ -343,146 +251,6 @@ MISSING: Cases = {
 @pytest.mark.parametrize("case", MISSING)
 def test_missing(case: str) -> None:
     given, expected = MISSING[case]
-    assert is_step(decide_server(given, NOW), expected)
-
-
-OTHERS = replace(FOUND, seen=server(owner="inst/other"))
-UNASKED = {"provider_id": None, "recorded_at": None, "lookup": None}
-DELETING: Cases = {
-    "not ours to hold": (leaving(has_finalizer=False), Settled()),
-    "dependents first": (leaving(remaining_dependents=("web",), lookup=FOUND), "DependentsFirst"),
-    "dependents first, for a while": (
-        leaving(remaining_dependents=("web",), lookup=FOUND, deleting_since=NOW - DEPENDENTS_GRACE),
-        Destroy(("s1",)),
-    ),
-    "never begun: bar it": (leaving(**UNASKED, secret=None), Close()),
-    "never begun: barred": (leaving(**UNASKED, secret=SecretFacts(closed=True)), DropFinalizer()),
-    "never begun, the service is gone": (leaving(**UNASKED, secret=None, service=None), Close()),
-    "refused for good": (leaving(**UNASKED, secret=TRIED, failed=FULL), DropFinalizer()),
-    "refused for good after an unknown attempt": (
-        leaving(**UNASKED, secret=SecretFacts((attempt(70 * S), attempt(5 * S))), failed=FULL),
-        "CreateOutcomeUnknown",
-    ),
-    "refused, but one of this identity may exist": (
-        leaving(**UNASKED, secret=TRIED, failed=replace(FULL, definite=False)),
-        "CreateOutcomeUnknown",
-    ),
-    "unknown outcome": (leaving(**UNASKED, secret=TRIED), "CreateOutcomeUnknown"),
-    "unknown outcome, there": (
-        leaving(**UNASKED, secret=TRIED, service=svc(latest=inventory(S, server()))),
-        Destroy(("s1",)),
-    ),
-    "unknown outcome, there, retained": (
-        leaving(**UNASKED, retain=True, secret=TRIED, service=svc(latest=inventory(S, server()))),
-        Release("s1"),
-    ),
-    "unknown outcome, no inventory": (leaving(**UNASKED, secret=SETTLED), AwaitInventory),
-    "unknown outcome, an older inventory": (
-        leaving(**UNASKED, secret=SETTLED, service=svc(latest=inventory(30 * S))),
-        AwaitInventory,
-    ),
-    "unknown outcome, absent": (
-        leaving(**UNASKED, secret=SETTLED, service=svc(latest=inventory(29 * S))),
-        DropFinalizer(),
-    ),
-    "damaged: anything may have been tried": (
-        leaving(**UNASKED, secret=SecretFacts(damaged=True), service=svc(latest=inventory(S))),
-        "CreateOutcomeUnknown",
-    ),
-    "damaged, there": (
-        leaving(**UNASKED, secret=SecretFacts(damaged=True), service=svc(latest=inventory(S, server()))),
-        Destroy(("s1",)),
-    ),
-    "damaged, absent for long enough": (
-        leaving(
-            **UNASKED,
-            secret=SecretFacts(damaged=True),
-            attempts_since=STEADY - 72,
-            service=svc(latest=inventory(S)),
-        ),
-        DropFinalizer(),
-    ),
-    "the service is gone": (leaving(service=None), "ServiceNotFound"),
-    "another account": (leaving(service=svc(trusted=False)), "ScopeChanged"),
-    "not reachable": (leaving(service=svc(connected=False)), "ServiceUnavailable"),
-    "paused": (leaving(failure=failure(retry_at=NOW + S)), "Unavailable"),
-    "ask first": (leaving(), Ask("s1")),
-    "what was seen before the deletion does not count": (leaving(lookup=replace(FOUND, at=NOW - 61 * S)), Ask("s1")),
-    "ours: destroy": (leaving(lookup=FOUND), Destroy(("s1",))),
-    "destroyed: asked just now": (leaving(lookup=FOUND, deleted_at=NOW - S), "Deleting"),
-    "destroyed: ask again": (
-        leaving(lookup=replace(FOUND, at=NOW - 10 * S), deleted_at=NOW - 20 * S),
-        Ask("s1"),
-    ),
-    "destroyed, and still there": (leaving(lookup=FOUND, deleted_at=NOW - DELETE_REPEAT), Destroy(("s1",))),
-    "gone": (leaving(lookup=NOT_FOUND), DropFinalizer()),
-    "gone, but another of this identity": (
-        leaving(lookup=replace(NOT_FOUND, at=NOW - 12 * S), service=svc(latest=inventory(S, server("s2")))),
-        Destroy(("s2",)),
-    ),
-    "gone, another of this identity by an older inventory": (
-        leaving(lookup=NOT_FOUND, service=svc(latest=inventory(S, server("s2")))),
-        AwaitInventory,
-    ),
-    "unknown outcome, destroyed since the inventory": (
-        leaving(**UNASKED, deleted_at=NOW - 2 * S, secret=TRIED, service=svc(latest=inventory(S, server()))),
-        AwaitInventory,
-    ),
-    "unknown outcome, still there long after": (
-        leaving(**UNASKED, deleted_at=NOW - 20 * S, secret=TRIED, service=svc(latest=inventory(S, server()))),
-        Destroy(("s1",)),
-    ),
-    "unknown outcome, released since the inventory": (
-        leaving(
-            **{**UNASKED, "lookup": replace(FOUND, seen=server(owner=RELEASED))},
-            retain=True,
-            secret=TRIED,
-            service=svc(latest=inventory(S, server())),
-        ),
-        AwaitInventory,
-    ),
-    "gone, another of this identity, retained": (
-        leaving(lookup=NOT_FOUND, retain=True, service=svc(latest=inventory(S, server("s2")))),
-        DropFinalizer(),
-    ),
-    "absent, but too young to tell": (leaving(lookup=NOT_FOUND, recorded_at=NOW - S), "Deleting"),
-    "absent, too young when asked": (
-        leaving(lookup=replace(NOT_FOUND, at=NOW - 30 * S, steady=STEADY - 30), recorded_at=NOW - 35 * S),
-        Ask("s1"),
-    ),
-    "young, gone after our deletion": (
-        leaving(lookup=NOT_FOUND, recorded_at=NOW - S, deleted_at=NOW - S),
-        DropFinalizer(),
-    ),
-    "somebody else's": (leaving(lookup=OTHERS, service=svc(latest=inventory(S))), DropFinalizer()),
-    "somebody else's, no inventory": (leaving(lookup=OTHERS), AwaitInventory),
-    "somebody else's, ours is another": (
-        leaving(lookup=OTHERS, service=svc(latest=inventory(S, server("s2")))),
-        Destroy(("s2",)),
-    ),
-    "retain": (leaving(lookup=FOUND, retain=True), Release("s1")),
-    "retain, no tags to write": (leaving(lookup=FOUND, retain=True, service=svc(can_retag=False)), "RetainUnsupported"),
-    "retain, released": (leaving(lookup=replace(FOUND, seen=server(owner=RELEASED)), retain=True), DropFinalizer()),
-    "released, but no longer to be retained": (
-        leaving(lookup=replace(FOUND, seen=server(owner=RELEASED)), service=svc(latest=inventory(S))),
-        DropFinalizer(),
-    ),
-    "adopted and claimed, never recorded": (
-        leaving(**UNASKED, adopt_id="s1", secret=SecretFacts()),
-        Ask("s1"),
-    ),
-    "adopted, never claimed": (leaving(**UNASKED, adopt_id="s1", secret=None), Close()),
-    "adopted, never claimed, barred, and the service is gone": (
-        leaving(**UNASKED, adopt_id="s1", secret=SecretFacts(closed=True), service=None),
-        DropFinalizer(),
-    ),
-    "lost": (leaving(lost=True, lookup=NOT_FOUND), DropFinalizer()),
-}
-
-
-@pytest.mark.parametrize("case", DELETING)
-def test_deleting(case: str) -> None:
-    given, expected = DELETING[case]
     assert is_step(decide_server(given, NOW), expected)
 
 

@@ -1,0 +1,179 @@
+"""Every branch of the decision about a server that is to go, as a table: facts in, one step out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from tests.support.server_facts import (
+    FOUND,
+    FULL,
+    NOT_FOUND,
+    NOW,
+    SETTLED,
+    STEADY,
+    TRIED,
+    UNASKED,
+    Cases,
+    S,
+    attempt,
+    failure,
+    inventory,
+    is_step,
+    leaving,
+    server,
+    svc,
+)
+
+from moorage.core.facts import (
+    RELEASED,
+    SecretFacts,
+)
+from moorage.core.lifecycle import DELETE_REPEAT, DEPENDENTS_GRACE, decide_server
+from moorage.core.steps import (
+    Ask,
+    AwaitInventory,
+    Close,
+    Destroy,
+    DropFinalizer,
+    Release,
+    Settled,
+)
+
+OTHERS = replace(FOUND, seen=server(owner="inst/other"))
+DELETING: Cases = {
+    "not ours to hold": (leaving(has_finalizer=False), Settled()),
+    "dependents first": (leaving(remaining_dependents=("web",), lookup=FOUND), "DependentsFirst"),
+    "dependents first, for a while": (
+        leaving(remaining_dependents=("web",), lookup=FOUND, deleting_since=NOW - DEPENDENTS_GRACE),
+        Destroy(("s1",)),
+    ),
+    "never begun: bar it": (leaving(**UNASKED, secret=None), Close()),
+    "never begun: barred": (leaving(**UNASKED, secret=SecretFacts(closed=True)), DropFinalizer()),
+    "never begun, the service is gone": (leaving(**UNASKED, secret=None, service=None), Close()),
+    "refused for good": (leaving(**UNASKED, secret=TRIED, failed=FULL), DropFinalizer()),
+    "refused for good after an unknown attempt": (
+        leaving(**UNASKED, secret=SecretFacts((attempt(70 * S), attempt(5 * S))), failed=FULL),
+        "CreateOutcomeUnknown",
+    ),
+    "refused, but one of this identity may exist": (
+        leaving(**UNASKED, secret=TRIED, failed=replace(FULL, definite=False)),
+        "CreateOutcomeUnknown",
+    ),
+    "unknown outcome": (leaving(**UNASKED, secret=TRIED), "CreateOutcomeUnknown"),
+    "unknown outcome, there": (
+        leaving(**UNASKED, secret=TRIED, service=svc(latest=inventory(S, server()))),
+        Destroy(("s1",)),
+    ),
+    "unknown outcome, there, retained": (
+        leaving(**UNASKED, retain=True, secret=TRIED, service=svc(latest=inventory(S, server()))),
+        Release("s1"),
+    ),
+    "unknown outcome, no inventory": (leaving(**UNASKED, secret=SETTLED), AwaitInventory),
+    "unknown outcome, an older inventory": (
+        leaving(**UNASKED, secret=SETTLED, service=svc(latest=inventory(30 * S))),
+        AwaitInventory,
+    ),
+    "unknown outcome, absent": (
+        leaving(**UNASKED, secret=SETTLED, service=svc(latest=inventory(29 * S))),
+        DropFinalizer(),
+    ),
+    "damaged: anything may have been tried": (
+        leaving(**UNASKED, secret=SecretFacts(damaged=True), service=svc(latest=inventory(S))),
+        "CreateOutcomeUnknown",
+    ),
+    "damaged, there": (
+        leaving(**UNASKED, secret=SecretFacts(damaged=True), service=svc(latest=inventory(S, server()))),
+        Destroy(("s1",)),
+    ),
+    "damaged, absent for long enough": (
+        leaving(
+            **UNASKED,
+            secret=SecretFacts(damaged=True),
+            attempts_since=STEADY - 72,
+            service=svc(latest=inventory(S)),
+        ),
+        DropFinalizer(),
+    ),
+    "the service is gone": (leaving(service=None), "ServiceNotFound"),
+    "another account": (leaving(service=svc(trusted=False)), "ScopeChanged"),
+    "not reachable": (leaving(service=svc(connected=False)), "ServiceUnavailable"),
+    "paused": (leaving(failure=failure(retry_at=NOW + S)), "Unavailable"),
+    "ask first": (leaving(), Ask("s1")),
+    "what was seen before the deletion does not count": (leaving(lookup=replace(FOUND, at=NOW - 61 * S)), Ask("s1")),
+    "ours: destroy": (leaving(lookup=FOUND), Destroy(("s1",))),
+    "destroyed: asked just now": (leaving(lookup=FOUND, deleted_at=NOW - S), "Deleting"),
+    "destroyed: ask again": (
+        leaving(lookup=replace(FOUND, at=NOW - 10 * S), deleted_at=NOW - 20 * S),
+        Ask("s1"),
+    ),
+    "destroyed, and still there": (leaving(lookup=FOUND, deleted_at=NOW - DELETE_REPEAT), Destroy(("s1",))),
+    "gone": (leaving(lookup=NOT_FOUND), DropFinalizer()),
+    "gone, but another of this identity": (
+        leaving(lookup=replace(NOT_FOUND, at=NOW - 12 * S), service=svc(latest=inventory(S, server("s2")))),
+        Destroy(("s2",)),
+    ),
+    "gone, another of this identity by an older inventory": (
+        leaving(lookup=NOT_FOUND, service=svc(latest=inventory(S, server("s2")))),
+        AwaitInventory,
+    ),
+    "unknown outcome, destroyed since the inventory": (
+        leaving(**UNASKED, deleted_at=NOW - 2 * S, secret=TRIED, service=svc(latest=inventory(S, server()))),
+        AwaitInventory,
+    ),
+    "unknown outcome, still there long after": (
+        leaving(**UNASKED, deleted_at=NOW - 20 * S, secret=TRIED, service=svc(latest=inventory(S, server()))),
+        Destroy(("s1",)),
+    ),
+    "unknown outcome, released since the inventory": (
+        leaving(
+            **{**UNASKED, "lookup": replace(FOUND, seen=server(owner=RELEASED))},
+            retain=True,
+            secret=TRIED,
+            service=svc(latest=inventory(S, server())),
+        ),
+        AwaitInventory,
+    ),
+    "gone, another of this identity, retained": (
+        leaving(lookup=NOT_FOUND, retain=True, service=svc(latest=inventory(S, server("s2")))),
+        DropFinalizer(),
+    ),
+    "absent, but too young to tell": (leaving(lookup=NOT_FOUND, recorded_at=NOW - S), "Deleting"),
+    "absent, too young when asked": (
+        leaving(lookup=replace(NOT_FOUND, at=NOW - 30 * S, steady=STEADY - 30), recorded_at=NOW - 35 * S),
+        Ask("s1"),
+    ),
+    "young, gone after our deletion": (
+        leaving(lookup=NOT_FOUND, recorded_at=NOW - S, deleted_at=NOW - S),
+        DropFinalizer(),
+    ),
+    "somebody else's": (leaving(lookup=OTHERS, service=svc(latest=inventory(S))), DropFinalizer()),
+    "somebody else's, no inventory": (leaving(lookup=OTHERS), AwaitInventory),
+    "somebody else's, ours is another": (
+        leaving(lookup=OTHERS, service=svc(latest=inventory(S, server("s2")))),
+        Destroy(("s2",)),
+    ),
+    "retain": (leaving(lookup=FOUND, retain=True), Release("s1")),
+    "retain, no tags to write": (leaving(lookup=FOUND, retain=True, service=svc(can_retag=False)), "RetainUnsupported"),
+    "retain, released": (leaving(lookup=replace(FOUND, seen=server(owner=RELEASED)), retain=True), DropFinalizer()),
+    "released, but no longer to be retained": (
+        leaving(lookup=replace(FOUND, seen=server(owner=RELEASED)), service=svc(latest=inventory(S))),
+        DropFinalizer(),
+    ),
+    "adopted and claimed, never recorded": (
+        leaving(**UNASKED, adopt_id="s1", secret=SecretFacts()),
+        Ask("s1"),
+    ),
+    "adopted, never claimed": (leaving(**UNASKED, adopt_id="s1", secret=None), Close()),
+    "adopted, never claimed, barred, and the service is gone": (
+        leaving(**UNASKED, adopt_id="s1", secret=SecretFacts(closed=True), service=None),
+        DropFinalizer(),
+    ),
+    "lost": (leaving(lost=True, lookup=NOT_FOUND), DropFinalizer()),
+}
+
+
+@pytest.mark.parametrize("case", DELETING)
+def test_deleting(case: str) -> None:
+    given, expected = DELETING[case]
+    assert is_step(decide_server(given, NOW), expected)
