@@ -1,4 +1,4 @@
-"""All benchmarks: `make bench`, or `make bench ARGS="throughput --rounds 1"`. Prints tables of Markdown.
+"""All benchmarks: `make bench`, or `make bench BENCH=run ARGS="throughput --rounds 1"`. Prints tables of Markdown.
 
 Every round has a control plane and programs of its own, so that rounds do not warm each other up; but those of
 `SHARED`, which first make thousands of servers, measure again and again among the same ones.

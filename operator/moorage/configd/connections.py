@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import resource
 from asyncio import sslproto
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from ipaddress import IPv6Network
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
+
+log = logging.getLogger(__name__)
 
 REQUEST_SECONDS = 10.0
 """How long a connection may be open, or a request may be begun, until the request's head is complete."""
@@ -21,6 +25,8 @@ MAX_OF_SERVER = 16
 """An agent has two; those of before a cut of the network may linger."""
 KEEP_ALIVE_SECONDS = 20.0
 """How long a connection may rest: an agent posts seldom, and each open TLS connection takes about 90 KB."""
+OWN_FILES = 512
+"""Of the files that the process may have open: for everything but the channel's connections."""
 _SWEEP_SECONDS = 2.0
 _TLS_BUFFER = 16 * 1024
 
@@ -84,6 +90,20 @@ class Connection(RequestHandler):
         super().data_received(data)
 
 
+def room(wanted: int) -> int:
+    """As many connections as the process may have files open, some kept for itself; at most `wanted`.
+
+    The soft limit is raised as far as the system lets it: 1,024 is a usual one.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, max(1, hard - OWN_FILES))
+    if most < wanted:
+        log.warning("only %d connections instead of %d: the process may open %d files", most, wanted, hard)
+    return most
+
+
 class ConnectionGuard:
     """Makes the connections of one server, and ends those that dawdle or are too many.
 
@@ -97,7 +117,10 @@ class ConnectionGuard:
         limit: int = MAX_CONNECTIONS,
         of_strangers: int = MAX_OF_STRANGERS,
         of_server: int = MAX_OF_SERVER,
+        on_end: Callable[[str], None] = lambda _: None,
     ) -> None:
+        self._on_end = on_end
+        """Told why, of each connection that is not let in or is ended: all, source, server or slow."""
         self._server = server
         self._limit = limit
         self._of_strangers = of_strangers
@@ -120,8 +143,9 @@ class ConnectionGuard:
         if len(self._open) >= self._limit:
             oldest = next(iter(self._strangers), None)
             if oldest is None:
+                self._on_end("all")
                 return False
-            self._end(oldest)
+            self._end(oldest, "all")
         self._open.add(connection)
         self._strangers[connection] = None
         self._count(connection, ("source", source_of(peer)), self._of_strangers)
@@ -149,7 +173,7 @@ class ConnectionGuard:
         members = self._groups.setdefault(group, {})
         members[connection] = None
         if len(members) > most:
-            self._end(next(iter(members)))
+            self._end(next(iter(members)), str(group[0]))
 
     def _leave(self, connection: Connection) -> None:
         group, connection.group = connection.group, None
@@ -159,7 +183,8 @@ class ConnectionGuard:
             if not members:
                 del self._groups[group]
 
-    def _end(self, connection: Connection) -> None:
+    def _end(self, connection: Connection, why: str) -> None:
+        self._on_end(why)
         self.forget(connection)
         connection.end()
 
@@ -187,6 +212,7 @@ class ConnectionGuard:
             await asyncio.sleep(_SWEEP_SECONDS)
             late = loop.time() - REQUEST_SECONDS
             for connection in [c for c in self._open if c.since is not None and c.since < late]:
+                self._on_end("slow")
                 connection.end()
 
 

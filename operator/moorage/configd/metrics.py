@@ -12,6 +12,12 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
         self.connections = Gauge("moorage_configd_connections", "Open connections.", registry=registry)
+        self.connections_ended = Counter(
+            "moorage_configd_connections_ended",
+            "Connections ended or not let in, by reason.",
+            ["reason"],
+            registry=registry,
+        )
         self.waiting = Gauge("moorage_configd_waiting_agents", "Agents in a long poll.", registry=registry)
         self.joins = Counter("moorage_configd_joins", "Joins by result.", ["result"], registry=registry)
         self.configurations = Counter(

@@ -18,6 +18,7 @@ from moorage.configd.connections import (
     MAX_OF_SERVER,
     MAX_OF_STRANGERS,
     ConnectionGuard,
+    room,
     small_tls_buffers,
 )
 from moorage.configd.directory import Directory
@@ -123,7 +124,13 @@ class Server:
         if server is None:
             raise RuntimeError("aiohttp has set up no server")
         config = self.config
-        guard = ConnectionGuard(server, config.max_connections, config.max_of_strangers, config.max_of_server)
+        guard = ConnectionGuard(
+            server,
+            room(config.max_connections),
+            config.max_of_strangers,
+            config.max_of_server,
+            lambda why: self.metrics.connections_ended.labels(why).inc(),
+        )
         self.channel.guard = guard
         self._runner = runner
         loop = asyncio.get_running_loop()

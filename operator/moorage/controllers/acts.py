@@ -99,10 +99,10 @@ class Acts:
         """The request as it was stored; None where it is another one, or none."""
         try:
             stored = base64.b64decode((secret.get("data") or {})["request"], validate=True)
-            request = CreateRequest.from_bytes(stored)
+            ours = hmac.compare_digest(state.request.encode(), self._mark(seen, stored).encode())
+            return CreateRequest.from_bytes(stored) if ours else None
         except (KeyError, ValueError, Invalid):
             return None
-        return request if hmac.compare_digest(state.request, self._mark(seen, stored)) else None
 
     def _mark(self, seen: Observed, request: bytes) -> str:
         return request_mark(self._context.installation.hmac_key, seen.server.metadata.uid, request)

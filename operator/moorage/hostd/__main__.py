@@ -11,7 +11,7 @@ import sys
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
-from moorage.hostd.app import run
+from moorage.hostd.app import is_loopback, run
 from moorage.hostd.config import DEFAULT_IMAGES, Config, ConfigError, SimulateConfig, load_offerings
 
 
@@ -59,6 +59,8 @@ def _config(options: argparse.Namespace) -> Config:
         raise ConfigError("--images names no image")
     if (options.certificate is None) != (options.key is None):
         raise ConfigError("--certificate and --key belong together")
+    if options.no_token and not options.simulate and not is_loopback(options.host):
+        raise ConfigError("--no-token serves everyone who reaches it: only on a loopback address")
     return Config(
         data=options.data,
         name=options.name,

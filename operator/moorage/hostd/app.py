@@ -54,14 +54,14 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 def _tokens(token: str | None, host: str) -> Middleware:
     wanted = None if token is None else f"Bearer {token}".encode()
-    guarded = wanted is None and _is_loopback(host)
+    guarded = wanted is None and is_loopback(host)
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
         if "Origin" in request.headers or "Sec-Fetch-Site" in request.headers:
             # A web page in a browser of this machine must not be able to start programs here.
             raise Refusal(403, "Forbidden", "browsers are not served")
-        if guarded and not _is_loopback(request.url.host or ""):
+        if guarded and not is_loopback(request.url.host or ""):
             # A page whose name was made to point at this machine sends neither of these headers with a GET.
             raise Refusal(403, "Forbidden", "on the loopback and without a token, no other host name is served")
         given = request.headers.get("Authorization", "").encode(errors="replace")
@@ -72,7 +72,8 @@ def _tokens(token: str | None, host: str) -> Middleware:
     return check
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether the name or address is this machine's own."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 import secrets
 import shutil
 import socket
+import stat
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -75,6 +77,10 @@ class Home:
 
     def token(self) -> str:
         """The token of its own, made at the first time. Raises ConfigError, OSError."""
+        with contextlib.suppress(FileNotFoundError):
+            found = self.token_file.lstat()
+            if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+                raise ConfigError(f"{self.token_file} is not yours alone: remove it to have a new one made")
         try:
             token = self.token_file.read_text().strip()
         except FileNotFoundError:

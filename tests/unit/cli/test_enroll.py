@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from moorage.cli.commands.enroll import rendered
+from moorage.cli.commands.enroll import pin_of, rendered
 from moorage.cli.errors import CliError
 from moorage.configd.userdata import render_user_data
 
@@ -69,3 +69,14 @@ def test_what_is_no_script_of_ours_is_refused_without_showing_it(data: dict[str,
         rendered(data, SERVER, {PIN})
     assert "does not hold what the controller put there" in refused.value.message
     assert "evil" not in refused.value.message + refused.value.hint
+
+
+def test_a_pin_may_be_written_as_openssl_does() -> None:
+    colons = ":".join(PIN[i : i + 2] for i in range(0, 64, 2)).upper()
+    assert pin_of(colons) == pin_of(PIN) == PIN
+
+
+@pytest.mark.parametrize("text", ["x", PIN[:-1], PIN + "0", "SHA256:" + PIN])
+def test_what_is_no_pin_is_refused_as_wrong_usage(text: str) -> None:
+    with pytest.raises(CliError, match="64 digits"):
+        pin_of(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import ssl
 from asyncio import StreamReader, StreamWriter
 from contextlib import AsyncExitStack
@@ -130,6 +131,7 @@ async def test_strangers_make_room_for_the_next_where_all_connections_are_taken(
     configd = await world.start(max_connections=3)
     held = [await connected(configd) for _ in range(4)]
     assert await ended(held[0][0]) == b""
+    assert configd.metrics.connections_ended.labels("all")._value.get() == 1
     assert [await answers(*connection) for connection in held[1:]] == [True] * 3
     for _, writer in held:
         writer.close()
@@ -216,3 +218,14 @@ async def _drip(writer: StreamWriter, byte: bytes) -> None:
         writer.write(byte)
         await writer.drain()
         await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize(("hard", "wanted", "most"), [(1024, 8000, 512), (100_000, 8000, 8000), (-1, 8000, 8000)])
+def test_it_takes_no_more_than_it_may_have_files_open(
+    monkeypatch: pytest.MonkeyPatch, hard: int, wanted: int, most: int
+) -> None:
+    told: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, hard))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: told.append(limits))
+    assert connections.room(wanted) == most
+    assert told == [(hard, hard)], "the soft limit is raised"

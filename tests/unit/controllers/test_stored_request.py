@@ -65,3 +65,13 @@ async def test_a_request_without_its_mark_is_not_repeated(scene: Scene) -> None:
     await patch(scene, {"metadata": {"annotations": {ANNOTATION_STATE: json.dumps(state)}}})
     assert (await again(scene))[1] == "RequestTampered"
     assert scene.backend.calls.count("create") == 1
+
+
+@pytest.mark.parametrize("change", [{"mark": "ü" * 64}, {"request": "[" * 100_000}])
+async def test_nonsense_is_refused_and_not_stumbled_over(scene: Scene, change: dict[str, str]) -> None:
+    secret = await scene.bench.context.client.get(SECRET, "ns", scene.server["metadata"]["uid"])
+    state = json.loads(secret["metadata"]["annotations"][ANNOTATION_STATE])
+    state["request"] = change.get("mark", state["request"])
+    data = {"request": base64.b64encode(change["request"].encode()).decode()} if "request" in change else {}
+    await patch(scene, {"metadata": {"annotations": {ANNOTATION_STATE: json.dumps(state)}}, "data": data})
+    assert (await again(scene))[1] == "RequestTampered"

@@ -73,8 +73,25 @@ async def test_without_a_token_it_says_who_can_do_what(tmp_path: Path, caplog: p
 
 async def test_an_empty_token_is_none(tmp_path: Path) -> None:
     (tmp_path / "d").mkdir()
-    (tmp_path / "d" / "token").touch()
+    (tmp_path / "d" / "token").touch(mode=0o600)
     with pytest.raises(ConfigError, match="holds no token"):
         await run(config(tmp_path / "d"))
     with pytest.raises(SystemExit):
         config(tmp_path / "d", "--no-token", "--token-file", "x")
+
+
+def test_without_a_token_it_serves_this_machine_alone(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="only on a loopback address"):
+        config(tmp_path, "--no-token", "--host", "192.0.2.1")
+    assert config(tmp_path, "--no-token", "--host", "127.0.0.9").host == "127.0.0.9"
+    assert config(tmp_path, "--no-token", "--simulate", "--host", "192.0.2.1").simulate is not None
+
+
+async def test_a_token_that_others_may_have_put_there_is_not_taken(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    planted = tmp_path / "d" / "token"
+    planted.write_text("known to somebody")
+    planted.chmod(0o644)
+    with pytest.raises(ConfigError, match="not yours alone"):
+        async with await run(config(tmp_path / "d")):
+            pass

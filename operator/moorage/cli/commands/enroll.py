@@ -93,8 +93,16 @@ async def _script(cluster: Cluster, name: str, trust: Trust) -> str:
             Exit.NOT_READY,
             hint=f"see what it waits for: kubectl describe vs {name} -n {cluster.namespace}",
         )
-    roots = {trust.pin.lower()} if trust.pin else await _roots(cluster, trust.namespace)
+    roots = {pin_of(trust.pin)} if trust.pin else await _roots(cluster, trust.namespace)
     return rendered(held, f"{server.metadata.namespace}/{uid}", roots)
+
+
+def pin_of(text: str) -> str:
+    """A SHA-256 in hex, also as `openssl x509 -fingerprint` prints it. Raises CliError."""
+    pin = text.replace(":", "").lower()
+    if not re.fullmatch("[0-9a-f]{64}", pin):
+        raise CliError("--pin is no SHA-256 in hex: 64 digits, with or without colons", Exit.USAGE)
+    return pin
 
 
 async def _roots(cluster: Cluster, namespace: str) -> set[str]:

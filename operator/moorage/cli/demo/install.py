@@ -74,7 +74,7 @@ def _refuse_if_in_use(plane: ControlPlane, crds: Path, namespaces: Sequence[str]
     if there:
         raise CliError(
             f"{plane.server} has {', '.join(there)} already, which the demo would have to share",
-            hint="with Moorage installed, try the quickstart instead: kubectl apply -f examples/quickstart",
+            hint="with Moorage installed, follow the README's quickstart from the line that makes $work/token",
         )
     return known
 

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +40,8 @@ class Stage:
     controller: Child
     endpoints: Mapping[str, str]
     directory: Path
-    password: str
-    token: str
+    password: str = field(repr=False)
+    token: str = field(repr=False)
     """Of the hosting services: whoever has it can run programs as the user of the demo."""
 
     def documents(self, name: str) -> list[dict[str, Any]]:
