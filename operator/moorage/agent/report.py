@@ -9,7 +9,7 @@ from .client import Answer, Backoff, Channel, UnreachableError
 from .log import log
 from .work import Work, now
 
-COALESCE = 0.03
+COALESCE = 0.01
 """Seconds that a change which others wait for waits for company."""
 LAZY = 0.5
 """Seconds that any other change waits."""
