@@ -9,6 +9,7 @@ from tests.support.memory_api import MemoryApi
 
 from moorage.controllers.context import ChannelInfo, Context
 from moorage.controllers.edges import Edges
+from moorage.controllers.group_world import GroupObserver
 from moorage.controllers.tables import Tables, register
 from moorage.controllers.triggers import Triggers
 from moorage.kube import kinds
@@ -42,6 +43,7 @@ class Bench:
     tables: Tables
     edges: Edges
     made: int = field(default=0)
+    observer: GroupObserver | None = None
 
     async def put(self, kind: Kind, name: str, spec: Obj, namespace: str | None = "ns", **more: Any) -> Obj:
         """An object at the API server and in the cache."""

@@ -35,6 +35,9 @@ from moorage.runtime.workers import AGAIN, DONE, Result
 
 log = logging.getLogger(__name__)
 
+HOLD_LOOK = 2.0
+"""Seconds until a service that could not be held is looked at again."""
+
 NORMAL, WARNING = "Normal", "Warning"
 
 
@@ -173,6 +176,7 @@ class GroupController:
         self, obj: Obj, world: GroupWorld, placement: Placement, creations: Iterable[Creation]
     ) -> list[Awaitable[bool]]:
         if not await self._hold(obj, placement):
+            self._look_again(world.group)
             return []
         for name in sorted({member.config_ref.name for member in world.group.spec.members}):
             config = self._tables.configs.parsed(world.group.metadata.namespace, name)
@@ -184,8 +188,14 @@ class GroupController:
         """Post one VirtualServer, unless its service began to go since it was held."""
         with self._context.placing(placement.service_uid):
             if not is_held(self._tables, placement.service, placement.service_uid):
+                self._look_again(group)
                 return False
             return await self._post(group, placement, creation)
+
+    def _look_again(self, group: ServerGroup) -> None:
+        """A service that cannot be held is on its way out, or just changed: no event of its own need follow."""
+        meta = group.metadata
+        self._context.enqueue(SERVER_GROUP, meta.namespace, meta.name, after=HOLD_LOOK)
 
     async def _post(self, group: ServerGroup, placement: Placement, creation: Creation) -> bool:
         """Post one VirtualServer: children are made by POST only, so that no dead one is made anew."""

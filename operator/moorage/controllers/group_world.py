@@ -184,7 +184,9 @@ class GroupObserver:
         self, group: ServerGroup, members: list[MemberConfig]
     ) -> list[tuple[VirtualServer, VirtualServerStatus]]:
         found: list[tuple[VirtualServer, VirtualServerStatus]] = []
-        for obj in self._tables.servers.by_index("group", (group.metadata.namespace, group.metadata.name)):
+        objects = self._tables.servers.by_index("group", (group.metadata.namespace, group.metadata.name))
+        self._tables.servers.keep_parsed(2 * len(objects))
+        for obj in objects:
             server = self._tables.servers.parse(obj)
             if server.spec.group is not None and server.spec.group.uid == group.metadata.uid:
                 found.append((server, summary_of(self._context, obj, server.status)))

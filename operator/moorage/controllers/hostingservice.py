@@ -241,14 +241,15 @@ class ServiceController:
 
     # Inventories
 
-    def _recorded(self, service: str) -> list[tuple[str, datetime]]:
-        found: list[tuple[str, datetime]] = []
+    def _recorded(self, service: str) -> list[tuple[str, float]]:
+        """By the clock by which servers are judged to be missing; one that was not looked at yet is not judged."""
+        found: list[tuple[str, float]] = []
         for obj in self._tables.servers.by_index("service", service):
-            status = obj.get("status") or {}
-            since = status.get("recordedAt")
+            status, memory = obj.get("status") or {}, self._context.memories.get(obj["metadata"]["uid"])
+            known = memory.recorded if memory is not None else None
             leaving = status.get("lost") or obj["metadata"].get("deletionTimestamp")
-            if status.get("providerID") and since and not leaving:
-                found.append((status["providerID"], datetime.fromisoformat(since)))
+            if known is not None and known[0] is not None and known[0] == status.get("providerID") and not leaving:
+                found.append((known[0], known[1]))
         return found
 
     def _on_inventory(self, service: str, changed: set[str]) -> None:

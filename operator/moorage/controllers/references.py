@@ -17,6 +17,8 @@ from moorage.core.template import did_you_mean
 from moorage.kube.errors import InvalidObject
 from moorage.kube.store import Obj
 
+REMEMBERED = 1000
+"""Groups that miss something, beyond which those that are gone are forgotten."""
 COMPARED_NAMES = 500
 """With how many names one that does not exist is compared."""
 
@@ -45,6 +47,7 @@ class References:
     def __init__(self, tables: Tables, derived: Derived) -> None:
         self._tables = tables
         self._derived = derived
+        self._missed: dict[str, dict[tuple[str, str], datetime]] = {}
 
     def policy(self, group: ServerGroup, now: datetime) -> GroupPolicy:
         """The group's policy, with the verdict for the group; readings of an older generation of it say nothing."""
@@ -57,7 +60,8 @@ class References:
         if policy is None or policy.metadata.deleting:
             similar = _similar(name, self._tables.policies.by_index("namespace", namespace))
             message = f"there is no HostingPolicy {name!r}{similar}; create it or change policyRef"
-            return _unusable(name, absent("PolicyNotFound", message, group.status.conditions, now))
+            return _unusable(name, self._absent("PolicyNotFound", name, message, group, now))
+        self._found(group, ("PolicyNotFound", name))
         current = policy.status.observed_generation == policy.metadata.generation
         readings = policy.status.readings if current else ()
         state = group_verdict(name, policy.spec.when, readings, group.status.policy, now)
@@ -86,8 +90,24 @@ class References:
             message = (
                 f"member {member.name}: there is no VirtualServerConfig {name}{similar}; create it or change configRef"
             )
-            return MemberConfig(member, None, absent("ConfigNotFound", message, group.status.conditions, now))
+            return MemberConfig(member, None, self._absent("ConfigNotFound", name, message, group, now))
+        self._found(group, ("ConfigNotFound", name))
         return MemberConfig(member, config, self._derived.of_config(config).problem)
+
+    def _absent(self, reason: str, name: str, message: str, group: ServerGroup, now: datetime) -> Problem:
+        """Counted from when this process missed it; a clock that was set back begins anew."""
+        missed = self._missed.setdefault(group.metadata.uid, {})
+        since = missed[reason, name] = min(now, missed.get((reason, name), now))
+        if len(self._missed) > REMEMBERED:
+            self._missed = {uid: kept for uid, kept in self._missed.items() if self._tables.groups.by_uid(uid)}
+        return absent(reason, message, group.status.conditions, since, now)
+
+    def _found(self, group: ServerGroup, what: tuple[str, str]) -> None:
+        missed = self._missed.get(group.metadata.uid)
+        if missed is not None:
+            missed.pop(what, None)
+            if not missed:
+                del self._missed[group.metadata.uid]
 
     def config(self, namespace: str, name: str) -> VirtualServerConfig | None:
         """A configuration; None where there is none that can be read and stays."""

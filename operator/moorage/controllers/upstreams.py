@@ -70,6 +70,8 @@ class Upstreams:
     # Forgetting
 
     def _server(self, old: Obj | None, new: Obj | None) -> None:
+        if _basis(old) == _basis(new):
+            return
         for obj in (old, new):
             group = (obj["spec"].get("group") or {}).get("name") if obj is not None else None
             if obj is not None and group:
@@ -84,3 +86,12 @@ class Upstreams:
         namespaces = {key_of(obj)[0] for obj in (old, new) if obj is not None}
         for key in [key for key in self._kept if key[0] in namespaces]:
             del self._kept[key]
+
+
+def _basis(obj: Obj | None) -> object:
+    """What of a VirtualServer the facts rest on; most of its changes are of something else."""
+    if obj is None:
+        return None
+    status = obj.get("status") or {}
+    outputs = (status.get("agent") or {}).get("outputs")
+    return obj["spec"], obj["metadata"].get("deletionTimestamp"), status.get("lost"), outputs

@@ -56,7 +56,8 @@ class ConfigController:
                 raise
             except NotFound:
                 # There is no such namespace any more: the object went with it, and no watch has said so yet.
-                await refresh(self._context.client, self._context.store, VIRTUAL_SERVER_CONFIG, obj)
+                if await refresh(self._context.client, self._context.store, VIRTUAL_SERVER_CONFIG, obj) is not None:
+                    raise
                 return DONE
         written = await self._context.writer.write(
             VIRTUAL_SERVER_CONFIG,

@@ -56,15 +56,16 @@ class Problem:
     candidates: tuple[Candidate, ...] = ()
 
 
-def absent(reason: str, message: str, conditions: Iterable[Condition], now: datetime) -> Problem:
-    """Something that a group of these ``conditions`` refers to and that does not exist.
+def absent(reason: str, message: str, conditions: Iterable[Condition], since: datetime, now: datetime) -> Problem:
+    """Something that a group of these ``conditions`` refers to, and that is missed ``since`` then.
 
-    Objects that are applied together come in any order: at first it is waited for, and only then is a person asked.
+    Objects that are applied together come in any order: at first it is waited for, and only then is a person asked,
+    once: a group that is stalled by that stays so.
     """
-    ready, waits = c.find(conditions, c.READY), now
-    if ready is not None and ready.status != "True" and (ready.reason in ABSENCES or c.is_true(conditions, c.STALLED)):
-        waits = ready.last_transition_time
-    until = waits + APPEARS_WITHIN
+    stalled = c.find(conditions, c.STALLED)
+    if stalled is not None and stalled.status == "True" and stalled.reason in ABSENCES:
+        return Problem(reason, message, stalled=True)
+    until = since + APPEARS_WITHIN
     return Problem(reason, message, stalled=True) if until <= now else Problem(reason, message, False, until)
 
 

@@ -88,8 +88,7 @@ class StatusWriter:
         stored = obj.get("status") or {}
         desired = desired_status(stored, status)
         if desired == own_part(stored):
-            self._held.pop(key, None)
-            return Written.UNCHANGED
+            return self._as_it_was(key, obj, desired)
         if hard:
             self._held.pop(key, None)
             return await self._apply(kind, obj, desired)
@@ -98,7 +97,14 @@ class StatusWriter:
 
     def stands(self, kind: Kind, obj: Obj) -> Written:
         """For a caller that has compared by itself: nothing is to be written, and what was held is not wanted now."""
-        self._held.pop((kind, obj["metadata"]["uid"]), None)
+        return self._as_it_was((kind, obj["metadata"]["uid"]), obj, own_part(obj.get("status") or {}))
+
+    def _as_it_was(self, key: _Key, obj: Obj, desired: Obj) -> Written:
+        """What is wanted is what is stored; but a change that is on its way has to be taken back."""
+        if key in self._writing:
+            self._hold(key, obj, desired)
+            return Written.HELD
+        self._held.pop(key, None)
         return Written.UNCHANGED
 
     def _after_own(self, kind: Kind, obj: Obj) -> Obj:

@@ -64,13 +64,20 @@ class Reflector:
             except KubeError as error:
                 self._failed(error)
                 await asyncio.sleep(self._backoff.next())
+            except Exception:
+                # Nobody else keeps this table: a fault of ours must not freeze it.
+                log.exception("watching %s is begun anew", self._table.kind.plural)
+                self._version = None
+                await asyncio.sleep(self._backoff.next())
 
     async def relist(self) -> Sweep:
         """One complete list into the table; what the list lacks is removed. Raises ApiError."""
         listing = await self._client.list(self._table.kind, **self._scope)
         for obj in listing.items:
             self._table.ingest(obj)
-        sweep = self._table.sweep(listing.items, listing.resource_version, among=self._mine)
+        # A list of the whole kind also tells of what only our own writes put there.
+        among = self._mine if any(self._scope[part] for part in ("namespace", "labels", "fields")) else None
+        sweep = self._table.sweep(listing.items, listing.resource_version, among=among)
         self._mine = {obj["metadata"]["uid"] for obj in listing.items}
         self._version = listing.resource_version
         self.lists += 1

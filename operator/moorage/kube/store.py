@@ -109,6 +109,10 @@ class Table(Generic[T]):
         """The values that at least one object has in this index."""
         return self._indexed[index].keys()
 
+    def keep_parsed(self, objects: int) -> None:
+        """Have room for the typed forms of so many objects that are looked at together: less would be none at all."""
+        self._parsed_limit = max(self._parsed_limit, objects)
+
     def parsed(self, namespace: str | None, name: str) -> T | None:
         """The typed form of the object of that name, or None. Raises InvalidObject."""
         obj = self.get(namespace, name)

@@ -131,7 +131,10 @@ class Timetable:
             self._newer_than = None
 
 
-def missing_share(recorded: Iterable[tuple[str, datetime]], inventory: Inventory, lag: timedelta) -> tuple[int, int]:
-    """How many recorded servers there are, and how many of them the inventory ought to show and does not."""
-    old = [provider_id for provider_id, since in recorded if since + lag < inventory.started]
+def missing_share(recorded: Iterable[tuple[str, float]], inventory: Inventory, lag: timedelta) -> tuple[int, int]:
+    """How many recorded servers there are, and how many of them the inventory ought to show and does not.
+
+    Each with since when it is known to be recorded, on the steady clock.
+    """
+    old = [provider_id for provider_id, since in recorded if since + lag.total_seconds() < inventory.steady]
     return len(old), sum(provider_id not in inventory.by_id for provider_id in old)

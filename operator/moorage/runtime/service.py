@@ -68,7 +68,7 @@ class Hooks:
     """
 
     guard: Callable[[], None]
-    recorded: Callable[[], Iterable[tuple[str, datetime]]]
+    recorded: Callable[[], Iterable[tuple[str, float]]]
     on_inventory: Callable[[set[str]], None]
     on_trouble: Callable[[], None]
     observers: list[CallObserver] = field(default_factory=list)

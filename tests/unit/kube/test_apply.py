@@ -144,6 +144,20 @@ async def test_a_held_change_goes_too_where_the_caller_sees_that_all_stands(worl
     assert world.writer.held == 0
 
 
+@pytest.mark.parametrize("compared", [False, True])
+async def test_a_change_that_is_on_its_way_is_taken_back_by_another(world: World, compared: bool) -> None:
+    obj = await world.make()
+    await world.writer.write(VIRTUAL_SERVER, obj, {"observedGeneration": 1}, hard=False)
+    world.writer._start((VIRTUAL_SERVER, obj["metadata"]["uid"]), float("inf"))
+    if compared:
+        assert world.writer.stands(VIRTUAL_SERVER, obj) is Written.HELD
+    else:
+        status = {"observedGeneration": -1}
+        assert await world.writer.write(VIRTUAL_SERVER, obj, status, hard=False) is Written.HELD
+    await world.writer.flush()
+    assert world.now()["status"]["observedGeneration"] == -1
+
+
 async def test_flush_writes_all_that_is_held(world: World) -> None:
     obj = await world.make()
     await world.writer.write(VIRTUAL_SERVER, obj, {"observedGeneration": 1}, hard=False)

@@ -81,7 +81,7 @@ async def test_two_reflectors_of_one_table_leave_each_other_alone() -> None:
     await _make(one, "a")
     two.version()
     await _make(two, "b")
-    first, second = Reflector(one.client, table), Reflector(two.client, table)
+    first, second = Reflector(one.client, table, namespace="ns"), Reflector(two.client, table, namespace="ns")
     await first.relist()
     await second.relist()
     one.remove(SECRET, "ns", "a")
@@ -89,6 +89,17 @@ async def test_two_reflectors_of_one_table_leave_each_other_alone() -> None:
         one.version()
     assert (await first.relist()).gone == (("ns", "a"),)
     assert table.get("ns", "b") is not None
+
+
+async def test_a_list_of_the_whole_kind_tells_also_of_what_only_an_own_write_put_there() -> None:
+    api, table = MemoryApi(), Table(SECRET, as_is)
+    reflector = Reflector(api.client, table)
+    await reflector.relist()
+    await _make(api, "posted")
+    table.ingest(await api.client.get(SECRET, "ns", "posted"))
+    api.remove(SECRET, "ns", "posted")
+    api.version()
+    assert (await reflector.relist()).gone == (("ns", "posted"),)
 
 
 def test_back_off_grows_to_its_limit() -> None:

@@ -164,5 +164,6 @@ def test_inventories_faster_than_the_lag_come_to_be_more_than_the_lag_apart() ->
 
 
 def test_only_servers_older_than_the_lag_can_be_missing() -> None:
-    recorded = [("s1", NOW - 60 * S), ("s2", NOW - 60 * S), ("young", NOW - 5 * S)]
-    assert missing_share(recorded, empty(NOW, "s1"), 10 * S) == (2, 1)
+    shown = empty(NOW, "s1")
+    recorded = [("s1", shown.steady - 60), ("s2", shown.steady - 60), ("young", shown.steady - 5)]
+    assert missing_share(recorded, shown, 10 * S) == (2, 1)
