@@ -29,7 +29,9 @@ class Asked(Context):
 
     asked: list[tuple[str, str, str]]
 
-    def enqueue(self, kind: Kind, namespace: str, name: str, *, hot: bool = False, after: float = 0.0) -> None:
+    def enqueue(
+        self, kind: Kind, namespace: str, name: str, *, hot: bool = False, urgent: bool = False, after: float = 0.0
+    ) -> None:
         """Remember it."""
         self.asked.append((kind.kind, namespace, name))
 

@@ -26,6 +26,7 @@ from moorage.configd.recorder import OlderState, Recorder, ServerGone
 from moorage.configd.secrets import ServerSecret, Session, read_document, session_manifest
 from moorage.kube.errors import AlreadyExists, ApiError, Forbidden
 from moorage.kube.kinds import SECRET
+from moorage.kube.lanes import Lane, current_lane
 
 log = logging.getLogger(__name__)
 M = TypeVar("M", bound=channel.Wire)
@@ -150,6 +151,7 @@ class Channel:
         if session is not None:
             return session, False
         made = True
+        current_lane.set(Lane.HOT)
         try:
             answer = await self._cluster.create(SECRET, session_manifest(server, key_hash))
             self._directory.table.ingest(answer)

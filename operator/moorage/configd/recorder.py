@@ -15,6 +15,7 @@ from moorage.configd.ports import Cluster, Reporter
 from moorage.configd.secrets import Outputs, ServerSecret, outputs_manifest
 from moorage.kube.errors import AlreadyExists, Conflict, Invalid, NotFound, Unavailable
 from moorage.kube.kinds import SECRET, VIRTUAL_SERVER
+from moorage.kube.lanes import Lane, current_lane
 
 Obj = dict[str, Any]
 
@@ -60,6 +61,9 @@ class Recorder:
         """Record a state. Raises OlderState, ServerGone, ApiError."""
         known = self._remembered(server.uid)
         async with known.lock:
+            # Only what others wait for goes before what all servers report.
+            changed = admitted.agent.get("outputs") != (known.agent or {}).get("outputs")
+            current_lane.set(Lane.URGENT if changed else Lane.HOT)
             sequence = int(admitted.agent["sequence"])
             if self._is_recorded(known, sequence, admitted.agent):
                 return

@@ -25,7 +25,6 @@ from moorage.kube.client import Client
 from moorage.kube.errors import ApiError
 from moorage.kube.events import EventRecorder
 from moorage.kube.kinds import HOSTING_SERVICE, SECRET, VIRTUAL_SERVER
-from moorage.kube.lanes import Lane
 from moorage.kube.reflector import Reflector
 from moorage.kube.store import Store, Table, as_is
 
@@ -115,7 +114,7 @@ async def start(
     the caches are filled and the port is open. Raises CAMissing, CADamaged, ApiError, OSError.
     """
     # Writes of configd rest on their own preconditions, not on the lease: any replica may make them at any time.
-    cluster = client.unguarded().in_lane(Lane.HOT)
+    cluster = client.unguarded()
     tasks: list[asyncio.Task[Any]] = []
 
     def spawn(body: Coroutine[Any, Any, None]) -> None:

@@ -183,12 +183,14 @@ class Context:
         for target in new:
             self.referrers[target].add(key)
 
-    def enqueue(self, kind: Kind, namespace: str, name: str, *, hot: bool = False, after: float = 0.0) -> None:
+    def enqueue(
+        self, kind: Kind, namespace: str, name: str, *, hot: bool = False, urgent: bool = False, after: float = 0.0
+    ) -> None:
         """Have an object reconciled, at once or after some seconds."""
         queue = self.queues.get(kind)
         if queue is None:
             return
-        lane = Lane.HOT if hot else Lane.COLD
+        lane = Lane.URGENT if urgent else Lane.HOT if hot else Lane.COLD
         if after > 0:
             queue.add_after((namespace, name), after, lane)
         else:

@@ -73,7 +73,7 @@ class Triggers:
         for consumer_group, consumer in self._edges.consumers(namespace, group, member):
             for server in self._tables.servers.by_index("group", (namespace, consumer_group)):
                 if server["spec"].get("member") == consumer and server is not obj:
-                    self._context.enqueue(kinds.VIRTUAL_SERVER, namespace, server["metadata"]["name"], hot=True)
+                    self._context.enqueue(kinds.VIRTUAL_SERVER, namespace, server["metadata"]["name"], urgent=True)
 
     def _usage(self, namespace: str, obj: Obj) -> None:
         revision = self._tables.revisions.get(namespace, obj["spec"].get("revision") or "")

@@ -66,7 +66,7 @@ class LeaderLease:
         self.namespace = namespace
         self.terms = 0
         # Ahead of all other writes: a busy controller must not lose its lease to its own queue.
-        self._client = client.unguarded().in_lane(Lane.HOT)
+        self._client = client.unguarded().in_lane(Lane.URGENT)
         self._duration, self._renew, self._retry = duration, renew, retry
         self._steady = steady
         self._on_change = on_change

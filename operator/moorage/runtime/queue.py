@@ -2,7 +2,7 @@
 
 A key is worked on by one worker at a time, and however often it is added meanwhile, it is worked on once more.
 
-Beyond client-go there are two lanes: what others wait for (HOT) goes before all else (COLD), within bounds.
+Beyond client-go there are lanes: what others wait for (URGENT, then HOT) goes before all else (COLD), within bounds.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from moorage.kube.backoff import backoff_delay
-from moorage.kube.lanes import Lane
+from moorage.kube.lanes import Lane, Turns
 from moorage.runtime.clock import Clock, SystemClock, Timer
 
 K = TypeVar("K", bound=Hashable)
@@ -74,8 +74,8 @@ class Item(Generic[K]):
 class WorkQueue(Generic[K]):
     """See the module. All methods are for the event loop's thread.
 
-    `share`: after so many hot keys in a row one cold key is served. `base` and `limit` (seconds) bound the back-off,
-    which doubles with each failure of a key and is multiplied by a random factor between 0.5 and 1.
+    `share`: after so many keys of a lane in a row one of a later lane is served. `base` and `limit` (seconds) bound the
+    back-off, which doubles with each failure of a key and is multiplied by a random factor between 0.5 and 1.
     """
 
     def __init__(
@@ -93,8 +93,8 @@ class WorkQueue(Generic[K]):
         self._clock = clock or SystemClock()
         self._rng = rng or random.Random()  # noqa: S311 - jitter, not security
         self._metrics: QueueMetrics = metrics or _NoMetrics()
-        self._share, self._base, self._limit = share, base, limit
-        self._waiting: dict[Lane, OrderedDict[K, float]] = {Lane.HOT: OrderedDict(), Lane.COLD: OrderedDict()}
+        self._turns, self._base, self._limit = Turns(share), base, limit
+        self._waiting: dict[Lane, OrderedDict[K, float]] = {lane: OrderedDict() for lane in Lane}
         self._working: dict[K, float] = {}
         self._again: dict[K, Lane] = {}
         self._failures: dict[K, int] = {}
@@ -103,26 +103,24 @@ class WorkQueue(Generic[K]):
         self._count = itertools.count()
         self._timer: tuple[float, Timer] | None = None
         self._getters: deque[asyncio.Future[None]] = deque()
-        self._streak = 0
         self._closed = False
 
     # Adding
 
     def add(self, key: K, lane: Lane = Lane.COLD) -> None:
-        """Have `key` worked on. If it waits already, it keeps its place, or moves to the hot lane; if it is being
+        """Have `key` worked on. If it waits already, it keeps its place, or moves to an earlier lane; if it is being
         worked on, it waits again as soon as that is done. Ignored once the queue is closed.
         """
         if self._closed:
             return
         if key in self._working:
             self._again[key] = min(lane, self._again.get(key, lane))
-        elif key in self._waiting[Lane.HOT]:
             return
-        elif key in self._waiting[Lane.COLD]:
-            if lane is Lane.HOT:
-                self._waiting[Lane.HOT][key] = self._waiting[Lane.COLD].pop(key)
-        else:
+        present = next((known for known in Lane if key in self._waiting[known]), None)
+        if present is None:
             self._enqueue(key, lane)
+        elif lane < present:
+            self._waiting[lane][key] = self._waiting[present].pop(key)
 
     def add_after(self, key: K, seconds: float, lane: Lane = Lane.COLD) -> None:
         """Add `key` after `seconds`. Of several only the earliest counts: whoever is worked on decides anew."""
@@ -178,11 +176,9 @@ class WorkQueue(Generic[K]):
 
     def try_get(self) -> Item[K] | None:
         """The next key, held until `done`, or None where none waits."""
-        hot, cold = self._waiting[Lane.HOT], self._waiting[Lane.COLD]
-        if not hot and not cold:
+        lane = self._turns.next(self._waiting)
+        if lane is None:
             return None
-        lane = Lane.HOT if hot and (not cold or self._streak < self._share) else Lane.COLD
-        self._streak = self._streak + 1 if lane is Lane.HOT else 0
         key, since = self._waiting[lane].popitem(last=False)
         now = self._clock.monotonic()
         self._working[key] = now
@@ -221,7 +217,7 @@ class WorkQueue(Generic[K]):
 
     def __len__(self) -> int:
         """Keys that wait for a worker, without those of `add_after`."""
-        return len(self._waiting[Lane.HOT]) + len(self._waiting[Lane.COLD])
+        return sum(map(len, self._waiting.values()))
 
     @property
     def closed(self) -> bool:

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from moorage.kube.lanes import Lane, WriteSlots, current_lane
+from moorage.kube.lanes import Lane, Turns, WriteSlots, current_lane
 
 
 async def _settle() -> None:
@@ -65,3 +65,20 @@ async def test_a_cancelled_waiter_loses_no_slot() -> None:
 def test_limits_are_checked() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         WriteSlots(0)
+
+
+def turns(share: int, **waiting: int) -> str:
+    """Who is served, by initials, until nobody waits."""
+    found, left = "", {lane: ["x"] * waiting.get(lane.name.lower(), 0) for lane in Lane}
+    order = Turns(share)
+    while (lane := order.next(left)) is not None:
+        left[lane].pop()
+        found += lane.name[0]
+    return found
+
+
+def test_each_lane_goes_before_the_later_ones_and_starves_none() -> None:
+    assert turns(2, urgent=3, hot=3, cold=2) == "UUHUHCHC"
+    assert turns(8, cold=20) == "C" * 20
+    assert turns(2, urgent=5, cold=1) == "UUCUUU"
+    assert turns(2) == ""
