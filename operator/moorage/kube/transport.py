@@ -54,7 +54,7 @@ class Limits:
     timeout: float = 30.0
     attempts: int = 4
     longest_wait: float = 10.0
-    write_slots: int = 8
+    write_slots: int = 10
 
 
 class Transport:
