@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from moorage.api.hostingpolicy import Reading, When
-from moorage.core import expressions
 from moorage.core.policy.readings import INVALID_REASONS
 from moorage.core.problems import joined
 
@@ -17,8 +16,7 @@ def invalid(readings: Iterable[Reading]) -> tuple[Reading, ...]:
 
 def never_met(when: When, readings: Iterable[Reading]) -> bool:
     """Whether the policy cannot be met whatever happens, because of conditions that are wrong."""
-    # How much an expression costs depends on how many services there are: fewer may mend it.
-    wrong = {reading.name for reading in invalid(readings) if reading.reason != expressions.TOO_EXPENSIVE}
+    wrong = {reading.name for reading in invalid(readings)}
     if not wrong:
         return False
     return any(c.name in wrong for c in when.all) or (bool(when.any) and all(c.name in wrong for c in when.any))
