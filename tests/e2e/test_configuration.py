@@ -54,7 +54,12 @@ async def test_the_last_value_stays_in_force_marked_stale_while_its_server_is_re
     )
     await scene.begin(db, WEB, members=MEMBERS)
     await scene.joined_all()
-    first = await scene.server("g-db-0")
+
+    async def addressed() -> Obj | None:
+        found = await scene.server("g-db-0")
+        return found if found["status"].get("addresses") else None
+
+    first = await scene.api.until("the address in its status", addressed)
     old = first["status"]["addresses"][0]["address"]
     (scene.root(first) / "go").write_text("")
     await scene.api.ready("g")
