@@ -167,17 +167,17 @@ async def run(config: ConfigdConfig, kubeconfig: str | None = None, context: str
             return
         try:
             running = await starting
-            _settle()
+            settle()
             await stopping
             await running.stop()
         finally:
             stopping.cancel()
 
 
-def _settle() -> None:
+def settle() -> None:
     """What is there now lives long, and what requests leave behind is little: the collector need not look so often.
 
-    Only for a process of its own: whoever runs configd within another process sets this for the whole of it.
+    It is set for the whole process: by the program that the process is, once its caches are full.
     """
     gc.collect()
     gc.freeze()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import signal
 import sys
@@ -21,9 +20,6 @@ if TYPE_CHECKING:
 
 PASS_ON: dict[str, Any] = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 """Settings of a command that hands on its arguments, --help included, as they are."""
-
-
-GARBAGE_THRESHOLD = 20_000
 
 
 class LogFormat(StrEnum):
@@ -167,10 +163,9 @@ def _stop_on_signals() -> asyncio.Event:
 
 
 def _announce(started: Started) -> None:
-    # What the caches hold now lives long: it need not be looked through at each collection of garbage.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(GARBAGE_THRESHOLD, 20, 20)
+    from moorage.configd.run import settle
+
+    settle()
     ports = {"health": started.health_port, "config": started.configd.address[1] if started.configd else None}
     sys.stdout.write(json.dumps({"ready": True, "ports": ports}) + "\n")
     sys.stdout.flush()
