@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.support.hostd import Hostd
 
-from moorage.hosting.contract import Backend
+from moorage.hosting.local import LocalBackend
 
 SERVICES = ("local-processes", "local-simulated")
 
@@ -25,6 +25,6 @@ async def service(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
 
 
 @pytest.fixture
-async def backend(service: Hostd) -> Backend:
+async def backend(service: Hostd) -> LocalBackend:
     """A backend on the service."""
     return service.open(requestTimeout="5s", createTimeout="10s")

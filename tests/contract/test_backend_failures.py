@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.support.hostd import Hostd, in_state, is_gone, until
 
-from moorage.hosting.contract import Backend, ServerState
+from moorage.hosting.contract import ServerState
 from moorage.hosting.errors import (
     AuthenticationError,
     CapacityError,
@@ -21,9 +21,10 @@ from moorage.hosting.errors import (
     TimedOut,
     Unavailable,
 )
+from moorage.hosting.local import LocalBackend
 
 ID = "i-0123456789abcdef"
-Call = Callable[[Backend, Hostd], Awaitable[Any]]
+Call = Callable[[LocalBackend, Hostd], Awaitable[Any]]
 CALLS: dict[str, Call] = {
     "account": lambda backend, _: backend.account(),
     "offerings": lambda backend, _: backend.offerings(),
@@ -85,7 +86,7 @@ async def test_a_service_that_is_not_there_is_unavailable(service: Hostd) -> Non
             await call(backend, service)
 
 
-async def test_an_answer_that_was_lost_is_found_by_repeating(service: Hostd, backend: Backend) -> None:
+async def test_an_answer_that_was_lost_is_found_by_repeating(service: Hostd, backend: LocalBackend) -> None:
     request = service.request()
     await service.faults(loseAnswers=1)
     with pytest.raises(Unavailable) as caught:
@@ -108,14 +109,14 @@ async def test_an_answer_that_was_lost_is_found_by_repeating(service: Hostd, bac
     await is_gone(backend, made.provider_id)
 
 
-async def test_a_creation_is_sent_once_even_when_its_answer_is_lost(service: Hostd, backend: Backend) -> None:
+async def test_a_creation_is_sent_once_even_when_its_answer_is_lost(service: Hostd, backend: LocalBackend) -> None:
     await service.faults(loseAnswers=1, ignoreKeys=True)
     with pytest.raises(Unavailable):
         await backend.create(service.request())
     assert len(await service.ledger()) == 1
 
 
-async def test_a_cancelled_creation_is_found_by_repeating(service: Hostd, backend: Backend) -> None:
+async def test_a_cancelled_creation_is_found_by_repeating(service: Hostd, backend: LocalBackend) -> None:
     await backend.account()
     for pause in (0.0, 0.001, 0.003, 0.01, 0.03):
         request = service.request()
@@ -156,7 +157,7 @@ async def test_one_page_that_fails_fails_the_inventory(service: Hostd) -> None:
     assert len((await backend.inventory()).servers) == 7
 
 
-async def test_listings_may_lag_but_get_does_not(service: Hostd, backend: Backend) -> None:
+async def test_listings_may_lag_but_get_does_not(service: Hostd, backend: LocalBackend) -> None:
     await service.faults(listingLag="300ms")
     request = service.request()
     made = await backend.create(request)
@@ -174,7 +175,7 @@ async def test_listings_may_lag_but_get_does_not(service: Hostd, backend: Backen
     assert len((await backend.inventory()).servers) == 1
 
 
-async def test_throttling_is_told_with_the_time_to_wait(service: Hostd, backend: Backend) -> None:
+async def test_throttling_is_told_with_the_time_to_wait(service: Hostd, backend: LocalBackend) -> None:
     await service.faults(throttle={"requestsPerSecond": 0.001, "burst": 2, "retryAfter": "7s"})
     await backend.account()
     await backend.account()
@@ -186,7 +187,7 @@ async def test_throttling_is_told_with_the_time_to_wait(service: Hostd, backend:
 
 @pytest.mark.parametrize(("kind", "error"), [("InsufficientCapacity", CapacityError), ("QuotaExceeded", QuotaError)])
 async def test_a_typed_refusal_creates_nothing(
-    service: Hostd, backend: Backend, kind: str, error: type[HostingError]
+    service: Hostd, backend: LocalBackend, kind: str, error: type[HostingError]
 ) -> None:
     await service.faults(nextErrors=[{"kind": kind, "operations": ["create"]}])
     with pytest.raises(error) as caught:
@@ -196,7 +197,7 @@ async def test_a_typed_refusal_creates_nothing(
 
 
 async def test_a_server_whose_boot_never_ends_stays_pending_and_can_be_deleted(
-    service: Hostd, backend: Backend
+    service: Hostd, backend: LocalBackend
 ) -> None:
     await service.faults(bootNever=True)
     made = await backend.create(service.request())
@@ -206,13 +207,13 @@ async def test_a_server_whose_boot_never_ends_stays_pending_and_can_be_deleted(
     await is_gone(backend, made.provider_id)
 
 
-async def test_a_boot_that_fails_is_told(service: Hostd, backend: Backend) -> None:
+async def test_a_boot_that_fails_is_told(service: Hostd, backend: LocalBackend) -> None:
     await service.faults(bootFail=True)
     made = await backend.create(service.request())
     assert (await in_state(backend, made.provider_id, ServerState.FAILED)).message
 
 
-async def test_a_server_may_vanish(service: Hostd, backend: Backend) -> None:
+async def test_a_server_may_vanish(service: Hostd, backend: LocalBackend) -> None:
     made = await backend.create(service.request())
     await in_state(backend, made.provider_id, ServerState.RUNNING)
     await service.faults(vanish=[made.provider_id, "i-unknown"])
@@ -237,7 +238,7 @@ async def test_a_service_without_idempotency_makes_two(service: Hostd) -> None:
     assert len((await backend.inventory()).with_key(request.key)) == 2
 
 
-async def test_a_closed_backend_is_unavailable(service: Hostd, backend: Backend) -> None:
+async def test_a_closed_backend_is_unavailable(service: Hostd, backend: LocalBackend) -> None:
     await backend.account()
     await backend.close()
     await backend.close()

@@ -12,13 +12,13 @@ from moorage.hosting.contract import (
     RELEASED,
     TAG_INSTALLATION,
     TAG_SERVER,
-    Backend,
     ServerState,
 )
 from moorage.hosting.errors import CapacityError, Invalid, KeyConflict, NotFound
+from moorage.hosting.local import LocalBackend
 
 
-async def test_a_server_lives_from_creation_to_deletion(service: Hostd, backend: Backend) -> None:
+async def test_a_server_lives_from_creation_to_deletion(service: Hostd, backend: LocalBackend) -> None:
     request = service.request()
     made = await backend.create(request)
     assert made.key == request.key
@@ -37,7 +37,7 @@ async def test_a_server_lives_from_creation_to_deletion(service: Hostd, backend:
     assert await service.ledger("Deleted") == [made.provider_id]
 
 
-async def test_the_service_tells_what_it_sells(backend: Backend) -> None:
+async def test_the_service_tells_what_it_sells(backend: LocalBackend) -> None:
     offerings = await backend.offerings()
     assert {o.name for o in offerings} == {"small", "medium", "large"}
     assert all(o.cpu > 0 and o.memory > 0 and o.price_per_hour is not None for o in offerings)
@@ -46,7 +46,7 @@ async def test_the_service_tells_what_it_sells(backend: Backend) -> None:
     assert (capacity.limit, capacity.used, capacity.available) == (100, 0, 100)
 
 
-async def test_a_repeated_creation_gives_the_same_server(service: Hostd, backend: Backend) -> None:
+async def test_a_repeated_creation_gives_the_same_server(service: Hostd, backend: LocalBackend) -> None:
     request = service.request()
     first = await backend.create(request)
     again = await backend.create(request)
@@ -62,14 +62,14 @@ async def test_concurrent_creations_of_one_key_give_one_server(service: Hostd) -
     assert len(await service.ledger()) == 1
 
 
-async def test_a_repeated_creation_finds_a_server_that_was_retagged(service: Hostd, backend: Backend) -> None:
+async def test_a_repeated_creation_finds_a_server_that_was_retagged(service: Hostd, backend: LocalBackend) -> None:
     request = service.request()
     first = await backend.create(request)
     await backend.retag(first.provider_id, {TAG_SERVER: RELEASED})
     assert (await backend.create(request)).provider_id == first.provider_id
 
 
-async def test_a_key_with_another_request_is_refused(service: Hostd, backend: Backend) -> None:
+async def test_a_key_with_another_request_is_refused(service: Hostd, backend: LocalBackend) -> None:
     request = service.request()
     await backend.create(request)
     for other in (
@@ -83,7 +83,7 @@ async def test_a_key_with_another_request_is_refused(service: Hostd, backend: Ba
     assert len(await service.ledger()) == 1
 
 
-async def test_the_key_of_a_server_that_is_gone_makes_no_second_one(service: Hostd, backend: Backend) -> None:
+async def test_the_key_of_a_server_that_is_gone_makes_no_second_one(service: Hostd, backend: LocalBackend) -> None:
     request = service.request()
     made = await backend.create(request)
     await backend.delete(made.provider_id)
@@ -93,7 +93,7 @@ async def test_the_key_of_a_server_that_is_gone_makes_no_second_one(service: Hos
     assert len(await service.ledger()) == 1
 
 
-async def test_deleting_what_is_gone_is_harmless(service: Hostd, backend: Backend) -> None:
+async def test_deleting_what_is_gone_is_harmless(service: Hostd, backend: LocalBackend) -> None:
     made = await backend.create(service.request())
     await asyncio.gather(*(backend.delete(made.provider_id) for _ in range(5)))
     await is_gone(backend, made.provider_id)
@@ -102,7 +102,7 @@ async def test_deleting_what_is_gone_is_harmless(service: Hostd, backend: Backen
     assert await service.ledger("Deleted") == [made.provider_id]
 
 
-async def test_ids_are_never_used_again(service: Hostd, backend: Backend) -> None:
+async def test_ids_are_never_used_again(service: Hostd, backend: LocalBackend) -> None:
     seen = set()
     for _ in range(5):
         made = await backend.create(service.request())
@@ -113,7 +113,7 @@ async def test_ids_are_never_used_again(service: Hostd, backend: Backend) -> Non
 
 
 @pytest.mark.parametrize("provider_id", ["i-unknown", "../account", "a/b?c=d#e", "%2e%2e", "ü"])
-async def test_an_unknown_server_is_not_found(backend: Backend, provider_id: str) -> None:
+async def test_an_unknown_server_is_not_found(backend: LocalBackend, provider_id: str) -> None:
     with pytest.raises(NotFound):
         await backend.get(provider_id)
     with pytest.raises(NotFound):
@@ -121,12 +121,12 @@ async def test_an_unknown_server_is_not_found(backend: Backend, provider_id: str
 
 
 @pytest.mark.parametrize("provider_id", ["", ".", ".."])
-async def test_what_cannot_be_an_id_is_invalid(backend: Backend, provider_id: str) -> None:
+async def test_what_cannot_be_an_id_is_invalid(backend: LocalBackend, provider_id: str) -> None:
     with pytest.raises(Invalid):
         await backend.get(provider_id)
 
 
-async def test_retag_sets_some_tags_and_leaves_the_others(service: Hostd, backend: Backend) -> None:
+async def test_retag_sets_some_tags_and_leaves_the_others(service: Hostd, backend: LocalBackend) -> None:
     request = service.request()
     made = await backend.create(request)
     for _ in range(2):
@@ -136,7 +136,7 @@ async def test_retag_sets_some_tags_and_leaves_the_others(service: Hostd, backen
     assert record.key == request.key
 
 
-async def test_servers_of_others_are_listed_with_their_own_tags(service: Hostd, backend: Backend) -> None:
+async def test_servers_of_others_are_listed_with_their_own_tags(service: Hostd, backend: LocalBackend) -> None:
     mine = await backend.create(service.request())
     theirs = await backend.create(service.request(installation="another"))
     bare = await backend.create(service.request(tags={}))
@@ -164,7 +164,7 @@ async def test_a_server_deleted_between_pages_shifts_no_other_out(service: Hostd
     assert [s["id"] for s in page["items"] + rest["items"]] == [s.provider_id for s in made]
 
 
-async def test_a_full_service_says_so_and_creates_nothing(service: Hostd, backend: Backend) -> None:
+async def test_a_full_service_says_so_and_creates_nothing(service: Hostd, backend: LocalBackend) -> None:
     await service.faults(capacity=2)
     first = await backend.create(service.request())
     await backend.create(service.request())
@@ -178,14 +178,14 @@ async def test_a_full_service_says_so_and_creates_nothing(service: Hostd, backen
     await backend.create(request)
 
 
-async def test_concurrent_creations_do_not_overrun_the_capacity(service: Hostd, backend: Backend) -> None:
+async def test_concurrent_creations_do_not_overrun_the_capacity(service: Hostd, backend: LocalBackend) -> None:
     await service.faults(capacity=3)
     answers = await asyncio.gather(*(backend.create(service.request()) for _ in range(9)), return_exceptions=True)
     assert sum(isinstance(a, CapacityError) for a in answers) == 6
     assert len(await service.ledger()) == 3
 
 
-async def test_an_invalid_request_names_its_field(service: Hostd, backend: Backend) -> None:
+async def test_an_invalid_request_names_its_field(service: Hostd, backend: LocalBackend) -> None:
     for changes, field in (
         ({"image": "no-such"}, "image"),
         ({"offering": "no-such"}, "offering"),
@@ -204,7 +204,7 @@ async def test_an_invalid_request_names_its_field(service: Hostd, backend: Backe
     assert await service.ledger() == []
 
 
-async def test_the_account_is_the_same_for_everyone_and_over_a_restart(service: Hostd, backend: Backend) -> None:
+async def test_the_account_is_the_same_for_everyone_and_over_a_restart(service: Hostd, backend: LocalBackend) -> None:
     account = await backend.account()
     assert await service.open().account() == account
     assert (await backend.inventory()).account == account

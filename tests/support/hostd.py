@@ -16,6 +16,7 @@ from moorage.hostd.app import Running, run
 from moorage.hostd.config import Config, SimulateConfig
 from moorage.hosting.contract import Backend, CreateRequest, ServerRecord, ServerState, identity_key, identity_tags
 from moorage.hosting.errors import NotFound
+from moorage.hosting.local import LocalBackend
 from moorage.hosting.registry import backend
 
 DEADLINE = 30.0
@@ -51,7 +52,7 @@ class Hostd:
         if simulate:
             self.options.setdefault("simulate", SimulateConfig(boot_time=0.02))
         self.running: Running | None = None
-        self._backends: list[Backend] = []
+        self._backends: list[LocalBackend] = []
         self._numbers = itertools.count(1)
 
     @property
@@ -74,11 +75,12 @@ class Hostd:
             await self.running.stop()
             self.running = None
 
-    def open(self, token: str | None = None, region: str = "", **settings: Any) -> Backend:
+    def open(self, token: str | None = None, region: str = "", **settings: Any) -> LocalBackend:
         """A backend on it, through the registry."""
         token = token if token is not None else self.options.get("token")
         credentials = {"token": token.encode()} if token is not None else {}
         opened = backend("local").open(Spec(self.url, region=region, settings=settings), credentials)
+        assert isinstance(opened, LocalBackend)
         self._backends.append(opened)
         return opened
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from moorage.cli.commands import backends, daemons, demo, enroll, explain, graph, render, tree
+from moorage.cli.commands import backends, daemons, demo, enroll, explain, graph, render, testbed, tree
 from moorage.cli.errors import CliError
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.command("graph", rich_help_panel=LOOK)(graph.graph)
 app.command("render", rich_help_panel=LOOK)(render.render)
 app.command("enroll", rich_help_panel=LOOK)(enroll.enroll)
 app.command("backends", rich_help_panel=LOOK)(backends.backends)
+app.add_typer(testbed.app, rich_help_panel=LOOK)
 app.command("run", rich_help_panel=SERVE)(daemons.run)
 app.command("configd", rich_help_panel=SERVE)(daemons.configd)
 app.command("hostd", rich_help_panel=SERVE, context_settings=daemons.PASS_ON)(daemons.hostd)

@@ -32,6 +32,7 @@ from moorage.controllers.observation import Observed
 from moorage.controllers.state import SecretState, request_mark
 from moorage.controllers.tables import Tables
 from moorage.core.facts import RELEASED, Attempt, CallFailure, Lookup, LookupResult
+from moorage.hosting.abilities import Retag
 from moorage.hosting.contract import TAG_SERVER, CreateRequest, identity_tags
 from moorage.hosting.errors import HostingError, Invalid, NotFound
 from moorage.kube.apply import add_finalizer, remove_finalizer
@@ -235,7 +236,7 @@ class Acts:
         if owner == RELEASED and lookup.seen is not None and lookup.seen.namespace not in {None, seen.key[0]}:
             message = f"server {provider_id} was released by another namespace: take its tags off to give it away"
             return self._refuse(seen, "AdoptRefused", message)
-        if not connection.backend.capabilities.retag:
+        if not isinstance(connection.backend, Retag):
             return self._refuse(seen, "AdoptUnsupported", f"{connection.name} cannot write tags, so it cannot adopt")
         if seen.secret is None:
             token = secrets.token_urlsafe(32)

@@ -25,6 +25,7 @@ from moorage.core.placement import MemberRequest, MemberTemplate, PlacementReque
 from moorage.core.policy import namespace_services, selected_services
 from moorage.core.rollout import GroupServer, MemberWant, Template
 from moorage.core.server_status import failure_of, unhealthy_since
+from moorage.hosting.abilities import Retag
 from moorage.kube.errors import InvalidObject
 from moorage.kube.store import Obj
 
@@ -156,7 +157,7 @@ class GroupObserver:
         if placement is None or group.spec.deletion_policy != "Retain":
             return []
         connection = self._context.connections.get(placement.service_uid)
-        if connection is None or connection.backend.capabilities.retag:
+        if connection is None or isinstance(connection.backend, Retag):
             return []
         message = (
             f"{placement.service} cannot rewrite tags, so its servers cannot be retained: set deletionPolicy: Delete"

@@ -190,7 +190,7 @@ class ServiceController:
         self._opened[uid] = replace(
             opened,
             offerings=await connection.describe("offerings", connection.backend.offerings()),
-            images=await connection.describe("images", connection.backend.images()),
+            images=await connection.images(),
             capacity=await connection.describe("capacity", connection.backend.capacity()),
             described_at=now,
         )

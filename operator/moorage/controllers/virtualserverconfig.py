@@ -15,7 +15,7 @@ from moorage.controllers.tables import Tables
 from moorage.core.problems import joined
 from moorage.core.validation import Problem, validate
 from moorage.hosting.errors import Invalid
-from moorage.hosting.registry import backend_types
+from moorage.hosting.registry import registry
 from moorage.kube.apply import Written, refresh
 from moorage.kube.errors import Conflict, Forbidden, InvalidObject, NotFound
 from moorage.kube.kinds import CONTROLLER_REVISION, VIRTUAL_SERVER_CONFIG
@@ -120,9 +120,12 @@ def _settings_problems(config: VirtualServerConfig) -> list[Problem]:
     """Settings that a backend which is installed here refuses."""
     found: list[Problem] = []
     for settings in config.spec.settings:
-        factory = backend_types().get(settings.service_type)
-        if factory is None:
+        if settings.service_type not in registry().names:
             continue
+        try:
+            factory = registry().get(settings.service_type)
+        except Invalid:
+            continue  # it cannot be loaded here, so no HostingService of this type works: that is told there
         try:
             factory.validate_server_settings(settings.values)
         except Invalid as error:

@@ -1,8 +1,9 @@
 """The contract between Moorage and a hosting service.
 
-A backend is one class that satisfies `Backend`. Everything here is about three questions: what happens when a call is
-*repeated*, when it is *interrupted* (cancelled, or its process killed), and when the answer is *late or lost*. The
-tests in `tests/contract` ask them of every backend.
+A backend is one class that satisfies `Backend`, and any of the protocols in `moorage.hosting.abilities` beside it.
+Everything here is about three questions: what happens when a call is *repeated*, when it is *interrupted* (cancelled,
+or its process killed), and when the answer is *late or lost*. The suite in
+`moorage.testing` asks them of every backend.
 
 Rules for every method:
 
@@ -31,6 +32,7 @@ from moorage.api.hostingservice import Offering
 from moorage.hosting.errors import Invalid
 
 __all__ = [
+    "MAX_CONSOLE",
     "RELEASED",
     "TAG_INSTALLATION",
     "TAG_NAMESPACE",
@@ -58,6 +60,8 @@ TAG_SERVICE = "moorage-service"
 """Tag: uid of the HostingService object."""
 TAG_SERVER = "moorage-server"
 """Tag: uid of the VirtualServer object, or `RELEASED`."""
+MAX_CONSOLE = 65_536
+"""Most characters of a console that are handed on."""
 RELEASED = "released"
 """Value of `TAG_SERVER` on a server that was retained: it belongs to nobody any more and is never touched."""
 
@@ -110,7 +114,8 @@ class ServerRecord:
     """What a service tells about one server.
 
     `key` is the identity key the server was created with, None where it has none (a foreign server, or one whose
-    service shows it in no way). `tags` are all its tags, foreign ones too.
+    service shows it in no way). `tags` are all its tags, foreign ones too. `name`, `image`, `offering` and `zone` are
+    the service's own words, None where it does not tell.
     """
 
     provider_id: str
@@ -120,6 +125,10 @@ class ServerRecord:
     addresses: tuple[Address, ...] = ()
     created: datetime | None = None
     message: str = ""
+    name: str | None = None
+    image: str | None = None
+    offering: str | None = None
+    zone: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +183,11 @@ class CreateRequest:
             "settings": dict(self.settings),
         }
 
+    def digest(self) -> str:
+        """32 hex digits that tell this request from any other, for services that keep no requests: put beside the key
+        on the server, it lets a repeated creation find out whether the server there is the one asked for."""
+        return hashlib.sha256(self.to_bytes()).hexdigest()[:32]
+
     def to_bytes(self) -> bytes:
         """Canonical bytes: equal requests give equal bytes (sorted keys, no spaces, UTF-8)."""
         text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
@@ -221,14 +235,12 @@ class Capabilities:
 
     idempotent_create: a creation repeated with the same request gives the same server, at any distance in time while
         the server exists. Without it, the caller waits for deadline + `listing_lag` and looks into an inventory.
-    retag: tags can be changed, so `deletionPolicy: Retain` is possible.
     listing_lag: seconds after which a creation or deletion shows in every inventory and `find`.
     create_timeout: seconds by which `create` has returned or raised; an attempt's deadline is its start plus this,
         and no attempt has an effect that begins after its deadline.
     """
 
     idempotent_create: bool
-    retag: bool
     listing_lag: float
     create_timeout: float
 
@@ -252,10 +264,6 @@ class Backend(Protocol):
 
     async def offerings(self) -> tuple[Offering, ...]:
         """The sizes the service tells; empty where it tells none (the user declares them)."""
-        ...
-
-    async def images(self) -> tuple[str, ...] | None:
-        """The names of the boot images; None where the service cannot list them (then `create` finds out)."""
         ...
 
     async def capacity(self) -> Capacity:
@@ -308,11 +316,12 @@ class Backend(Protocol):
         """
         ...
 
-    async def retag(self, provider_id: str, tags: Mapping[str, str]) -> None:
-        """Set these tags and leave the others; when it returns, `get` shows them.
+    async def console(self, provider_id: str) -> str | None:
+        """The end of what the server wrote to its console, at most `MAX_CONSOLE` characters, control characters other
+        than newlines taken out; "" where it wrote nothing yet, None where the service keeps no console.
 
-        Repetition: harmless. Raises NotFound where the server is gone, and Invalid where `capabilities.retag` is
-        false.
+        MUST raise NotFound where the server is gone (as `get` does). Repetition: harmless. A console may hold secrets
+        of the guest's own: the caller shows it to people who may see the server, and never logs it.
         """
         ...
 

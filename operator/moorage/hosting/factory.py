@@ -8,11 +8,13 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from moorage.hosting.abilities import Ability, abilities_of
 from moorage.hosting.contract import Backend
 from moorage.hosting.errors import Invalid
 
 Model = TypeVar("Model", bound=BaseModel)
 SettingsModel: TypeAlias = type[BaseModel]
+BackendClass: TypeAlias = type[Backend]
 
 
 class ServiceSpec(Protocol):
@@ -39,6 +41,10 @@ def parse_settings(model: type[Model], values: Mapping[str, Any]) -> Model:
         raise Invalid(f"{path}: {first['msg']}", field=path) from None
 
 
+def _no_fallback(_: Mapping[str, Any]) -> None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class BackendFactory:
     """One kind of hosting service.
@@ -46,15 +52,27 @@ class BackendFactory:
     `settings_model` is the model of `HostingService.spec.settings`, `server_settings_model` that of the values in
     `VirtualServerConfig.spec.settings[]` for this type; both forbid unknown fields.
 
+    `implementation` is the class that `open` gives (or what its variants have in common); it tells the abilities.
+
+    `fallback` gives, for a server's settings with which the service had no capacity, those to try next on the same
+    service (on-demand after spot, say), or None where there are none; it is pure, and repeated use comes to an end.
+
     `open(spec, credentials)` gives a backend. `credentials` is the data of the Secret (decoded), empty where the spec
     names none. It does no I/O and needs a running event loop. It raises Invalid (endpoint, region, project, settings)
     or AuthenticationError (a key is missing or malformed).
     """
 
     type: str
+    implementation: BackendClass
     settings_model: SettingsModel
     server_settings_model: SettingsModel
     open: Callable[[ServiceSpec, Mapping[str, bytes]], Backend]
+    fallback: Callable[[Mapping[str, Any]], Mapping[str, Any] | None] = _no_fallback
+
+    @property
+    def abilities(self) -> frozenset[Ability]:
+        """What the backend can do beyond the contract."""
+        return abilities_of(self.implementation)
 
     def validate_settings(self, values: Mapping[str, Any]) -> None:
         """Check a HostingService's settings. Raises Invalid naming the field."""

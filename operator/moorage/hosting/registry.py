@@ -2,75 +2,122 @@
 
 A package adds a kind with an entry point in the group `moorage.backends`, whose name is the type and whose object is
 a `BackendFactory`. A package that fails to load costs its own type only, and says so when the type is asked for.
+Nothing is imported before its type is asked for: a provider's SDK costs memory and a second of start.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib import import_module
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
 from types import MappingProxyType
 
 from moorage.hosting.errors import Invalid, clean
 from moorage.hosting.factory import BackendFactory
-from moorage.hosting.local import FACTORY as LOCAL
 
 GROUP = "moorage.backends"
-BUILT_IN = (LOCAL,)
+DISTRIBUTION = "moorage"
+BUILT_IN: Mapping[str, str] = MappingProxyType(
+    {
+        "local": "aiohttp",
+    }
+)
+"""Built-in types, each in `moorage.hosting.<type>` and with the module that its extra `moorage[<type>]` brings."""
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Registry:
-    """The types that can be opened, and why others that are installed cannot."""
+class Source:
+    """Where a type comes from: the distribution and its version, and why it cannot be opened ("" where it can)."""
 
-    types: Mapping[str, BackendFactory]
-    problems: Mapping[str, str]
+    type: str
+    distribution: str
+    version: str
+    problem: str = ""
+
+
+@dataclass(slots=True)
+class Registry:
+    """The types there are. Loaded factories are kept."""
+
+    built_in: Mapping[str, str]
+    points: Mapping[str, EntryPoint]
+    _loaded: dict[str, BackendFactory] = field(default_factory=dict)
+    _problems: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All types, those that cannot be opened too."""
+        return tuple(sorted({*self.built_in, *self.points}))
 
     def get(self, name: str) -> BackendFactory:
-        """The factory of a type. Raises Invalid(field="type") that names the types there are."""
-        factory = self.types.get(name)
+        """The factory of a type. Raises Invalid(field="type") that says what to install, or which types there are."""
+        factory = self._loaded.get(name)
         if factory is not None:
             return factory
-        known = ", ".join(sorted(self.types))
-        if name in self.problems:
-            raise Invalid(f"backend {name} is installed but failed to load: {self.problems[name]}", field="type")
-        raise Invalid(f"no backend of type {name!r}; there are: {known}", field="type")
+        if name not in self.built_in and name not in self.points:
+            known = ", ".join(self.names)
+            raise Invalid(
+                f"no backend of type {name!r}: install the package that brings it (an entry point {name} of the group "
+                f"{GROUP}); there are: {known}",
+                field="type",
+            )
+        if name not in self._problems:
+            try:
+                return self._loaded.setdefault(name, self._load(name))
+            except Exception as error:  # noqa: BLE001 - another package's import may raise anything
+                self._problems[name] = self._explain(name, error)
+                log.warning("backend %s failed to load: %s", name, self._problems[name])
+        raise Invalid(self._problems[name], field="type")
 
-
-def load(built_in: Iterable[BackendFactory], points: Iterable[EntryPoint]) -> Registry:
-    """A registry of the built-in factories and those the entry points name. A built-in type is never replaced."""
-    types = {factory.type: factory for factory in built_in}
-    problems: dict[str, str] = {}
-    for point in sorted(points, key=lambda point: (point.name, point.value)):
-        if point.name in types:
-            log.warning("backend %s of %s ignored: the type is taken", point.name, point.value)
-            continue
+    def source(self, name: str) -> Source:
+        """Where the type comes from, and whether it can be opened."""
+        point = self.points.get(name) if name not in self.built_in else None
+        dist = point.dist if point is not None else None
         try:
-            factory = point.load()
-        except Exception as error:  # noqa: BLE001 - another package's import may raise anything
-            problems[point.name] = clean(f"{type(error).__name__}: {error}")
+            named, told = (dist.name, dist.version) if dist else (DISTRIBUTION, version(DISTRIBUTION))
+        except PackageNotFoundError:
+            named, told = DISTRIBUTION, ""
+        try:
+            self.get(name)
+        except Invalid as error:
+            return Source(name, named, told, error.message)
+        return Source(name, named, told)
+
+    def _load(self, name: str) -> BackendFactory:
+        if name in self.built_in:
+            factory = import_module(f"moorage.hosting.{name}").FACTORY
         else:
-            if isinstance(factory, BackendFactory) and factory.type == point.name:
-                types[point.name] = factory
-            else:
-                problems[point.name] = f"{point.value} is not a BackendFactory of type {point.name}"
-    for name, problem in problems.items():
-        log.warning("backend %s failed to load: %s", name, problem)
-    return Registry(types=MappingProxyType(types), problems=MappingProxyType(problems))
+            factory = self.points[name].load()
+        if not isinstance(factory, BackendFactory) or factory.type != name:
+            raise TypeError(f"is not a BackendFactory of type {name}")
+        return factory
+
+    def _explain(self, name: str, error: Exception) -> str:
+        missing = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+        if name in self.built_in and missing == self.built_in[name]:
+            return f"backend {name} needs its extra, which is not installed: pip install '{DISTRIBUTION}[{name}]'"
+        return f"backend {name} is installed but failed to load: " + clean(f"{type(error).__name__}: {error}")
+
+
+def load(built_in: Mapping[str, str], points: Iterable[EntryPoint]) -> Registry:
+    """A registry of the built-in types and those the entry points name. A built-in type is never replaced."""
+    found: dict[str, EntryPoint] = {}
+    for point in sorted(points, key=lambda point: (point.name, point.value)):
+        if point.name in built_in or point.name in found:
+            log.warning("backend %s of %s ignored: the type is taken", point.name, point.value)
+        else:
+            found[point.name] = point
+    return Registry(built_in=built_in, points=MappingProxyType(found))
 
 
 @cache
 def registry() -> Registry:
     """The registry of this process, read once."""
     return load(BUILT_IN, entry_points(group=GROUP))
-
-
-def backend_types() -> Mapping[str, BackendFactory]:
-    """The types that can be opened, by name."""
-    return registry().types
 
 
 def backend(name: str) -> BackendFactory:

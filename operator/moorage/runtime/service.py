@@ -16,8 +16,9 @@ from typing import Protocol, TypeVar
 
 from moorage.core.facts import Inventory, Lookup, LookupResult, Seen, ServiceFacts
 from moorage.core.lifecycle import overshoot
+from moorage.hosting.abilities import Images, Retag
 from moorage.hosting.contract import Backend, CreateRequest
-from moorage.hosting.errors import HostingError, NotFound, Throttled, TimedOut, Unavailable
+from moorage.hosting.errors import HostingError, Invalid, NotFound, Throttled, TimedOut, Unavailable
 from moorage.runtime.budget import Budget, Priority
 from moorage.runtime.circuit import Circuit
 from moorage.runtime.clock import Clock
@@ -123,7 +124,7 @@ class ServiceConnection:
             trusted=self.foreign_account is None,
             frozen=self.frozen,
             idempotent_create=capabilities.idempotent_create,
-            can_retag=capabilities.retag,
+            can_retag=isinstance(self.backend, Retag),
             listing_lag=timedelta(seconds=capabilities.listing_lag),
             create_timeout=timedelta(seconds=capabilities.create_timeout),
             latest=latest,
@@ -248,7 +249,15 @@ class ServiceConnection:
 
     async def retag(self, provider_id: str, tags: Mapping[str, str]) -> None:
         """Set tags. Raises HostingError."""
+        if not isinstance(self.backend, Retag):
+            raise Invalid(f"{self.name} cannot write tags")
         await self._call("retag", provider_id, self.backend.retag(provider_id, tags), Priority.WRITE)
+
+    async def images(self) -> tuple[str, ...] | None:
+        """The boot images, None where the service cannot list them. Raises HostingError."""
+        if not isinstance(self.backend, Images):
+            return None
+        return await self._call("images", "", self.backend.images(), Priority.READ)
 
     async def describe(self, operation: str, call: Awaitable[T]) -> T:
         """One of the backend's calls about the service itself. Raises HostingError."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.metadata import EntryPoint
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from moorage.hosting.contract import Capacity, CreateRequest, Inventory, ServerRecord, ServerState, identity_key
 from moorage.hosting.errors import Invalid, NotFound, TimedOut, clean
 from moorage.hosting.local import FACTORY
-from moorage.hosting.registry import backend, backend_types, load
+from moorage.hosting.registry import backend, load
 
 REQUEST = CreateRequest(
     key="m-abc",
@@ -105,18 +106,25 @@ def test_an_inventory_finds_doubles() -> None:
     assert [s.provider_id for s in Inventory("a", servers).with_key("k")] == ["i-1", "i-2"]
 
 
-def test_the_built_in_type_is_there() -> None:
-    assert set(backend_types()) == {"local"}
+def test_a_built_in_type_is_loaded_when_it_is_asked_for() -> None:
     assert backend("local") is FACTORY
-    with pytest.raises(Invalid, match="there are: local") as caught:
-        backend("ec2")
+    with pytest.raises(Invalid, match=r"install the package that brings it .* there are: .*local") as caught:
+        backend("nocloud")
     assert caught.value.field == "type"
+
+
+def test_an_extra_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "moorage.hosting.local", None)
+    found = load({"local": "moorage"}, [])
+    with pytest.raises(Invalid, match=r"pip install 'moorage\[local\]'"):
+        found.get("local")
+    assert found.source("local").problem
 
 
 def test_a_broken_package_costs_its_own_type_only() -> None:
     group = "moorage.backends"
     found = load(
-        [FACTORY],
+        {"local": "aiohttp"},
         [
             EntryPoint("broken", "no.such.module:X", group),
             EntryPoint("odd", "json:dumps", group),
@@ -124,11 +132,13 @@ def test_a_broken_package_costs_its_own_type_only() -> None:
             EntryPoint("mislabelled", "moorage.hosting.local:FACTORY", group),
         ],
     )
-    assert set(found.types) == {"local"}
+    assert found.names == ("broken", "local", "mislabelled", "odd")
     assert found.get("local") is FACTORY
-    assert set(found.problems) == {"broken", "odd", "mislabelled"}
-    with pytest.raises(Invalid, match="failed to load"):
-        found.get("broken")
+    for name in ("broken", "odd", "mislabelled"):
+        with pytest.raises(Invalid, match="failed to load"):
+            found.get(name)
+        assert "failed to load" in found.source(name).problem
+    assert not found.source("local").problem
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from tests.support.hostd import Spec
 
-from moorage.hosting.contract import Backend, CreateRequest, ServerState
+from moorage.hosting.contract import CreateRequest, ServerState
 from moorage.hosting.errors import (
     AuthenticationError,
     CapacityError,
@@ -25,10 +25,10 @@ from moorage.hosting.errors import (
 )
 from moorage.hosting.local import backend as local
 from moorage.hosting.local.answers import refusal, seconds
-from moorage.hosting.local.backend import open_backend
+from moorage.hosting.local.backend import LocalBackend, open_backend
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Serve = Callable[[Handler], Awaitable[Backend]]
+Serve = Callable[[Handler], Awaitable[LocalBackend]]
 REQUEST = CreateRequest("m-k", "n", "i", "o", "", {}, {})
 SERVER = {"id": "i-1", "key": "m-k", "state": "Running"}
 
@@ -38,7 +38,7 @@ async def serve() -> AsyncIterator[Serve]:
     """Gives a backend on a service that answers everything but the account with the handler."""
     opened: list[Any] = []
 
-    async def start(handler: Handler) -> Backend:
+    async def start(handler: Handler) -> LocalBackend:
         app = web.Application()
         app.router.add_get("/v1/account", _account)
         app.router.add_route("*", "/v1/{rest:.*}", handler)

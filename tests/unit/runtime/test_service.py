@@ -29,7 +29,7 @@ from moorage.runtime.service import Hooks, ServiceCall, ServiceConnection
 
 REQUEST = CreateRequest("m-u1", "g-m-0", "image", "small", "", {})
 MINUTE = timedelta(minutes=1)
-CAPABILITIES = Capabilities(idempotent_create=True, retag=True, listing_lag=5, create_timeout=30)
+CAPABILITIES = Capabilities(idempotent_create=True, listing_lag=5, create_timeout=30)
 
 
 def record(id_: str = "s1") -> ServerRecord:

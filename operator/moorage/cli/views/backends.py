@@ -6,15 +6,22 @@ from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel
+from rich.markup import escape
 from rich.table import Table
 
-from moorage.hosting.factory import BackendFactory
+from moorage.hosting.registry import Registry
 
 
-def describe(name: str, factory: BackendFactory) -> dict[str, Any]:
-    """One type: its name, and its settings for services and for servers."""
+def describe(name: str, types: Registry) -> dict[str, Any]:
+    """One type: where it comes from, what it can do, and its settings for services and for servers."""
+    source = types.source(name)
+    found: dict[str, Any] = {"type": name, "package": source.distribution, "version": source.version}
+    if source.problem:
+        return {**found, "problem": source.problem}
+    factory = types.get(name)
     return {
-        "type": name,
+        **found,
+        "abilities": sorted(str(ability) for ability in factory.abilities),
         "settings": _fields(factory.settings_model),
         "serverSettings": _fields(factory.server_settings_model),
     }
@@ -32,10 +39,15 @@ def _fields(model: type[BaseModel]) -> list[dict[str, Any]]:
 def table(found: Sequence[dict[str, Any]]) -> Table:
     """The types as a table."""
     shown = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for column in ("TYPE", "SETTINGS", "SETTINGS OF SERVERS"):
-        shown.add_column(column)
+    for column in ("TYPE", "PACKAGE", "ABILITIES", "SETTINGS", "SETTINGS OF SERVERS"):
+        shown.add_column(column, overflow="fold")
     for one in found:
-        shown.add_row(one["type"], *(_names(one[part]) for part in ("settings", "serverSettings")))
+        package = f"{one['package']} {one['version']}".strip()
+        if "problem" in one:
+            shown.add_row(one["type"], package, escape(one["problem"]), "", "")
+            continue
+        abilities = ", ".join(one["abilities"]) or "-"
+        shown.add_row(one["type"], package, abilities, *(_names(one[part]) for part in ("settings", "serverSettings")))
     return shown
 
 

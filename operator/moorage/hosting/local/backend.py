@@ -97,7 +97,6 @@ class LocalBackend:
         self._closed = False
         self.capabilities = Capabilities(
             idempotent_create=settings.idempotent_create,
-            retag=True,
             listing_lag=settings.listing_lag,
             create_timeout=settings.create_timeout,
         )
@@ -160,6 +159,10 @@ class LocalBackend:
         if server.key != request.key:
             raise Unavailable("the service answered with another server than the one created")
         return _record(server)
+
+    async def console(self, provider_id: str) -> str:
+        """See `Backend.console`."""
+        return (await self._ask("GET", f"servers/{_segment(provider_id)}/console", hostd.Console)).text
 
     async def delete(self, provider_id: str) -> None:
         """See `Backend.delete`."""
@@ -292,4 +295,7 @@ def _record(server: hostd.Server) -> ServerRecord:
         addresses=tuple(Address(AddressType(a.type), a.address) for a in server.addresses),
         created=server.created,
         message=clean(server.message),
+        name=server.name,
+        image=server.image,
+        offering=server.offering,
     )

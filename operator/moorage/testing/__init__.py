@@ -1,0 +1,1 @@
+"""The contract's tests, for whoever writes a backend: see `docs/backends.md`."""
