@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from tests.support import cluster
+from tests.support import beds, cluster
 from tests.support.needs import missing
 
 from moorage.controlplane import ControlPlane, ControlPlaneError, Progress, prepare, shared
@@ -26,16 +26,25 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers",
         f"{_MANAGER_MARK}: needs namespaces and owned objects to be deleted, which kube-controller-manager does",
     )
+    config.addinivalue_line("markers", f"{beds.MARK}(name): needs the test bed of that name")
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        config.pluginmanager.register(beds.Beds(), "moorage-beds")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of one test bed together."""
+    beds.group(items)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Download or build now what the collected tests need: it may take minutes, which no test's time limit allows."""
     wanted = {name for item in session.items for name in getattr(item, "fixturenames", ())}
-    if session.config.option.collectonly or not wanted & {*_RUN_ONE, "kstatus"}:
+    if session.config.option.collectonly:
         return
     capture = session.config.pluginmanager.getplugin("capturemanager")
     # What fails here, the fixture meets again, and skips or fails each test that needs it.
     with capture.global_and_fixture_disabled(), contextlib.suppress(ControlPlaneError):
+        beds.start(session.items)
         if wanted & _RUN_ONE:
             prepare(cluster.options(session.config.getoption("--context")), _progress(session.config))
         if "kstatus" in wanted:
@@ -79,6 +88,12 @@ def kstatus(pytestconfig: pytest.Config) -> cluster.KStatus:
         return cluster.build_kstatus(_progress(pytestconfig))
     except ControlPlaneError as error:
         missing(f"the kstatus program needs Go 1.26 or newer (https://go.dev/dl/): {error}")
+
+
+@pytest.fixture(autouse=True)
+def _needs_beds(request: pytest.FixtureRequest) -> None:
+    for name in beds.wanted(request.node):
+        beds.running(name)
 
 
 @pytest.fixture(autouse=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import json
 import os
 import subprocess
 import sys
@@ -29,6 +30,8 @@ OLDEST_GUEST = (3, 8)
 TESTS = ("unit", "contract", "api", "e2e")
 REAL = ("api", "e2e")
 """The stages that need a real control plane."""
+WITH_BEDS = ("contract", "e2e")
+"""The stages that need the test beds."""
 STAGES = ("lint", *TESTS)
 SECOND_TRIES = 10
 """The most failed tests of a stage that are tried a second time: more than that is no accident."""
@@ -82,8 +85,11 @@ def tests(stage: str, workers: int, extra: Sequence[str]) -> Outcome:
     say(f"{stage}: tests/{stage}")
     with tempfile.TemporaryDirectory(prefix="moorage-check-") as scratch:
         report = Path(scratch) / "report.xml"
-        parallel = [f"--numprocesses={workers}", "--dist=worksteal"] if workers > 1 else []
+        # In the contract's tests those of one test bed have to stay together.
+        spread = "loadgroup" if stage == "contract" else "worksteal"
+        parallel = [f"--numprocesses={workers}", f"--dist={spread}"] if workers > 1 else []
         argv = [*PYTHON, "-m", "pytest", f"tests/{stage}", f"--junitxml={report}", "--quiet", *parallel, *extra]
+        os.environ["MOORAGE_KEEP_BEDS"] = "1"
         ok = _run(*argv)
         counts = count(report) if report.is_file() else {}
         if not ok and 0 < counts.get("failed", 0) <= SECOND_TRIES:
@@ -91,6 +97,39 @@ def tests(stage: str, workers: int, extra: Sequence[str]) -> Outcome:
             if ok:
                 counts["passed"], counts["failed"] = counts["passed"] + counts["failed"], 0
     return Outcome(stage, ok, counts=counts)
+
+
+class Beds:
+    """The test beds: installed beside the stages that do not need them, run while the others need them."""
+
+    def __init__(self, stages: Sequence[str]) -> None:
+        asked = subprocess.run(
+            [*PYTHON, "-m", "moorage.cli", "testbed", "list", "-o", "json"], capture_output=True, check=False
+        )
+        self.names = [bed["name"] for bed in json.loads(asked.stdout or b"[]") if not bed["lacks"]]
+        self.before = {bed["name"] for bed in json.loads(asked.stdout or b"[]") if bed["state"] == "Running"}
+        self._installing: subprocess.Popen[bytes] | None = None
+        if set(stages) & set(WITH_BEDS) and self.names:
+            say(f"test beds: installing what is missing for {', '.join(self.names)}, beside the checks")
+            self._installing = self._begin("install", *self.names)
+
+    def ready(self) -> None:
+        """Have them installed. What went wrong, the tests that need the bed tell."""
+        if self._installing is not None:
+            self._installing.wait()
+            self._installing = None
+
+    def end(self) -> None:
+        """Stop those that did not run before."""
+        if self._installing is not None:
+            self._installing.terminate()
+            self._installing.wait()
+        extra = [name for name in self.names if name not in self.before]
+        if extra:
+            self._begin("down", *extra).wait()
+
+    def _begin(self, *words: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([*PYTHON, "-m", "moorage.cli", "testbed", *words], cwd=ROOT)
 
 
 def _second_try(stage: str, failed: int, extra: Sequence[str]) -> bool:
@@ -207,11 +246,18 @@ def main() -> int:
     if unknown:
         parser.error(f"no such stage: {', '.join(sorted(unknown))}")
     outcomes = []
-    for stage in parsed.stages or STAGES:
-        started = time.monotonic()
-        outcome = lint() if stage == "lint" else tests(stage, parsed.workers, extra)
-        outcome.seconds = time.monotonic() - started
-        outcomes.append(outcome)
+    stages = parsed.stages or STAGES
+    beds = Beds(stages)
+    try:
+        for stage in stages:
+            started = time.monotonic()
+            if stage in WITH_BEDS:
+                beds.ready()
+            outcome = lint() if stage == "lint" else tests(stage, parsed.workers, extra)
+            outcome.seconds = time.monotonic() - started
+            outcomes.append(outcome)
+    finally:
+        beds.end()
     say(summary(outcomes))
     return 0 if all(outcome.ok for outcome in outcomes) else 1
 

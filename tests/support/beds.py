@@ -1,0 +1,70 @@
+"""Real hosting services for tests: `@pytest.mark.bed("incus")` says which a test needs.
+
+They are started before the first test and, where this run started them, stopped after the last one. A bed that the
+machine cannot run skips its tests and says why; in CI it fails them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterable
+
+import pytest
+from tests.support.needs import missing
+
+from moorage import testbed
+
+MARK = "bed"
+_lacking: dict[str, str] = {}
+
+
+def running(name: str) -> testbed.Running:
+    """The bed, which runs (it is started where it does not). Skips the test where it cannot."""
+    if name in _lacking:
+        missing(_lacking[name])
+    try:
+        return testbed.up(testbed.bed(name), _say)
+    except testbed.Lacking as problem:
+        _lacking[name] = f"no test bed {name}: {problem}"
+        missing(_lacking[name])
+
+
+def wanted(item: pytest.Item) -> list[str]:
+    """The beds that a test needs."""
+    return [str(name) for mark in item.iter_markers(MARK) for name in mark.args]
+
+
+def group(items: Iterable[pytest.Item]) -> None:
+    """Tests of one bed go to one process: it is empty when a test begins, and another's servers would be in the way."""
+    for item in items:
+        beds = wanted(item)
+        if beds:
+            item.add_marker(pytest.mark.xdist_group("+".join(sorted(beds))))
+
+
+def start(items: Iterable[pytest.Item]) -> None:
+    """Start what the tests need, before any of them: installing takes minutes, which no test's time limit allows."""
+    for name in sorted({name for item in items for name in wanted(item)}):
+        with contextlib.suppress(pytest.skip.Exception, pytest.fail.Exception):
+            running(name)
+
+
+class Beds:
+    """Those that run before the tests stay; the others are stopped at the end, unless MOORAGE_KEEP_BEDS is set."""
+
+    def __init__(self) -> None:
+        self._before = {name for name in testbed.names() if testbed.status(testbed.bed(name)) is not None}
+
+    def pytest_unconfigure(self) -> None:
+        """The end of the whole run."""
+        if os.environ.get("MOORAGE_KEEP_BEDS"):
+            return
+        for name in testbed.names():
+            if name not in self._before and testbed.status(testbed.bed(name)) is not None:
+                testbed.down(testbed.bed(name), _say)
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
