@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -57,13 +58,20 @@ def _add_release(release: str) -> None:
     source = Path("/etc/apt/sources.list.d") / f"{release}.sources"
     if source.exists():
         return
-    origin = Path("/etc/apt/sources.list.d/debian.sources")
-    fields = dict(
-        line.split(":", 1) for line in origin.read_text().splitlines() if ":" in line and not line.startswith("#")
-    )
+    fields = _main_source(Path("/etc/apt/sources.list.d/debian.sources").read_text(), release.partition("-")[0])
     source.write_text(
         f"Types: deb\nURIs:{fields['URIs']}\nSuites: {release}\nComponents: main\nSigned-By:{fields['Signed-By']}\n"
     )
+
+
+def _main_source(text: str, suite: str) -> dict[str, str]:
+    """The fields of the stanza that has the suite itself; another one is of security updates, on a mirror of its own."""
+    for stanza in re.split(r"\n\s*\n", text):
+        lines = [line for line in stanza.splitlines() if ":" in line and not line.startswith("#")]
+        fields = {name: value for name, _, value in (line.partition(":") for line in lines)}
+        if suite in fields.get("Suites", "").split():
+            return fields
+    raise Lacking(f"apt's sources have no stanza of {suite}")
 
 
 def _apt(*arguments: str) -> None:
