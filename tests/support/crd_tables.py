@@ -356,6 +356,26 @@ VIRTUAL_SERVER = (
         {"configRef": {"name": "db"}},
         {**_ADOPTED, "configRef": {"name": "db"}},
     ),
+    _server(
+        "of a group is not only observed",
+        "spec.managementPolicy",
+        {"managementPolicy": "Observe"},
+        {**_ADOPTED, "managementPolicy": "Observe"},
+    ),
+    _server(
+        "cannot go back to being observed",
+        "spec.managementPolicy",
+        {**_ADOPTED, "managementPolicy": "Observe"},
+        {**_ADOPTED, "managementPolicy": "Manage", "driftPolicy": "Repair"},
+        {**_ADOPTED, "managementPolicy": "Manage"},
+    ),
+    _server(
+        "nothing is repaired on a server that is only",
+        "spec.driftPolicy",
+        {**_ADOPTED, "managementPolicy": "Observe", "driftPolicy": "Repair"},
+        {**_ADOPTED, "managementPolicy": "Manage", "driftPolicy": "Repair"},
+        {**_ADOPTED, "managementPolicy": "Observe"},
+    ),
     _server("without dots", "", {"metadata.name": "a" * 64}, {"metadata.name": "a" * 63}),
     _server("without dots", "", {"metadata.name": "a.b"}, {"metadata.name": "a-b"}),
 )

@@ -16,13 +16,16 @@ POLICY_MET = "PolicyMet"
 PLACED = "Placed"
 INSTANTIATED = "Instantiated"
 CONFIGURED = "Configured"
+DRIFTED = "Drifted"
 
-ABNORMAL = frozenset({RECONCILING, STALLED})
+ABNORMAL = frozenset({RECONCILING, STALLED, DRIFTED})
 """Abnormal-true types (kstatus): present only while true, so that no client reads their absence as a state."""
 
 _ORDER = {
     t: i
-    for i, t in enumerate((READY, AVAILABLE, VALID, POLICY_MET, PLACED, INSTANTIATED, CONFIGURED, RECONCILING, STALLED))
+    for i, t in enumerate(
+        (READY, AVAILABLE, VALID, POLICY_MET, PLACED, INSTANTIATED, CONFIGURED, DRIFTED, RECONCILING, STALLED)
+    )
 }
 
 

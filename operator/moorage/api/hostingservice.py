@@ -154,6 +154,8 @@ class Orphan(Model):
     """The uid of the VirtualServer that it was made for."""
     since: Timestamp
     """When it was first seen."""
+    message: Text | None = None
+    """Why it is still there although its release or deletion was asked for."""
 
 
 class HostingServiceStatus(Model):

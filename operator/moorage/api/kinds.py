@@ -138,6 +138,8 @@ VIRTUAL_SERVER = KindInfo(
         Column("Service", ".spec.serviceRef.name", "The hosting service that it is on."),
         Column("Address", ".status.addresses[0].address", "Its first address."),
         Column("State", ".status.state", "Its state when it was last seen at the service."),
+        Column("Drifted", _condition("Drifted", "reason"), "What was changed behind our back.", wide=True),
+        Column("Policy", ".spec.managementPolicy", "Whether it is managed or only observed.", wide=True),
         Column("Provider ID", ".status.providerID", "Its id at the hosting service.", wide=True),
         Column("Offering", ".spec.offering", "Its size, as the service names it.", wide=True),
         Column("Revision", ".status.configuration.revision", "Of its configuration.", "integer", wide=True),

@@ -23,6 +23,12 @@ ANNOTATION_SERVER = f"{GROUP}/server"
 ANNOTATION_STATE = f"{GROUP}/state"
 """On the Secret `<uid>`: attempts, revision, input versions as compact JSON; nothing sensitive."""
 
+ANNOTATION_ORPHANS = f"{GROUP}/orphans"
+"""On a HostingService, by a person or `moorage orphans`: which orphans to release or delete, as JSON. Never written by
+the controller."""
+ANNOTATION_FOUND = f"{GROUP}/found"
+"""On what `moorage import` prints: in what relation to Moorage the server was found, for people."""
+
 FINALIZER_SERVER = f"{GROUP}/server"
 """On a VirtualServer, until its server is confirmed gone or released."""
 FINALIZER_GROUP = f"{GROUP}/group"

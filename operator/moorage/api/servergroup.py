@@ -13,6 +13,7 @@ from moorage.api.quantities import Interval, IntOrPercent, PositiveIntOrPercent,
 from moorage.api.rules import Rule, unique
 
 DeletionPolicy = Literal["Delete", "Retain"]
+DriftPolicy = Literal["Report", "Repair"]
 ConfigureWhen = Literal["GroupInstantiated", "ServerInstantiated"]
 Replicas = Annotated[int, number(0, 1000, "is not a number of servers", "write a whole number from 0 to 1000")]
 
@@ -100,6 +101,9 @@ class ServerGroupSpec(Model):
     deletion_policy: DeletionPolicy = "Delete"
     """What becomes of servers that the group gives up, at its end or before (scaled down, replaced): they are deleted
     too, or they are released and stay."""
+    drift_policy: DriftPolicy = "Report"
+    """What is done when a server was stopped, resized, or lost its tags behind our back. Report: it is told (condition
+    `Drifted` of the VirtualServer); Repair: it is undone where the service can."""
     deletion_protection: bool = False
     """Whether the servers are kept although a deletion was asked for."""
     suspend: bool = False

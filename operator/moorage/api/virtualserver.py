@@ -9,10 +9,11 @@ from pydantic import Field
 from moorage.api.base import ItemName, Label, Model, Name, Text, Timestamp, Word, free_form, listed, number
 from moorage.api.meta import Condition, NameRef, ObjectMeta
 from moorage.api.rules import Rule, immutable
-from moorage.api.servergroup import DeletionPolicy
+from moorage.api.servergroup import DeletionPolicy, DriftPolicy
 
 ItemState = Literal["Pending", "Resolved", "Delivered", "Acknowledged"]
 StepState = Literal["Waiting", "Running", "Succeeded", "Failed"]
+ManagementPolicy = Literal["Manage", "Observe"]
 Uid = Annotated[str, Field(max_length=64)]
 
 
@@ -46,14 +47,15 @@ _IMMUTABLE = ("member", "ordinal", "placement", "image", "offering", "settings",
 
 
 class VirtualServerSpec(Model):
-    """One server, fully resolved. Immutable except `revision` and `deletionPolicy`."""
+    """One server, fully resolved. Immutable except `revision`, `deletionPolicy`, `driftPolicy`, and `managementPolicy`
+    from Observe to Manage."""
 
     RULES = (
         Rule(
             " && ".join(
                 f"({immutable(name, optional=name not in _ALWAYS)})" for name in ("serviceRef", "group", *_IMMUTABLE)
             ),
-            "a server is never turned into another one; only revision and deletionPolicy can change",
+            "a server is never turned into another one; only revision, deletionPolicy and driftPolicy can change",
             "write the change into the group's VirtualServerConfig, or a new VirtualServer",
         ),
         Rule(
@@ -76,6 +78,24 @@ class VirtualServerSpec(Model):
             "the configuration of a group's server comes from the group",
             "write configRef only beside adopt",
             ".configRef",
+        ),
+        Rule(
+            "self.managementPolicy != 'Observe' || has(self.adopt)",
+            "a server of a group is not only observed: its group makes and deletes it",
+            "write managementPolicy: Observe only beside adopt, or leave it out",
+            ".managementPolicy",
+        ),
+        Rule(
+            "oldSelf.managementPolicy != 'Manage' || self.managementPolicy == 'Manage'",
+            "a server that was taken over carries this object's tags and cannot go back to being observed",
+            "write managementPolicy: Manage; to let the server go, delete this object with deletionPolicy: Retain",
+            ".managementPolicy",
+        ),
+        Rule(
+            "self.managementPolicy != 'Observe' || self.driftPolicy != 'Repair'",
+            "nothing is repaired on a server that is only observed",
+            "write driftPolicy: Report, or managementPolicy: Manage",
+            ".driftPolicy",
         ),
     )
 
@@ -103,6 +123,17 @@ class VirtualServerSpec(Model):
     """Whether the server is deleted with this object or released. Default: Delete, and Retain for adopted servers."""
     adopt: Adopt | None = None
     """An existing server to take over, instead of making one."""
+    management_policy: ManagementPolicy = "Manage"
+    """Manage: the server is taken over. Observe: it is only looked at; nothing of it is ever changed, neither now nor
+    with the deletion of this object. Observe can become Manage, not the other way round."""
+    drift_policy: DriftPolicy = "Report"
+    """What is done when the server was stopped, resized, or lost its tags behind our back. Report: it is told (condition
+    `Drifted`); Repair: it is undone where the service can. The group's, for a server of a group."""
+
+    @property
+    def observes(self) -> bool:
+        """Whether the server is only looked at."""
+        return self.management_policy == "Observe"
 
     @property
     def retains(self) -> bool:
@@ -214,9 +245,12 @@ class VirtualServerStatus(Model):
     observed_generation: int = -1
     """The generation that was last worked on; -1: none yet."""
     conditions: tuple[Condition, ...] = listed(16, key="type")
-    """Instantiated, Configured, Ready and, while true, Reconciling and Stalled."""
+    """Instantiated, Configured, Ready and, while true, Drifted, Reconciling and Stalled."""
     provider_id: Annotated[str, Field(max_length=512)] | None = None
     """The server's id at the hosting service."""
+    offering: Annotated[str, Field(max_length=253)] | None = None
+    """The offering it is to have, as the service names it: the one it was first seen with, or an adopted one's in spec.
+    Another one is drift."""
     addresses: tuple[Address, ...] = listed(16)
     """Its addresses."""
     state: Annotated[str, Field(max_length=64)] | None = None
@@ -224,7 +258,7 @@ class VirtualServerStatus(Model):
     lost: bool | None = None
     """Whether the server is gone for good without having been deleted."""
     recorded_at: Timestamp | None = None
-    """When `providerID` was recorded."""
+    """When `providerID` was recorded as this object's own; absent for a server that is only observed."""
     agent: AgentState | None = None
     """What its agent last reported."""
     configuration: ConfigurationState | None = None
