@@ -65,7 +65,7 @@ def _add_release(release: str) -> None:
 
 
 def _main_source(text: str, suite: str) -> dict[str, str]:
-    """The fields of the stanza that has the suite itself; another one is of security updates, on a mirror of its own."""
+    """The fields of the stanza that has the suite itself: that of security updates has a mirror of its own."""
     for stanza in re.split(r"\n\s*\n", text):
         lines = [line for line in stanza.splitlines() if ":" in line and not line.startswith("#")]
         fields = {name: value for name, _, value in (line.partition(":") for line in lines)}
