@@ -1,0 +1,193 @@
+"""HTTP for backends that talk to a service without an SDK: bounded in time and bytes, typed errors, no repetition."""
+
+from __future__ import annotations
+
+import ssl
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import aiohttp
+from yarl import URL
+
+from moorage.hosting.errors import AuthenticationError, HostingError, Invalid, TimedOut, Unavailable
+
+MAX_ANSWER = 16 * 1024 * 1024
+"""Most bytes of an answer that are read."""
+MAX_RETRY_AFTER = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back: any status, the whole body."""
+
+    status: int
+    retry_after: float | None
+    etag: str
+    raw: bytes
+
+
+def endpoint_url(text: str | None, what: str, schemes: frozenset[str] = frozenset({"http", "https"})) -> URL:
+    """The endpoint of a HostingService. `what` says what it is the address of. Raises Invalid(field="endpoint")."""
+    if not text:
+        raise Invalid(f"needs the address of {what}", field="endpoint")
+    try:
+        url = URL(text)
+        usable = url.scheme in schemes and url.host and not url.query_string and not url.fragment
+    except ValueError:
+        usable, url = None, URL()
+    if not usable or url.user or url.password:
+        kinds = "/".join(sorted(schemes))
+        raise Invalid(f"must be {kinds}://HOST[:PORT][/PATH], without user, query or fragment", field="endpoint")
+    return url
+
+
+def seconds(text: str | None) -> float | None:
+    """The seconds of a Retry-After, at most an hour; None for none, a date or nonsense."""
+    try:
+        value = float(text) if text is not None else None
+    except ValueError:
+        return None
+    return min(value, MAX_RETRY_AFTER) if value is not None and value >= 0 else None
+
+
+def tls_context(ca: str, certificate: bytes | None = None, key: bytes | None = None) -> ssl.SSLContext:
+    """TLS that trusts the PEM roots in `ca` ("": the system's) and shows a client certificate where one is given.
+
+    Raises Invalid(field="settings.caBundle") for roots that are none, and AuthenticationError for a certificate or key
+    that is none, or where they do not belong together.
+    """
+    try:
+        context = ssl.create_default_context(cadata=ca or None)
+    except (ssl.SSLError, ValueError):
+        raise Invalid("is not a bundle of PEM certificates", field="settings.caBundle") from None
+    if certificate is None or key is None:
+        return context
+    # The ssl module reads certificates from files only; this one is readable to us alone and gone at once.
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(key.strip() + b"\n" + certificate)
+        file.flush()
+        try:
+            # A password that is never right: without one, an encrypted key would ask on the terminal.
+            context.load_cert_chain(file.name, password="")
+        except (ssl.SSLError, OSError, ValueError):
+            raise AuthenticationError("the client certificate and its key are no PEM, or not a pair") from None
+    return context
+
+
+class Http:
+    """Calls of one service. `what` in every call names it in messages; addresses and headers never get out."""
+
+    def __init__(self, base: URL, *, headers: Mapping[str, str], tls: ssl.SSLContext) -> None:
+        self._base = str(base).rstrip("/")
+        self._headers = dict(headers)
+        self._tls = tls
+        self._session: aiohttp.ClientSession | None = None
+        self._closed = False
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        what: str,
+        *,
+        seconds_allowed: float,
+        query: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        content: str = "application/json",
+        headers: Mapping[str, str] | None = None,
+        limit: int = MAX_ANSWER,
+    ) -> Answer:
+        """One exchange, sent once. `path` is encoded. Raises TimedOut or Unavailable where there is no whole answer."""
+        async with self._exchange(method, path, what, seconds_allowed, query, body, content, headers) as answer:
+            raw = await _bounded(answer, limit)
+            return Answer(
+                answer.status, seconds(answer.headers.get("Retry-After")), answer.headers.get("ETag", ""), raw
+            )
+
+    async def lines(
+        self, path: str, what: str, *, silence: float, query: Mapping[str, str] | None = None
+    ) -> AsyncIterator[bytes]:
+        """The lines of an answer without an end, the first one empty once the service has answered 200. Ends when the
+        service ends it. Raises Unavailable, also for another status or a line of more than a megabyte, and TimedOut
+        after `silence` seconds without a byte."""
+        async with self._exchange("GET", path, what, None, query, None, "", None, silence) as answer:
+            if answer.status != 200:
+                raise Unavailable(f"{what}: status {answer.status}")
+            yield b""
+            rest = b""
+            async for chunk in answer.content.iter_any():
+                *whole, rest = (rest + chunk).split(b"\n")
+                for line in whole:
+                    yield line
+                if len(rest) > 1024 * 1024:
+                    raise Unavailable(f"{what}: a line is too long")
+
+    async def close(self) -> None:
+        """Release the connections. Repetition: harmless."""
+        self._closed = True
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    @asynccontextmanager
+    async def _exchange(
+        self,
+        method: str,
+        path: str,
+        what: str,
+        allowed: float | None,
+        query: Mapping[str, str] | None,
+        body: bytes | None,
+        content: str,
+        headers: Mapping[str, str] | None,
+        silence: float | None = None,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        sent = {**self._headers, **(headers or {}), **({"Content-Type": content} if body is not None else {})}
+        timeout = aiohttp.ClientTimeout(total=allowed, sock_connect=10.0, sock_read=silence)
+        try:
+            async with self._open().request(
+                method,
+                URL(f"{self._base}/{path}", encoded=True),
+                params=query,
+                data=body,
+                headers=sent,
+                allow_redirects=False,
+                timeout=timeout,
+            ) as answer:
+                yield answer
+        except HostingError:
+            raise
+        except TimeoutError:
+            limit = allowed if allowed is not None else silence
+            raise TimedOut(f"{what}: no answer within {limit or 0:g} s") from None
+        except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as error:
+            # Only the class is told: the text of a client error may hold the address with what it was asked for.
+            raise Unavailable(f"{what}: {_cause(error)}") from None
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._closed:
+            raise Unavailable("the backend is closed")
+        if self._session is None:
+            connector = aiohttp.TCPConnector(limit=64, ssl=self._tls)
+            self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+        return self._session
+
+
+async def _bounded(answer: aiohttp.ClientResponse, limit: int) -> bytes:
+    raw = bytearray()
+    async for chunk in answer.content.iter_chunked(64 * 1024):
+        raw += chunk
+        if len(raw) > limit:
+            answer.close()
+            raise Unavailable(f"the answer is longer than {limit} bytes")
+    return bytes(raw)
+
+
+def _cause(error: Exception) -> str:
+    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
+        return "the service's certificate is not trusted, or it does not speak TLS"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"cannot connect: {error.os_error.strerror or type(error.os_error).__name__}"
+    return f"the connection ended without an answer ({type(error).__name__})"
