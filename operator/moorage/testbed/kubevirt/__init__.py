@@ -51,7 +51,11 @@ class Kubevirt:
             credentials={name: secret[name] for name in ("token", "ca.crt")},
             image="registry.example/debian:12",
             offering="u1.small",
-            extra={"kubeconfig": address["kubeconfig"]},
+            extra={
+                "kubeconfig": address["kubeconfig"],
+                "kubectl": address["kubectl"],
+                "ledger": str(state / "ledger.jsonl"),
+            },
         )
 
     def down(self, state: Path, daemons: Daemons, say: Say) -> None:

@@ -15,6 +15,7 @@ import ipaddress
 import json
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,37 @@ def main(folder: Path) -> None:
         partial.touch(mode=0o600)
         partial.write_text(json.dumps(address))
         partial.rename(folder / "address.json")
+        ledger = threading.Thread(target=keep_ledger, args=(_client(plane), folder / "ledger.jsonl"), daemon=True)
+        ledger.start()
         Machines(_client(plane)).run()
+
+
+def keep_ledger(api: Any, file: Path) -> None:
+    """Write down every machine that ever appears: `{name, uid, key}`, a line each.
+
+    It misses none, since each watch goes on where the one before ended.
+    """
+    objects: Any = client.CustomObjectsApi(api)
+    version = "0"
+    seen: set[str] = set()
+    while True:
+        stream: Any = watch.Watch().stream  # type: ignore[no-untyped-call]
+        with file.open("a") as out:
+            for change in stream(
+                objects.list_namespaced_custom_object,
+                *GROUP,
+                "virtualmachines",
+                resource_version=version,
+                timeout_seconds=60,
+            ):
+                meta = change["object"]["metadata"]
+                version = meta["resourceVersion"]
+                if meta["uid"] in seen:
+                    continue
+                seen.add(meta["uid"])
+                key = (meta.get("labels") or {}).get("moorage-key")
+                out.write(json.dumps({"name": meta["name"], "uid": meta["uid"], "key": key}) + "\n")
+                out.flush()
 
 
 def _install(plane: ControlPlane) -> None:
@@ -91,7 +122,12 @@ def _address(plane: ControlPlane) -> Obj:
             ca = Path(config["clusters"][0]["cluster"]["certificate-authority"])
             roots = base64.b64encode(ca.read_bytes()).decode()
             secret = {"token": data["token"], "ca.crt": roots}
-            return {"server": plane.server, "kubeconfig": str(plane.kubeconfig), "secret": secret}
+            return {
+                "server": plane.server,
+                "kubeconfig": str(plane.kubeconfig),
+                "kubectl": str(plane.kubectl),
+                "secret": secret,
+            }
         time.sleep(0.1)
     raise SystemExit("the ServiceAccount got no token")
 

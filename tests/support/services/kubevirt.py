@@ -1,0 +1,152 @@
+"""KubeVirt's API on a real API server, for the contract's suite."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import itertools
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from kubernetes import client
+from kubernetes.client.exceptions import ApiException
+from kubernetes.config import new_client_from_config
+from tests.support.hostd import until
+
+from moorage.testbed import Running
+from moorage.testbed.kubevirt.simulator import GROUP, HERE, NAMESPACE
+from moorage.testing.service import Faults, Made, ServiceUnderTest
+
+ROLE = HERE / "role.yaml"
+_names = itertools.count(1)
+
+
+WHY = {
+    "capacity": "a cluster tells that nodes are full only after the creation: the server stays Pending and says so",
+    "throttle": "the API server's fairness cannot be set to refuse single clients; the proxy does it",
+    "lag": "etcd's lists are consistent",
+    "expire": "a ServiceAccount's token from a Secret does not expire",
+    "skew": "nothing in the protocol is signed with a time",
+}
+
+
+class KubevirtFaults(Faults):
+    """What a cluster can be told to do wrong: quota and credentials by its own means, nodes by the simulator's."""
+
+    def __init__(self, service: KubevirtService) -> None:
+        self._service = service
+        self._revoked = False
+        self.why = WHY
+
+    async def clear(self) -> None:
+        if self._revoked:
+            await self._service.rules("apply")
+            self._revoked = False
+        with contextlib.suppress(ApiException):
+            await self._service.do("delete_namespaced_resource_quota", "suite", NAMESPACE)
+
+    async def quota(self, servers: int) -> None:
+        body = {"metadata": {"name": "suite"}, "spec": {"hard": {"count/virtualmachines.kubevirt.io": str(servers)}}}
+        await self._service.do("create_namespaced_resource_quota", NAMESPACE, body)
+        # The quota's controller has to count what is there before the API server goes by it.
+        for _ in range(300):
+            quota = await self._service.do("read_namespaced_resource_quota", "suite", NAMESPACE)
+            if quota.status.hard:
+                return
+            await asyncio.sleep(0.1)
+        raise AssertionError("the quota never came into force")
+
+    async def revoke(self) -> None:
+        self._revoked = True
+        await self._service.rules("delete")
+
+    async def vanish(self, provider_id: str) -> None:
+        await self._service.machines("delete", provider_id.partition("/")[0])
+
+    async def boot_fails(self) -> None:
+        self._service.image = "broken"
+
+
+class KubevirtService(ServiceUnderTest):
+    """One namespace of the bed's cluster."""
+
+    type = "kubevirt"
+
+    def __init__(self, running: Running) -> None:
+        super().__init__()
+        self.endpoint = running.endpoint
+        self.project = running.project
+        self.credentials = {name: value.encode() for name, value in running.credentials.items()}
+        self.image, self.offering = running.image, running.offering
+        self.faults = KubevirtFaults(self)
+        api: Any = new_client_from_config(running.extra["kubeconfig"])  # type: ignore[no-untyped-call]
+        self._core: Any = client.CoreV1Api(api)
+        self._objects: Any = client.CustomObjectsApi(api)
+        self._kubeconfig, self._kubectl = running.extra["kubeconfig"], running.extra["kubectl"]
+        self._ledger = Path(running.extra["ledger"])
+        self._began = 0
+
+    async def do(self, method: str, *arguments: Any) -> Any:
+        """A call of the core API as the administrator."""
+        call: Any = getattr(self._core, method)
+        return await asyncio.to_thread(functools.partial(call, *arguments))
+
+    async def machines(self, verb: str, *arguments: Any) -> Any:
+        """A call about virtual machines as the administrator."""
+        call: Any = getattr(self._objects, f"{verb}_namespaced_custom_object")
+        return await asyncio.to_thread(functools.partial(call, *GROUP, "virtualmachines", *arguments))
+
+    async def rules(self, verb: str) -> None:
+        """Take the role of the credentials away (`delete`), or give it (`apply`)."""
+        argv = [self._kubectl, "--kubeconfig", self._kubeconfig, verb, "--filename", str(ROLE)]
+        await asyncio.to_thread(subprocess.run, argv, check=True, capture_output=True)
+
+    async def begin(self) -> None:
+        """An empty namespace, and the ledger from here on."""
+        await self.faults.clear()
+        await self.remove_all()
+        self._began = len(self._lines())
+
+    async def end(self) -> None:
+        """Remove what is there."""
+        await self.faults.clear()
+        await self.remove_all()
+
+    async def ledger(self) -> list[Made]:
+        """The simulator's, once it has all that is there now."""
+        here = {item["metadata"]["uid"] for item in (await self.machines("list"))["items"]}
+        while True:
+            lines = self._lines()
+            if here <= {line["uid"] for line in lines}:
+                return [Made(f"{line['name']}/{line['uid']}", line["key"]) for line in lines[self._began :]]
+            await asyncio.sleep(0.02)
+
+    def _lines(self) -> list[dict[str, Any]]:
+        text = self._ledger.read_text() if self._ledger.exists() else ""
+        return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+    async def foreign(self) -> str:
+        """A machine without a label of ours."""
+        domain = {"domain": {"devices": {}}, "volumes": [{"name": "root", "containerDisk": {"image": self.image}}]}
+        body = {
+            "apiVersion": "kubevirt.io/v1",
+            "kind": "VirtualMachine",
+            "metadata": {"name": f"foreign-{next(_names)}-{id(self):x}"},
+            "spec": {"runStrategy": "Always", "template": {"spec": domain}},
+        }
+        made = await self.machines("create", body)
+        return f"{made['metadata']['name']}/{made['metadata']['uid']}"
+
+    async def remove_all(self) -> None:
+        """Delete all machines, and wait until they are gone."""
+        for item in (await self.machines("list"))["items"]:
+            with contextlib.suppress(ApiException):
+                await self.machines("delete", item["metadata"]["name"])
+
+        async def empty() -> bool:
+            return not (await self.machines("list"))["items"]
+
+        await until(empty, "an empty namespace")
