@@ -30,7 +30,6 @@ STATES: Final[Mapping[str, ServerState]] = {
     "ErrImagePull": ServerState.FAILED,
     "ImagePullBackOff": ServerState.FAILED,
     "ErrorPvcNotFound": ServerState.FAILED,
-    "ErrorDataVolumeNotFound": ServerState.FAILED,
     "DataVolumeError": ServerState.FAILED,
 }
 
