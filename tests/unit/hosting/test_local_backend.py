@@ -23,8 +23,9 @@ from moorage.hosting.errors import (
     Unavailable,
     Unknown,
 )
+from moorage.hosting.http import Answer, seconds
 from moorage.hosting.local import backend as local
-from moorage.hosting.local.answers import refusal, seconds
+from moorage.hosting.local.answers import refusal
 from moorage.hosting.local.backend import LocalBackend, open_backend
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -174,7 +175,7 @@ async def test_the_request_is_sent_byte_for_byte(serve: Serve) -> None:
 )
 def test_status_and_reason_together_are_typed(status: int, reason: str, error: type[HostingError]) -> None:
     body = f'{{"reason": "{reason}", "message": "m", "field": "f"}}'.encode()
-    found = refusal("GET x", status, "3", body)
+    found = refusal("GET x", Answer(status, 3.0, "", body))
     assert type(found) is error
     if isinstance(found, Invalid):
         assert found.field == "f"
@@ -184,9 +185,9 @@ def test_status_and_reason_together_are_typed(status: int, reason: str, error: t
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"\xff\xfe", b"[]", b'{"reason": 7}', b"[" * 100_000])
 def test_a_refusal_without_a_readable_body_is_typed_by_its_status(body: bytes) -> None:
-    assert type(refusal("x", 404, None, body)) is Unavailable
-    assert type(refusal("x", 403, None, body)) is AuthenticationError
-    assert type(refusal("x", 507, None, body)) is Unavailable
+    assert type(refusal("x", Answer(404, None, "", body))) is Unavailable
+    assert type(refusal("x", Answer(403, None, "", body))) is AuthenticationError
+    assert type(refusal("x", Answer(507, None, "", body))) is Unavailable
 
 
 @pytest.mark.parametrize(
@@ -244,10 +245,9 @@ async def test_a_service_in_another_region_is_refused(serve: Serve) -> None:
             await opened.close()
 
 
-async def test_a_service_without_tls_behind_https_is_unavailable(serve: Serve) -> None:
-    plain = await serve(answering({}))
-    assert isinstance(plain, local.LocalBackend)
-    opened = open_backend(Spec(plain.base.replace("http://", "https://")), {})
-    with pytest.raises(Unavailable):
-        await opened.account()
-    await opened.close()
+async def test_a_service_without_tls_behind_https_is_unavailable() -> None:
+    async with TestServer(web.Application()) as server:
+        opened = open_backend(Spec(str(server.make_url("/")).replace("http://", "https://")), {})
+        with pytest.raises(Unavailable):
+            await opened.account()
+        await opened.close()

@@ -19,8 +19,7 @@ from moorage.hosting.errors import (
     Unavailable,
     Unknown,
 )
-
-MAX_RETRY_AFTER = 3600.0
+from moorage.hosting.http import Answer
 
 # A typed refusal is believed only as status *and* reason together: a proxy's bare 404 or 507 is neither "gone" nor
 # "full".
@@ -33,10 +32,11 @@ _TYPED: dict[tuple[int, str], Callable[[str, ErrorBody], HostingError]] = {
 }
 
 
-def refusal(what: str, status: int, retry_after: str | None, raw: bytes) -> HostingError:
-    """The error that an answer other than success stands for. `what` names the call, `raw` is the body."""
+def refusal(what: str, answer: Answer) -> HostingError:
+    """The error that an answer other than success stands for. `what` names the call."""
+    status, retry_after = answer.status, answer.retry_after
     try:
-        body = ErrorBody.model_validate_json(raw)
+        body = ErrorBody.model_validate_json(answer.raw)
     except ValidationError:
         body = None
     if body is not None:
@@ -47,16 +47,7 @@ def refusal(what: str, status: int, retry_after: str | None, raw: bytes) -> Host
     if status in {401, 403, 407}:
         return AuthenticationError(text)
     if status == 429:
-        return Throttled(text, retry_after=seconds(retry_after))
+        return Throttled(text, retry_after=retry_after)
     if status >= 500 or status in {404, 408, 425}:
-        return Unavailable(text, retry_after=seconds(retry_after))
+        return Unavailable(text, retry_after=retry_after)
     return Unknown(text)
-
-
-def seconds(text: str | None) -> float | None:
-    """The seconds of a Retry-After, at most an hour; None for none, a date or nonsense."""
-    try:
-        value = float(text) if text is not None else None
-    except ValueError:
-        return None
-    return min(value, MAX_RETRY_AFTER) if value is not None and value >= 0 else None

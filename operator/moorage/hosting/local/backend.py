@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-import aiohttp
 from pydantic import BaseModel, ValidationError
-from yarl import URL
 
 from moorage.api import hostd
 from moorage.hosting.contract import (
@@ -25,12 +22,12 @@ from moorage.hosting.contract import (
     ServerRecord,
     ServerState,
 )
-from moorage.hosting.errors import AuthenticationError, HostingError, Invalid, NotFound, TimedOut, Unavailable, clean
+from moorage.hosting.errors import AuthenticationError, Invalid, NotFound, TimedOut, Unavailable, clean
 from moorage.hosting.factory import ServiceSpec, parse_settings
+from moorage.hosting.http import Http, endpoint_url, tls_context
 from moorage.hosting.local.answers import refusal
 from moorage.hosting.local.settings import LocalSettings
 
-MAX_ANSWER = 16 * 1024 * 1024
 MAX_PAGES = 10_000
 Answer = TypeVar("Answer", bound=BaseModel)
 
@@ -42,59 +39,35 @@ def open_backend(spec: ServiceSpec, credentials: Mapping[str, bytes]) -> LocalBa
     if spec.project:
         raise Invalid("a service of type local has no projects", field="project")
     return LocalBackend(
-        endpoint=_endpoint(spec.endpoint),
+        Http(
+            endpoint_url(spec.endpoint, "its hostd"),
+            headers=_headers(credentials),
+            tls=tls_context(settings.ca_bundle),
+        ),
         region=spec.region,
         settings=settings,
-        token=_token(credentials),
-        tls=_tls(settings.ca_bundle),
     )
 
 
-def _endpoint(text: str | None) -> URL:
-    if not text:
-        raise Invalid("a service of type local needs the address of its hostd", field="endpoint")
-    try:
-        url = URL(text)
-        usable = url.scheme in {"http", "https"} and url.host and not url.query_string and not url.fragment
-    except ValueError:
-        usable, url = None, URL()
-    if not usable or url.user or url.password:
-        raise Invalid("must be http(s)://HOST[:PORT][/PATH], without user, query or fragment", field="endpoint")
-    return url
-
-
-def _token(credentials: Mapping[str, bytes]) -> str | None:
+def _headers(credentials: Mapping[str, bytes]) -> dict[str, str]:
     raw = credentials.get("token")
     if raw is None:
         if credentials:
             raise AuthenticationError("the credentials hold no key `token`")
-        return None
+        return {}
     token = raw.decode("ascii", errors="replace").strip()
     if not token or not token.isascii() or not token.isprintable() or " " in token:
         raise AuthenticationError("the key `token` of the credentials is not a bearer token")
-    return token
-
-
-def _tls(bundle: str) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cadata=bundle or None)
-    except (ssl.SSLError, ValueError):
-        raise Invalid("is not a bundle of PEM certificates", field="settings.caBundle") from None
+    return {"Authorization": f"Bearer {token}"}
 
 
 class LocalBackend:
     """A hostd, seen with one token. Satisfies `moorage.hosting.contract.Backend`."""
 
-    def __init__(
-        self, *, endpoint: URL, region: str, settings: LocalSettings, token: str | None, tls: ssl.SSLContext
-    ) -> None:
-        self.base = str(endpoint).rstrip("/")
+    def __init__(self, http: Http, *, region: str, settings: LocalSettings) -> None:
+        self._http = http
         self._region = region
         self._settings = settings
-        self._tls = tls
-        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._session: aiohttp.ClientSession | None = None
-        self._closed = False
         self.capabilities = Capabilities(
             idempotent_create=settings.idempotent_create,
             listing_lag=settings.listing_lag,
@@ -180,10 +153,7 @@ class LocalBackend:
 
     async def close(self) -> None:
         """See `Backend.close`."""
-        self._closed = True
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        await self._http.close()
 
     async def _pages(self, query: Mapping[str, str]) -> tuple[ServerRecord, ...]:
         servers: dict[str, ServerRecord] = {}
@@ -220,63 +190,23 @@ class LocalBackend:
         timeout: float | None = None,  # noqa: ASYNC109 - handed to aiohttp, which bounds the whole exchange
     ) -> bytes:
         what = f"{method} {path.partition('/')[0]}"
-        headers = dict(self._headers)
-        if body is not None:
-            headers["Content-Type"] = "application/json"
-        limit = timeout or self._settings.request_timeout
-        try:
-            async with self._open_session().request(
-                method,
-                URL(f"{self.base}/v1/{path}", encoded=True),
-                params=query,
-                data=body,
-                headers=headers,
-                allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(total=limit),
-            ) as answer:
-                raw = await _bounded(answer)
-                if answer.status not in {200, 201, 202}:
-                    raise refusal(what, answer.status, answer.headers.get("Retry-After"), raw)
-                return raw
-        except HostingError:
-            raise
-        except TimeoutError:
-            raise TimedOut(f"{what}: no answer within {limit:g} s") from None
-        except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as error:
-            # Only the class is told: the text of a client error may hold the address with what it was asked for.
-            raise Unavailable(f"{what}: {_cause(error)}") from None
-
-    def _open_session(self) -> aiohttp.ClientSession:
-        if self._closed:
-            raise Unavailable("the backend is closed")
-        if self._session is None:
-            connector = aiohttp.TCPConnector(limit=64, ssl=self._tls)
-            self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
-        return self._session
-
-
-async def _bounded(answer: aiohttp.ClientResponse) -> bytes:
-    raw = bytearray()
-    async for chunk in answer.content.iter_chunked(64 * 1024):
-        raw += chunk
-        if len(raw) > MAX_ANSWER:
-            answer.close()
-            raise Unavailable(f"the answer is longer than {MAX_ANSWER} bytes")
-    return bytes(raw)
+        answer = await self._http.call(
+            method,
+            f"v1/{path}",
+            what,
+            seconds_allowed=timeout or self._settings.request_timeout,
+            query=query,
+            body=body,
+        )
+        if answer.status not in {200, 201, 202}:
+            raise refusal(what, answer)
+        return answer.raw
 
 
 def _segment(provider_id: str) -> str:
     if not provider_id or provider_id in {".", ".."}:
         raise Invalid("is not the id of a server", field="providerID")
     return quote(provider_id, safe="")
-
-
-def _cause(error: Exception) -> str:
-    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
-        return "the service's certificate is not trusted, or it does not speak TLS"
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return f"cannot connect: {error.os_error.strerror or type(error.os_error).__name__}"
-    return f"the connection ended without an answer ({type(error).__name__})"
 
 
 def _state(text: str) -> ServerState:
