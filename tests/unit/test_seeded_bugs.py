@@ -16,6 +16,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LIFECYCLE = "moorage.core.lifecycle"
+EVIDENCE = "moorage.core.evidence"
+DEPARTURE = "moorage.core.departure"
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Mutant:
 
 PAGE = '            page = await self._ask("GET", "servers", hostd.ServerList, query=page_query)\n'
 BELIEVED = f"            try:\n    {PAGE}            except Unavailable:\n                break\n"
-SETTLED = "    settled = f.attempts_since + _seconds(max(lengths) + service.listing_lag)\n"
+SETTLED = "    settled = f.attempts_since + seconds(max(lengths) + service.listing_lag)\n"
 
 MUTANTS = {
     "a partial inventory is believed: a page that fails ends the list": Mutant(
@@ -52,21 +54,21 @@ MUTANTS = {
         "tests/unit/core/test_lifecycle.py::test_missing",
     ),
     "a deadline is skipped: an attempt counts as settled when it begins": Mutant(
-        LIFECYCLE,
+        EVIDENCE,
         SETTLED,
         "    settled = f.attempts_since\n",
         "tests/unit/core/test_lifecycle_invariants.py::test_one_identity_is_at_most_one_server_and_nothing_is_left",
     ),
     "a deadline is skipped: the lag is not waited for": Mutant(
-        LIFECYCLE,
+        EVIDENCE,
         SETTLED,
-        "    settled = f.attempts_since + _seconds(max(lengths))\n",
+        "    settled = f.attempts_since + seconds(max(lengths))\n",
         "tests/unit/core/test_lifecycle_invariants.py::test_one_identity_is_at_most_one_server_and_nothing_is_left",
     ),
     "a deadline is skipped: by a clock that is set forward": Mutant(
-        LIFECYCLE,
+        EVIDENCE,
         SETTLED,
-        "    settled = f.steady - _seconds(now - f.secret.attempts[-1].deadline - service.listing_lag)\n",
+        "    settled = f.steady - seconds(now - f.secret.attempts[-1].deadline - service.listing_lag)\n",
         "tests/unit/core/test_lifecycle_invariants.py::test_one_identity_is_at_most_one_server_and_nothing_is_left",
     ),
     "a deadline is skipped: a call leaves after it": Mutant(
@@ -76,7 +78,7 @@ MUTANTS = {
         "tests/unit/runtime/test_service.py::test_create_is_bounded_by_the_deadline_of_its_attempt",
     ),
     "a uid is left out: of the identity that is compared": Mutant(
-        LIFECYCLE,
+        EVIDENCE,
         "seen.owner == f.identity.owner and ",
         "",
         "tests/unit/core/test_lifecycle.py::test_creating",
@@ -129,5 +131,5 @@ def test_a_seeded_bug_is_found(bug: str) -> None:
 
 
 def test_a_mutant_that_changes_nothing_passes() -> None:
-    same = Mutant(LIFECYCLE, "DELETE_REPEAT = ", "DELETE_REPEAT = ", "tests/unit/core/test_lifecycle.py::test_missing")
+    same = Mutant(DEPARTURE, "DELETE_REPEAT = ", "DELETE_REPEAT = ", "tests/unit/core/test_lifecycle.py::test_missing")
     assert outcome(same).returncode == pytest.ExitCode.OK

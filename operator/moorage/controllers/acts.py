@@ -136,7 +136,7 @@ class Acts:
             offering=server.spec.offering or "",
             settings=server.spec.settings,
             user_data=self._user_data(seen, token),
-            tags=self._tags(seen),
+            tags=self.tags(seen),
         )
 
     def _user_data(self, seen: Observed, token: str) -> str:
@@ -147,7 +147,8 @@ class Acts:
         server = f"{seen.server.metadata.namespace}/{seen.server.metadata.uid}"
         return render_user_data([endpoint], self._context.channel.pin, server, token)
 
-    def _tags(self, seen: Observed) -> dict[str, str]:
+    def tags(self, seen: Observed) -> dict[str, str]:
+        """The identity tags of a server."""
         meta, connection = seen.server.metadata, _required(seen)
         return identity_tags(self._context.installation.id, meta.namespace, connection.uid, meta.uid)
 
@@ -242,7 +243,7 @@ class Acts:
             token = secrets.token_urlsafe(32)
             await self._post_secret(seen, SecretState(), self._request(seen, token), token)
         if owner != seen.facts.identity.owner:
-            tags = self._tags(seen)
+            tags = self.tags(seen)
             if await self._try(seen, partial(_done, partial(connection.retag, provider_id, tags))) is None:
                 return False
             lookup = await self._try(seen, partial(connection.ask, provider_id))

@@ -11,7 +11,8 @@ from typing import Literal
 
 from moorage.api.virtualserver import VirtualServerStatus
 from moorage.controllers.state import SecretState
-from moorage.core.facts import Attempt, CallFailure, Lookup, Seen
+from moorage.core.drift import is_remembered
+from moorage.core.facts import Attempt, CallFailure, Lookup, RepairTries, Seen
 from moorage.core.steps import AwaitInventory, Step, Wait
 from moorage.kube.apply import StatusWriter
 from moorage.kube.client import Client
@@ -59,6 +60,10 @@ class ServerMemory:
     """Whether a call of the present attempt to create may have been acted on although nothing came of it here."""
     attempt: tuple[Attempt | Literal["damaged"] | None, float] | None = None
     recorded: tuple[str | None, float] | None = None
+    observed: float | None = None
+    """Since when (on the steady clock) this process knows that status tells of a server that is only observed."""
+    repairs: dict[str, RepairTries] = field(default_factory=dict)
+    """The repairs of drifts, by their reason."""
 
     def knows_attempt(self, newest: Attempt | Literal["damaged"] | None, steady: float) -> float:
         """Since when (on the steady clock) the newest recorded attempt is known here; from now on where it is new."""
@@ -71,6 +76,18 @@ class ServerMemory:
         if self.recorded is None or self.recorded[0] != provider_id:
             self.recorded = provider_id, steady
         return self.recorded[1]
+
+    def knows_observed(self, steady: float) -> float:
+        """Since when (on the steady clock) an observed server is known here."""
+        if self.observed is None:
+            self.observed = steady
+        return self.observed
+
+    def repaired(self, reason: str, steady: float, problem: str = "") -> None:
+        """Remember a repair, which the service accepted or refused."""
+        before = self.repairs.get(reason)
+        count = before.count if before is not None and is_remembered(before, steady) else 0
+        self.repairs[reason] = RepairTries(count + 1, steady, problem)
 
     def forget_future(self, now: datetime) -> None:
         """Drop what was learnt later than now: the clock was set back, and those moments mean nothing."""

@@ -24,6 +24,7 @@ from moorage.controllers.group_world import GroupObserver
 from moorage.controllers.hostingservice import hold_service, is_held
 from moorage.controllers.revisions import ensure_revision, namespace_ends, revision_name
 from moorage.controllers.tables import Tables
+from moorage.core.drift import handed_down
 from moorage.core.group import GroupPlan, GroupWorld, decide_group
 from moorage.core.group_status import group_status
 from moorage.core.rollout import Creation, Removal, Revision, waves
@@ -152,6 +153,12 @@ class GroupController:
         """Carry the plan out, everything of one kind at the same time. True where something changed."""
         calls: list[Awaitable[bool]] = []
         calls += [self._retain(world.group, name, uid, keep) for name, uid, keep in plan.retain]
+        if not world.group.spec.suspend:
+            policy = world.group.spec.drift_policy
+            calls += [
+                self._patch(world.group, name, uid, {"driftPolicy": policy})
+                for name, uid in handed_down(policy, world.servers)
+            ]
         ends = namespace_ends(self._tables, world.group.metadata.namespace)
         if not ends:
             calls += [self._revise(world.group, revision) for revision in plan.revisions]
@@ -223,6 +230,7 @@ class GroupController:
                 "settings": dict(creation.template.settings),
                 "revision": creation.revision,
                 "deletionPolicy": group.spec.deletion_policy,
+                "driftPolicy": group.spec.drift_policy,
             },
         }
         try:

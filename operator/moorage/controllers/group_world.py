@@ -218,6 +218,7 @@ class GroupObserver:
             retain=server.spec.retains,
             created=created,
             deleting=meta.deleting,
+            repairs=server.spec.drift_policy == "Repair",
             outdated=config is not None and self._outdated(group, server, config),
             instantiated=instantiated is not None and instantiated.status == "True",
             instantiated_at=instantiated.last_transition_time if instantiated is not None else None,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from moorage.api.conditions import INSTANTIATED, is_true
 from moorage.api.hostingservice import HostingService
 from moorage.api.meta import LabelSelector
 from moorage.api.names import FINALIZER_SERVER, session_secret
@@ -15,6 +16,7 @@ from moorage.controllers.context import Context, ServerMemory
 from moorage.controllers.edges import Edges
 from moorage.controllers.state import SecretState
 from moorage.controllers.tables import Tables
+from moorage.core.evidence import sight
 from moorage.core.facts import (
     Attempt,
     Identity,
@@ -26,7 +28,7 @@ from moorage.core.facts import (
     ServerFacts,
     ServiceFacts,
 )
-from moorage.core.server_status import failure_of
+from moorage.core.server_status import expected_offering, failure_of, taken_over
 from moorage.hosting.contract import identity_key
 from moorage.kube.store import Obj
 from moorage.runtime.service import ServiceConnection
@@ -68,6 +70,8 @@ def observe(context: Context, tables: Tables, edges: Edges, obj: Obj, now: datet
     connection = connection_of(context, tables, server)
     service = connection.facts() if connection is not None else _unconnected(tables, server)
     steady = context.clock.monotonic()
+    status, provider_id = server.status, taken_over(server)
+    offering = expected_offering(server)
     identity = Identity(identity_key(context.installation.id, meta.uid), f"{context.installation.id}/{meta.uid}")
     facts = ServerFacts(
         name=meta.name,
@@ -78,9 +82,9 @@ def observe(context: Context, tables: Tables, edges: Edges, obj: Obj, now: datet
         has_finalizer=FINALIZER_SERVER in meta.finalizers,
         retain=server.spec.retains,
         adopt_id=server.spec.adopt.provider_id if server.spec.adopt is not None else None,
-        provider_id=server.status.provider_id,
-        recorded_at=server.status.recorded_at,
-        lost=bool(server.status.lost),
+        provider_id=provider_id,
+        recorded_at=status.recorded_at,
+        lost=bool(status.lost),
         failed=failure_of(server),
         secret=_secret_facts(secret, state),
         joined=joined(tables, server),
@@ -88,16 +92,35 @@ def observe(context: Context, tables: Tables, edges: Edges, obj: Obj, now: datet
         service=service,
         steady=steady,
         attempts_since=memory.knows_attempt(_newest(secret, state), steady),
-        recorded_since=memory.knows_record(server.status.provider_id, steady),
+        recorded_since=memory.knows_observed(steady)
+        if server.spec.observes
+        else memory.knows_record(provider_id, steady),
         lookup=memory.lookup,
         failure=memory.failure,
         noticed_at=memory.noticed_at,
         deleted_at=memory.deleted_at,
         remaining_dependents=_remaining(tables, edges, server),
-        refused=refusal(tables, server) if server.status.provider_id is None else None,
+        refused=refusal(tables, server) if provider_id is None else None,
         made=memory.created.provider_id if memory.created is not None else None,
+        namespace=meta.namespace,
+        observes=server.spec.observes,
+        observed_before=status.state is not None,
+        ran=is_true(status.conditions, INSTANTIATED),
+        offering=offering,
+        repairs=server.spec.drift_policy == "Repair" and not server.spec.observes,
+        held=_held(tables, server),
+        tries=memory.repairs,
     )
     return Observed(obj, server, facts, memory, secret, state, connection, _seen(facts, service, memory), now)
+
+
+def _held(tables: Tables, server: VirtualServer) -> str:
+    """Why no drift of the server is undone now: its group is to be left as it is."""
+    group = server.spec.group
+    if group is None or server.spec.drift_policy != "Repair":
+        return ""
+    found = tables.groups.get(server.metadata.namespace, group.name)
+    return "its group is suspended" if found is not None and found["spec"].get("suspend") else ""
 
 
 def _state(secret: Obj, memory: ServerMemory) -> SecretState | None:
@@ -163,9 +186,10 @@ def refusal(tables: Tables, server: VirtualServer) -> tuple[str, str] | None:
     if not _is_allowed(tables, service, meta.namespace):
         return "NotAllowedInNamespace", f"HostingService {name} does not allow the namespace {meta.namespace}"
     limit = service.spec.limits.servers
-    if limit is None or tables.servers.count("service", name) <= limit:
+    if server.spec.observes or limit is None or tables.servers.count("service", name) <= limit:
         return None
-    others = tables.servers.by_index("service", name)
+    # Those that are only observed are not Moorage's.
+    others = [o for o in tables.servers.by_index("service", name) if not is_observed(o)]
     # Objects of namespaces that are not allowed there never become servers, so they take no one's place.
     allowed = {ns: _is_allowed(tables, service, ns) for ns in {other["metadata"]["namespace"] for other in others}}
     mine = (server_created(server), meta.uid)
@@ -181,6 +205,11 @@ def _is_allowed(tables: Tables, service: HostingService, name: str) -> bool:
         # Just made, and not seen yet: without its labels NotIn and DoesNotExist would let anyone in.
         return selector == LabelSelector()
     return selector.matches(namespace["metadata"].get("labels") or {})
+
+
+def is_observed(obj: Obj) -> bool:
+    """Whether a VirtualServer only observes its server."""
+    return bool(obj["spec"].get("managementPolicy") == "Observe")
 
 
 def server_created(server: VirtualServer) -> str:
@@ -205,6 +234,8 @@ def _unconnected(tables: Tables, server: VirtualServer) -> ServiceFacts | None:
 
 def _seen(facts: ServerFacts, service: ServiceFacts | None, memory: ServerMemory) -> Seen | None:
     """The newest sight of the server: a direct answer, the latest inventory, or the answer to its creation."""
+    if facts.observes:
+        return sight(facts)
     if facts.provider_id is None:
         return memory.created
     lookup: Lookup | None = memory.lookup

@@ -11,6 +11,7 @@ from moorage.controllers.context import Context, QueueKey
 from moorage.controllers.delivery import Deliveries
 from moorage.controllers.edges import Edges
 from moorage.controllers.observation import Observed, awaited, observe
+from moorage.controllers.repairs import Repairs
 from moorage.controllers.tables import Tables
 from moorage.core import steps
 from moorage.core.lifecycle import address_poll, decide_server
@@ -42,6 +43,7 @@ class ServerController:
         self._tables = tables
         self._edges = edges
         self.acts = Acts(context, tables)
+        self._repairs = Repairs(context, self.acts)
         self.deliveries = Deliveries(context, tables, edges, self.acts)
 
     async def reconcile(self, key: QueueKey) -> Result:
@@ -82,6 +84,9 @@ class ServerController:
                 return await self._settle(seen, step)
             case steps.Wait() | steps.Settled():
                 return await self._settle(seen, step)
+            case steps.Repair(provider_id, remedy):
+                await self._repairs.repair(seen, provider_id, remedy)
+                return AGAIN
             case steps.Ask() | steps.Destroy() | steps.Release() | steps.Close() | steps.DropFinalizer():
                 return await self._unmake(seen, step)
 
@@ -209,9 +214,11 @@ def _is_hard(old: VirtualServerStatus, new: VirtualServerStatus) -> bool:
     return (
         old.observed_generation != new.observed_generation
         or old.provider_id != new.provider_id
+        or old.recorded_at != new.recorded_at
         or old.lost != new.lost
         or _states(old).get("Ready") != _states(new).get("Ready")
         or _states(old).get("Stalled") != _states(new).get("Stalled")
+        or _states(old).get("Drifted") != _states(new).get("Drifted")
     )
 
 

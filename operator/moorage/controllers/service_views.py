@@ -6,6 +6,7 @@ import contextlib
 
 from moorage.api.servergroup import ServerGroup
 from moorage.controllers.context import Context
+from moorage.controllers.observation import is_observed
 from moorage.controllers.tables import Tables
 from moorage.core.services import ServiceView, service_view
 from moorage.kube.errors import InvalidObject
@@ -32,7 +33,7 @@ class ServiceViews:
         return found
 
     def _count(self, service: Obj) -> int:
-        return self._tables.servers.count("service", service["metadata"]["name"])
+        return sum(not is_observed(o) for o in self._tables.servers.by_index("service", service["metadata"]["name"]))
 
     def _promised(self, service: Obj) -> int:
         """Servers of placed groups that do not exist yet, or that the service has not shown in an inventory yet."""
@@ -46,6 +47,8 @@ class ServiceViews:
         latest = connection.latest if connection is not None else None
         for server in self._tables.servers.by_index("service", name):
             known = (server.get("status") or {}).get("providerID")
+            if is_observed(server):
+                continue
             if known is None or latest is None or known not in latest.by_id:
                 promised += 1
         return promised

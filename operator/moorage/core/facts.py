@@ -10,7 +10,7 @@ process; what must not end too early is counted on it, because the time of day m
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -31,7 +31,8 @@ class Seen:
     """One server as a hosting service showed it.
 
     ``key`` is the identity it carries (None for a server that is not ours), ``owner`` the whole identity
-    ``<installation>/<VirtualServer uid>`` from its tags, or ``released``.
+    ``<installation>/<VirtualServer uid>`` from its tags, or ``released``; a tag that is not there counts as empty, and
+    without the server's own there is no owner. ``offering`` is the service's own word, None where it tells none.
     """
 
     provider_id: str
@@ -42,6 +43,9 @@ class Seen:
     message: str = ""
     namespace: str | None = None
     """Where the object of its owner is or was, from its tags."""
+    service: str | None = None
+    """The uid of the HostingService of its owner, from its tags."""
+    offering: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +111,8 @@ class ServiceFacts:
     frozen: str = ""
     idempotent_create: bool = True
     can_retag: bool = True
+    can_power: bool = False
+    can_resize: bool = False
     listing_lag: timedelta = timedelta(0)
     create_timeout: timedelta = timedelta(seconds=60)
     latest: Inventory | None = None
@@ -154,6 +160,16 @@ RELEASED = "released"
 
 
 @dataclass(frozen=True, slots=True)
+class RepairTries:
+    """How often one kind of drift was to be undone in a row, when last (steady), and why that failed ("" where the
+    service accepted it)."""
+
+    count: int
+    at: float
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ServerFacts:
     """Everything that is decided upon for one VirtualServer.
 
@@ -163,6 +179,11 @@ class ServerFacts:
     deleted as well: they go first. ``addressed``: an address of it is known. ``refused``: why its HostingService takes
     no such server, as reason and message. ``secret`` is None only when the API server was asked and has no such Secret.
     ``made`` is the id that a creation was answered with.
+
+    ``observes``: the server is only looked at; ``provider_id`` is None then. ``observed_before``: status already tells
+    what it looked like. ``ran``: it ran, or its agent joined, at some time. ``offering`` is the one that it is to have,
+    None while none is known. ``repairs``: drift is to be undone; ``held``: why not now ("" where nothing keeps it).
+    ``tries`` tells of the repairs so far, by the drift's reason.
 
     ``steady`` is now. ``attempts_since`` is since when this process knows that the newest of the recorded attempts was
     made (or that the record is damaged), ``recorded_since`` since when that ``provider_id`` is recorded.
@@ -194,3 +215,11 @@ class ServerFacts:
     remaining_dependents: tuple[str, ...] = ()
     refused: tuple[str, str] | None = None
     made: str | None = None
+    namespace: str = ""
+    observes: bool = False
+    observed_before: bool = False
+    ran: bool = False
+    offering: str | None = None
+    repairs: bool = False
+    held: str = ""
+    tries: Mapping[str, RepairTries] = field(default_factory=dict)

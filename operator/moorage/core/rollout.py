@@ -49,7 +49,8 @@ class GroupServer:
     """One VirtualServer as its group sees it.
 
     ``outdated``: its image, size or settings are no longer those of the configuration. ``failed`` is the reason of a
-    terminal state. ``unhealthy_since``: since when it has been configured and yet not ready, or stopped.
+    terminal state. ``repairs``: its driftPolicy is Repair. ``unhealthy_since``: since when it has been configured and
+    yet not ready, or stopped.
     """
 
     name: str
@@ -63,6 +64,7 @@ class GroupServer:
     deleting: bool = False
     outdated: bool = False
     adopted: bool = False
+    repairs: bool = False
     instantiated: bool = False
     instantiated_at: datetime | None = None
     joined: bool = False

@@ -10,6 +10,8 @@ from moorage.api import conditions as c
 from moorage.api.meta import Condition
 from moorage.api.virtualserver import Address, ConfigurationState, ItemStatus, VirtualServer, VirtualServerStatus
 from moorage.core import steps
+from moorage.core.drift import find_drifts, told
+from moorage.core.evidence import sight as latest_sight
 from moorage.core.facts import CallFailure, Seen, SeenState, ServerFacts
 
 _Make = Callable[[str, bool, str, str], Condition]
@@ -17,6 +19,11 @@ STOPPED_STATES = frozenset({SeenState.STOPPED, SeenState.FAILED})
 
 _HALTED = frozenset({"IdentityMismatch", "ScopeChanged", "OvershootFreeze", "StateDamaged"})
 """Reasons of waits that say more than how far a running server is."""
+
+_BLIND = frozenset({"ScopeChanged", "ServiceUnavailable", "ServiceNotFound"})
+"""Reasons of waits during which what the service showed last is not to be judged."""
+
+MAX_OFFERING = 253
 
 _UNCERTAIN = frozenset({"DuplicateIdentity", "KeyConflict", "RequestTampered"})
 """Terminal failures with which a server of this identity may exist nevertheless."""
@@ -43,6 +50,23 @@ def failure_of(server: VirtualServer) -> CallFailure | None:
         return None
     definite = stalled.reason not in _UNCERTAIN
     return CallFailure(stalled.reason, stalled.message, terminal=True, definite=definite)
+
+
+def taken_over(server: VirtualServer) -> str | None:
+    """The recorded provider id of a server that is this object's own; an observed one's is shown and not ours."""
+    status = server.status
+    return status.provider_id if server.spec.adopt is None or status.recorded_at is not None else None
+
+
+def expected_offering(server: VirtualServer) -> str | None:
+    """The offering that the server is to have: recorded, or an adopted one's own wish; None while none is known."""
+    wish = server.spec.offering if server.spec.adopt is not None else None
+    return wish or server.status.offering
+
+
+def needs_configuration(server: VirtualServer) -> bool:
+    """Whether there is anything to configure: an adopted server without a configuration is just kept."""
+    return not server.spec.observes and (server.spec.adopt is None or server.spec.config_ref is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +101,8 @@ def server_status(
     recorded_at = old.recorded_at
     if isinstance(step, steps.Record):
         provider_id, recorded_at = step.provider_id, now.replace(microsecond=0)
+    elif server.spec.observes and seen is not None:
+        provider_id = seen.provider_id
     lost = True if isinstance(step, steps.DeclareLost) or old.lost else None
     instantiated = is_instantiated(server, facts.joined, seen)
     sight = _Sight(server, facts, step, seen, configuration, instantiated, bool(lost), make)
@@ -85,6 +111,7 @@ def server_status(
         conditions=c.replace(old.conditions, tuple(_conditions(sight))),
         provider_id=provider_id,
         recorded_at=recorded_at,
+        offering=_offering(server, seen),
         addresses=_addresses(old.addresses, seen),
         state=seen.state.value if seen is not None else old.state,
         lost=lost,
@@ -98,6 +125,12 @@ def is_instantiated(server: VirtualServer, joined: bool, seen: Seen | None) -> b
     if c.is_true(server.status.conditions, c.INSTANTIATED):
         return True
     return joined or (seen is not None and seen.state is SeenState.RUNNING)
+
+
+def _offering(server: VirtualServer, seen: Seen | None) -> str | None:
+    """Recorded once: what a later sight shows instead is drift."""
+    expected = expected_offering(server) or (seen.offering if seen is not None else None)
+    return expected if expected is not None and len(expected) <= MAX_OFFERING else None
 
 
 def _addresses(old: tuple[Address, ...], seen: Seen | None) -> tuple[Address, ...]:
@@ -116,12 +149,19 @@ def _configuration(old: ConfigurationState | None, view: ConfigurationView) -> C
 
 
 def _conditions(sight: _Sight) -> Iterable[Condition]:
-    make, view = sight.make, sight.view
+    make, view, spec = sight.make, sight.view, sight.server.spec
     if sight.instantiated:
         yield make(c.INSTANTIATED, True, "Running", "the server runs")
     else:
         yield make(c.INSTANTIATED, False, *_progress(sight.facts, sight.step))
-    if view.done and sight.instantiated:
+    drift = _drift(sight)
+    if drift is not None:
+        yield make(c.DRIFTED, True, *drift)
+    if spec.observes:
+        yield make(c.CONFIGURED, False, "Observed", "nothing is configured on a server that is only observed")
+    elif sight.instantiated and not needs_configuration(sight.server):
+        yield make(c.CONFIGURED, True, "NoConfiguration", "no configuration is asked for (configRef)")
+    elif view.done and sight.instantiated:
         yield make(c.CONFIGURED, True, "Configured", "every required item is in force")
     elif sight.facts.deleting_since is not None:
         yield make(c.CONFIGURED, False, "Deleting", "nothing is delivered to a server that is being deleted")
@@ -130,6 +170,18 @@ def _conditions(sight: _Sight) -> Iterable[Condition]:
     else:
         yield make(c.CONFIGURED, False, "NotInstantiated", "the server does not run yet")
     yield from _summary(sight)
+
+
+def _drift(sight: _Sight) -> tuple[str, str] | None:
+    """Reason and message of what was changed behind our back; None where nothing was."""
+    if sight.lost or isinstance(sight.step, steps.DeclareLost):
+        return "Deleted", "the server was deleted behind our back"
+    blind = isinstance(sight.step, steps.Wait) and sight.step.reason in _BLIND
+    if blind and c.is_true(sight.server.status.conditions, c.DRIFTED):
+        # What was known stays told while nobody can look.
+        old = c.find(sight.server.status.conditions, c.DRIFTED)
+        return None if old is None else (old.reason, old.message)
+    return None if blind else told(sight.facts, find_drifts(sight.facts, latest_sight(sight.facts)))
 
 
 def _summary(sight: _Sight) -> Iterable[Condition]:
@@ -175,6 +227,10 @@ def _readiness(sight: _Sight) -> tuple[bool, str, str]:
         return False, *_progress(facts, step)
     if seen is not None and seen.state in STOPPED_STATES:
         return False, f"Server{seen.state.value}", seen.message or f"the service reports it {seen.state.value}"
+    if not needs_configuration(sight.server):
+        if sight.server.spec.observes:
+            return True, "Observed", "the server runs; it is only observed"
+        return True, "Ready", "the server runs, and no configuration is asked for"
     if view.problem is not None:
         return False, *view.problem
     if not view.done:
@@ -206,6 +262,8 @@ def _progress(facts: ServerFacts, step: steps.Step) -> tuple[str, str]:
             return "Deleting", f"{service} is deleting the server"
         case _ if facts.failed is not None:
             return facts.failed.reason, facts.failed.message
+        case _ if facts.observes:
+            return "NotRunning", f"the server does not run at {service}; it is only observed"
         case _:
             return "Booting", f"{service} has the server; waiting until it runs or its agent joins"
 

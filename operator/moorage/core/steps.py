@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
 from moorage.core.facts import CallFailure
 
@@ -64,6 +65,22 @@ class Release:
     provider_id: str
 
 
+class Remedy(StrEnum):
+    """What undoes a drift."""
+
+    START = "Start"
+    RESIZE = "Resize"
+    RETAG = "Retag"
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """Undo a drift, if a fresh look still shows it: start the server, give it its offering, or its tags, back."""
+
+    provider_id: str
+    remedy: Remedy
+
+
 @dataclass(frozen=True, slots=True)
 class Close:
     """Post the Secret as closed, so that no other leader can record an attempt for an object that goes away."""
@@ -112,6 +129,7 @@ Step = (
     | AwaitInventory
     | Destroy
     | Release
+    | Repair
     | Close
     | DropFinalizer
     | DeclareLost

@@ -30,7 +30,7 @@ def seen_of(record: ServerRecord) -> Seen:
     installation, server = record.tags.get(TAG_INSTALLATION), record.tags.get(TAG_SERVER)
     owner, key = None, record.key
     if server is not None:
-        owner = server if server == RELEASED else f"{installation}/{server}"
+        owner = server if server == RELEASED else f"{installation or ''}/{server}"
         if key is None and installation is not None and server != RELEASED:
             # A service without idempotency keys may have nowhere to show ours; the tags name the same identity.
             key = identity_key(installation, server)
@@ -42,6 +42,8 @@ def seen_of(record: ServerRecord) -> Seen:
         addresses=tuple((a.type.value, a.address) for a in record.addresses),
         message=record.message,
         namespace=record.tags.get(TAG_NAMESPACE),
+        service=record.tags.get(TAG_SERVICE),
+        offering=record.offering,
     )
 
 

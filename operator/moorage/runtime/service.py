@@ -16,7 +16,7 @@ from typing import Protocol, TypeVar
 
 from moorage.core.facts import Inventory, Lookup, LookupResult, Seen, ServiceFacts
 from moorage.core.lifecycle import overshoot
-from moorage.hosting.abilities import Images, Retag
+from moorage.hosting.abilities import Images, Power, Resize, Retag
 from moorage.hosting.contract import Backend, CreateRequest
 from moorage.hosting.errors import HostingError, Invalid, NotFound, Throttled, TimedOut, Unavailable
 from moorage.runtime.budget import Budget, Priority
@@ -125,6 +125,8 @@ class ServiceConnection:
             frozen=self.frozen,
             idempotent_create=capabilities.idempotent_create,
             can_retag=isinstance(self.backend, Retag),
+            can_power=isinstance(self.backend, Power),
+            can_resize=isinstance(self.backend, Resize),
             listing_lag=timedelta(seconds=capabilities.listing_lag),
             create_timeout=timedelta(seconds=capabilities.create_timeout),
             latest=latest,
@@ -252,6 +254,18 @@ class ServiceConnection:
         if not isinstance(self.backend, Retag):
             raise Invalid(f"{self.name} cannot write tags")
         await self._call("retag", provider_id, self.backend.retag(provider_id, tags), Priority.WRITE)
+
+    async def power_on(self, provider_id: str) -> None:
+        """Ask that a server runs. Raises HostingError."""
+        if not isinstance(self.backend, Power):
+            raise Invalid(f"{self.name} cannot start servers")
+        await self._call("start", provider_id, self.backend.start(provider_id), Priority.WRITE)
+
+    async def resize(self, provider_id: str, offering: str) -> None:
+        """Ask that a server gets this offering. Raises HostingError."""
+        if not isinstance(self.backend, Resize):
+            raise Invalid(f"{self.name} cannot resize servers")
+        await self._call("resize", provider_id, self.backend.resize(provider_id, offering), Priority.WRITE)
 
     async def images(self) -> tuple[str, ...] | None:
         """The boot images, None where the service cannot list them. Raises HostingError."""

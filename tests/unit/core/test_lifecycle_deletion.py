@@ -25,11 +25,12 @@ from tests.support.server_facts import (
     svc,
 )
 
+from moorage.core.departure import DELETE_REPEAT, DEPENDENTS_GRACE
 from moorage.core.facts import (
     RELEASED,
     SecretFacts,
 )
-from moorage.core.lifecycle import DELETE_REPEAT, DEPENDENTS_GRACE, decide_server
+from moorage.core.lifecycle import decide_server
 from moorage.core.steps import (
     Ask,
     AwaitInventory,

@@ -1,0 +1,116 @@
+"""The end of a server: deleted or released, confirmed, and only then is its object let go."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from moorage.core.evidence import carriers_of, on_sight, seconds, still_paused, why_blocked, why_unsettled
+from moorage.core.facts import RELEASED, LookupResult, ServerFacts, ServiceFacts
+from moorage.core.steps import Ask, Close, Destroy, DropFinalizer, Release, Step, Wait
+
+DEPENDENTS_GRACE = timedelta(minutes=2)
+"""How long a deleted server waits at most for the servers that depend on it to go first."""
+
+DELETE_REPEAT = timedelta(seconds=30)
+"""A deletion that the service accepted and has not carried out after this long is asked for again."""
+
+
+def decide_departure(f: ServerFacts, now: datetime, since: datetime) -> Step:
+    """The next step for a server whose object is being deleted since then and still has our finalizer."""
+    if f.observes:
+        # Nothing of it was ever ours: the service is not even asked.
+        return DropFinalizer()
+    if f.remaining_dependents and now < since + DEPENDENTS_GRACE:
+        names = ", ".join(f.remaining_dependents[:5])
+        return Wait("DependentsFirst", f"servers that depend on this one go first: {names}", since + DEPENDENTS_GRACE)
+    claimed = f.secret is not None and not f.secret.closed
+    provider_id = f.provider_id or (f.adopt_id if claimed else None)
+    if provider_id is None:
+        if f.secret is None:
+            return Close()
+        if not f.secret.damaged and (not f.secret.attempts or _nothing_was_made(f)):
+            return DropFinalizer()
+    service = f.service
+    if service is None:
+        return Wait(
+            "ServiceNotFound",
+            "the hosting service of this server does not exist any more, so its deletion cannot be confirmed: "
+            "create the HostingService again, or, when the server is known to be gone, remove the finalizer by hand",
+        )
+    blocked = why_blocked(service)
+    if blocked is not None:
+        return blocked
+    if (paused := still_paused(f.failure, now)) is not None:
+        return paused
+    if provider_id is None:
+        return _delete_by_identity(f, service, now)
+    return _delete_by_id(f, service, provider_id, now)
+
+
+def _nothing_was_made(f: ServerFacts) -> bool:
+    """A single attempt that the service refused for good made nothing; several may hide an unknown one."""
+    return (
+        f.failed is not None
+        and f.failed.terminal
+        and f.failed.definite
+        and f.secret is not None
+        and len(f.secret.attempts) == 1
+    )
+
+
+def _delete_by_identity(f: ServerFacts, service: ServiceFacts, now: datetime) -> Step:
+    carriers = carriers_of(f, service.latest)
+    if carriers:
+        ids = tuple(seen.provider_id for seen in carriers)
+        return on_sight(f, service, _release(service, ids[0]) if f.retain else Destroy(ids), ids)
+    unsettled = why_unsettled(f, service, now)
+    return unsettled if unsettled is not None else DropFinalizer()
+
+
+def _delete_by_id(f: ServerFacts, service: ServiceFacts, provider_id: str, now: datetime) -> Step:
+    lookup = f.lookup
+    if lookup is None or (f.noticed_at is not None and lookup.at < f.noticed_at):
+        # What was seen before the deletion says nothing about whose server the id is now.
+        return Ask(provider_id)
+    if lookup.result is LookupResult.NOT_FOUND:
+        shown = f.recorded_since + seconds(service.listing_lag)
+        if f.deleted_at is None and lookup.steady <= shown:
+            # A young server may not be visible yet: its absence says nothing.
+            if f.steady > shown:
+                return Ask(provider_id)
+            until = now + timedelta(seconds=shown - f.steady, milliseconds=1)
+            return Wait("Deleting", "waiting until the service's listings are reliable", until)
+        return _delete_rest(f, service, provider_id, now)
+    assert lookup.seen is not None  # noqa: S101  (FOUND carries what was found)
+    owner = lookup.seen.owner
+    if owner == RELEASED and f.retain:
+        return DropFinalizer()
+    if owner != f.identity.owner:
+        # A recorded id is a claim, not proof: this server is somebody else's.
+        return _delete_by_identity(f, service, now)
+    if f.retain:
+        return _release(service, provider_id)
+    if f.deleted_at is None or now >= f.deleted_at + DELETE_REPEAT:
+        return Destroy((provider_id,))
+    pause = max(timedelta(milliseconds=100), min((lookup.at - f.deleted_at) / 2, timedelta(seconds=5)))
+    if now < lookup.at + pause:
+        return Wait("Deleting", f"{service.name} is deleting server {provider_id}", lookup.at + pause)
+    return Ask(provider_id)
+
+
+def _release(service: ServiceFacts, provider_id: str) -> Step:
+    if not service.can_retag:
+        return Wait(
+            "RetainUnsupported",
+            f"{service.name} cannot rewrite tags, so server {provider_id} cannot be retained: "
+            "set deletionPolicy: Delete",
+        )
+    return Release(provider_id)
+
+
+def _delete_rest(f: ServerFacts, service: ServiceFacts, gone: str, now: datetime) -> Step:
+    """The recorded server is gone; nothing else may carry its identity either."""
+    rest = tuple(seen.provider_id for seen in carriers_of(f, service.latest) if seen.provider_id != gone)
+    if rest and not f.retain:
+        return on_sight(f, service, Destroy(rest), rest)
+    return DropFinalizer()
