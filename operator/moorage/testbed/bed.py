@@ -105,7 +105,7 @@ def up(bed: Bed, say: Say) -> Running:
         if found is not None and daemons.all_alive():
             return found
         _end(bed, state, say)
-        state.mkdir(parents=True)
+        state.mkdir(mode=0o700, parents=True)
         try:
             running = bed.up(_cache(bed), state, daemons, say)
         except BaseException:

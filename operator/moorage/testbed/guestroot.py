@@ -74,7 +74,7 @@ test -c /dev/null || mount -t devtmpfs devtmpfs /dev
 hostname -F /etc/hostname 2>/dev/null
 ip link set lo up
 %(before)s
-test ! -d "/sys/class/net/%(interface)s" || udhcpc -i "%(interface)s" -b -t 20 -T 1 -S
+test ! -d "/sys/class/net/%(interface)s" || udhcpc -i "%(interface)s" -s /etc/guest/dhcp -b -t 20 -T 1 -S
 %(after)s
 echo "guest: started"
 """
@@ -142,10 +142,6 @@ def write_boot(root: Path, *, before: str = "", after: str = "", interface: str 
         (folder / name).write_text(text)
         (folder / name).chmod(0o755)
     (root / "etc/inittab").write_text(_INITTAB)
-    script = root / "usr/share/udhcpc/default.script"
-    script.parent.mkdir(parents=True, exist_ok=True)
-    script.unlink(missing_ok=True)
-    script.symlink_to("/etc/guest/dhcp")
     for init in (root / "sbin/init", root / "init"):
         init.unlink(missing_ok=True)
         init.symlink_to("/bin/busybox")

@@ -6,7 +6,7 @@ from importlib import import_module
 
 from moorage.testbed.bed import Bed
 
-BEDS: tuple[str, ...] = ("kubevirt",)
+BEDS: tuple[str, ...] = ("incus", "kubevirt")
 """Each is the object `BED` of `moorage.testbed.<name>`."""
 
 

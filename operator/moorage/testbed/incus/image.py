@@ -1,0 +1,63 @@
+"""The image that the bed's containers boot: the guests' small root, with an init that runs their user-data."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+from pathlib import Path
+
+from moorage.testbed.bed import Say
+from moorage.testbed.guestroot import USER_DATA, copy_root, guest_root, write_boot
+
+_METADATA = f"""\
+architecture: x86_64
+creation_date: 1700000000
+properties: {{os: busybox, release: "1", description: A small guest with Python}}
+templates:
+  {USER_DATA}: {{when: [create, copy], template: user-data.tpl}}
+  /etc/hostname: {{when: [create, copy], template: hostname.tpl}}
+"""
+_TEMPLATES = {
+    "user-data.tpl": '{{ config_get("cloud-init.user-data", "")|safe }}',
+    "hostname.tpl": '{{ config_get("user.moorage-name", container.name) }}\n',
+}
+
+
+def image(cache: Path, say: Say) -> Path:
+    """The image as one tarball, built where it is not there yet. Not compressed: Incus unpacks it for every container
+    of a storage pool that is a plain folder."""
+    root = guest_root(cache, say)
+    version = hashlib.sha256(Path(__file__).read_bytes() + root.name.encode()).hexdigest()[:12]
+    tarball = cache / f"image-{version}.tar"
+    if not tarball.exists():
+        say("building the image of containers")
+        for old in cache.glob("image-*"):
+            shutil.rmtree(old) if old.is_dir() else old.unlink()
+        folder = cache / f"image-{version}"
+        _write(root, folder)
+        partial = cache / f"image-{version}.tar~"
+        packing: list[str | Path] = [
+            "tar",
+            "-C",
+            folder,
+            "--numeric-owner",
+            "--owner=0",
+            "--group=0",
+            "-cf",
+            partial,
+            ".",
+        ]
+        subprocess.run(packing, check=True)
+        partial.rename(tarball)
+        shutil.rmtree(folder)
+    return tarball
+
+
+def _write(root: Path, folder: Path) -> None:
+    (folder / "templates").mkdir(parents=True)
+    (folder / "metadata.yaml").write_text(_METADATA)
+    for name, text in _TEMPLATES.items():
+        (folder / "templates" / name).write_text(text)
+    copy_root(root, folder / "rootfs")
+    write_boot(folder / "rootfs")
