@@ -22,6 +22,7 @@ GROUP = "moorage.backends"
 DISTRIBUTION = "moorage"
 BUILT_IN: Mapping[str, str] = MappingProxyType(
     {
+        "ec2": "boto3",
         "kubevirt": "kubernetes",
         "local": "aiohttp",
     }

@@ -1,0 +1,113 @@
+"""How the SDK's requests are sent: once, bounded in time and in bytes.
+
+The SDK's own transport reads whatever comes, however long it takes. Here a request has until its deadline in all, and
+an answer has an end. What goes wrong leaves as the contract's errors, which the SDK passes on untouched.
+"""
+
+from __future__ import annotations
+
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import urllib3
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.compat import HTTPHeaders
+from urllib3 import exceptions as failures
+
+from moorage.hosting.errors import TimedOut, Unavailable
+
+MAX_ANSWER: Final = 32 * 1024 * 1024
+"""Most bytes of an answer: 1,000 instances with all their interfaces, disks and tags are about 8 MB."""
+CONNECT_TIMEOUT: Final = 10.0
+_CHUNK: Final = 64 * 1024
+
+
+class _Whole:
+    """A body that has been read, as `AWSResponse` wants it."""
+
+    def __init__(self, raw: bytes) -> None:
+        self._raw = raw
+
+    def stream(self) -> Iterator[bytes]:
+        yield self._raw
+
+
+class Transport:
+    """Sends the requests of one service. Satisfies what a `before-send` handler of botocore has to."""
+
+    def __init__(self, tls: ssl.SSLContext, connections: int) -> None:
+        self._pool = urllib3.PoolManager(num_pools=4, maxsize=connections, ssl_context=tls, retries=False)
+        self._now = threading.local()
+
+    @contextmanager
+    def within(self, deadline: float) -> Iterator[None]:
+        """What this thread sends inside has until `deadline` (monotonic)."""
+        self._now.deadline = deadline
+        try:
+            yield
+        finally:
+            self._now.deadline = None
+
+    def __call__(self, request: AWSPreparedRequest, **_: Any) -> AWSResponse:
+        """Send it once. Raises TimedOut or Unavailable."""
+        deadline: float = self._now.deadline
+        try:
+            return self._send(request, deadline)
+        except failures.ConnectTimeoutError:
+            raise Unavailable("cannot connect: no answer; check the endpoint and the network") from None
+        except failures.TimeoutError:
+            raise TimedOut("no answer in time") from None
+        except failures.SSLError:
+            raise Unavailable("the service's certificate is not trusted, or it does not speak TLS") from None
+        except failures.NewConnectionError:
+            raise Unavailable("cannot connect; check the endpoint and the network") from None
+        except (failures.HTTPError, OSError) as error:
+            # Only the class is told: the text may hold the address with what it was asked for.
+            raise Unavailable(f"the connection ended without an answer ({type(error).__name__})") from None
+
+    def _send(self, request: AWSPreparedRequest, deadline: float) -> AWSResponse:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimedOut("its time was up before it was sent")
+        headers = {name: _text(value) for name, value in request.headers.items()}
+        answer = self._pool.urlopen(
+            request.method,
+            request.url,
+            body=request.body,
+            headers=headers,
+            timeout=urllib3.Timeout(connect=min(CONNECT_TIMEOUT, left), total=left),
+            retries=False,
+            redirect=False,
+            preload_content=False,
+            decode_content=False,
+        )
+        try:
+            raw = _bounded(answer, deadline)
+        except BaseException:
+            answer.close()
+            raise
+        answer.release_conn()
+        return AWSResponse(request.url, answer.status, HTTPHeaders.from_dict(dict(answer.headers)), _Whole(raw))
+
+    def close(self) -> None:
+        """Give up the connections that wait for use. Repetition: harmless."""
+        self._pool.clear()
+
+
+def _text(value: str | bytes) -> str:
+    return value if isinstance(value, str) else value.decode()
+
+
+def _bounded(answer: urllib3.BaseHTTPResponse, deadline: float) -> bytes:
+    raw = bytearray()
+    while chunk := answer.read1(_CHUNK):
+        raw += chunk
+        if len(raw) > MAX_ANSWER:
+            raise Unavailable(f"the answer is longer than {MAX_ANSWER} bytes")
+        if time.monotonic() > deadline:
+            raise TimedOut("the answer did not end in time")
+    return bytes(raw)

@@ -1,0 +1,46 @@
+"""moto, as the proxy asks it. It checks no signature, so that what is asked needs none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import urlencode
+
+import aiohttp
+
+from moorage.testbed.ec2.query import Reply
+from moorage.testbed.ec2.signing import Caller
+
+VERSION: Final = "2016-11-15"
+
+
+class Simulator:
+    """moto's server at an address on the loopback."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=16), timeout=aiohttp.ClientTimeout(total=120)
+        )
+
+    async def ask(self, caller: Caller, form: Mapping[str, str]) -> Reply:
+        """One request, for the caller's account and region."""
+        scope = f"20260101/{caller.region}/{caller.service}/aws4_request"
+        headers = {
+            "Authorization": f"AWS4-HMAC-SHA256 Credential=BED/{scope}, SignedHeaders=host, Signature=0",
+            "Content-Type": "application/x-www-form-urlencoded; charset=utf-8",
+            "x-moto-account-id": caller.account,
+        }
+        # moto closes every connection: one that it has just closed must not be taken for the next request.
+        headers["Connection"] = "close"
+        async with self._session.post(f"{self._url}/", data=urlencode(form), headers=headers) as answer:
+            return Reply(answer.status, await answer.read())
+
+    async def do(self, caller: Caller, action: str, **parameters: str) -> Reply:
+        """The same for an action with parameters by name (`InstanceId_1` for `InstanceId.1`)."""
+        named = {name.replace("_", "."): value for name, value in parameters.items()}
+        return await self.ask(caller, {"Action": action, "Version": VERSION, **named})
+
+    async def close(self) -> None:
+        """End its connections."""
+        await self._session.close()
