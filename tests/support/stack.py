@@ -116,6 +116,7 @@ class Hostd:
     arguments: tuple[str, ...]
     process: Process | None = None
     url: str = ""
+    token: str = ""
 
     def start(self) -> None:
         """Start it, on the port it had before."""
@@ -141,7 +142,10 @@ class Hostd:
     def call(self, method: str, path: str, body: Obj | None = None) -> Any:
         """One request to its API."""
         data = None if body is None else json.dumps(body).encode()
-        request = Request(self.url + path, data=data, method=method, headers={"Content-Type": "application/json"})
+        headers = {"Content-Type": "application/json"}
+        if self.token:
+            headers["Authorization"] = f"Bearer {self.token}"
+        request = Request(self.url + path, data=data, method=method, headers=headers)
         with urlopen(request, timeout=20) as answer:
             raw = answer.read()
         return json.loads(raw) if raw else None

@@ -127,8 +127,8 @@ class VirtualServerSpec(Model):
     """Manage: the server is taken over. Observe: it is only looked at; nothing of it is ever changed, neither now nor
     with the deletion of this object. Observe can become Manage, not the other way round."""
     drift_policy: DriftPolicy = "Report"
-    """What is done when the server was stopped, resized, or lost its tags behind our back. Report: it is told (condition
-    `Drifted`); Repair: it is undone where the service can. The group's, for a server of a group."""
+    """What is done when the server was stopped, resized, or lost its tags behind our back. Report: it is told
+    (condition `Drifted`); Repair: it is undone where the service can. The group's, for a server of a group."""
 
     @property
     def observes(self) -> bool:

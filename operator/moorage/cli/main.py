@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from moorage.cli.commands import backends, daemons, demo, enroll, explain, graph, render, testbed, tree
+from moorage.cli.commands import (
+    backends,
+    daemons,
+    demo,
+    enroll,
+    explain,
+    graph,
+    import_,
+    orphans,
+    render,
+    testbed,
+    tree,
+)
 from moorage.cli.errors import CliError
 
 app = typer.Typer(
@@ -26,6 +38,8 @@ app.command("explain", rich_help_panel=LOOK)(explain.explain)
 app.command("graph", rich_help_panel=LOOK)(graph.graph)
 app.command("render", rich_help_panel=LOOK)(render.render)
 app.command("enroll", rich_help_panel=LOOK)(enroll.enroll)
+app.command("import", rich_help_panel=LOOK)(import_.import_)
+app.add_typer(orphans.app, rich_help_panel=LOOK)
 app.command("backends", rich_help_panel=LOOK)(backends.backends)
 app.add_typer(testbed.app, rich_help_panel=LOOK)
 app.command("run", rich_help_panel=SERVE)(daemons.run)

@@ -37,3 +37,4 @@ Kubeconfig = Annotated[
     ),
 ]
 Output = Annotated[Format, typer.Option("--output", "-o", help="How it is printed.")]
+ControllerNamespace = Annotated[str, typer.Option(help="The namespace of the controller, which has the credentials.")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console, RenderableType
@@ -33,6 +34,15 @@ def document(data: Any, form: Format | DocumentFormat) -> None:
         sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
     else:
         sys.stdout.write(_yaml(data))
+    sys.stdout.flush()
+
+
+def documents(objects: Sequence[Any], form: DocumentFormat) -> None:
+    """Print objects so that kubectl can apply them: documents of one YAML stream, or one List in JSON."""
+    if form is DocumentFormat.JSON:
+        document({"apiVersion": "v1", "kind": "List", "items": list(objects)}, form)
+        return
+    sys.stdout.write("---\n".join(_yaml(obj) for obj in objects))
     sys.stdout.flush()
 
 

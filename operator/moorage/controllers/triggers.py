@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from moorage.api.names import ANNOTATION_SERVER, FINALIZER_SERVER, LABEL_CONFIG, LABEL_SECRET, SECRET_KIND_SESSION
+from moorage.api.names import (
+    ANNOTATION_ORPHANS,
+    ANNOTATION_SERVER,
+    FINALIZER_SERVER,
+    LABEL_CONFIG,
+    LABEL_SECRET,
+    SECRET_KIND_SESSION,
+)
 from moorage.controllers.context import Context
 from moorage.controllers.edges import Edges
 from moorage.controllers.tables import SERVICE_DEBOUNCE, USAGE_DEBOUNCE, Tables
@@ -146,7 +153,7 @@ class Triggers:
         obj = new or old
         assert obj is not None  # noqa: S101 - a change has at least one side
         _, name = key_of(obj)
-        if _spec(old) != _spec(new) or _deleting(old) != _deleting(new):
+        if _spec(old) != _spec(new) or _deleting(old) != _deleting(new) or _orders(old) != _orders(new):
             self._context.enqueue(kinds.HOSTING_SERVICE, "", name)
         if _spec(old) == _spec(new) and _status(old) == _status(new):
             return
@@ -234,6 +241,11 @@ def _status(obj: Obj | None) -> Any:
 
 def _deleting(obj: Obj | None) -> bool:
     return obj is not None and bool(obj["metadata"].get("deletionTimestamp"))
+
+
+def _orders(obj: Obj | None) -> Any:
+    """What a person ordered about the orphans of a HostingService."""
+    return None if obj is None else (obj["metadata"].get("annotations") or {}).get(ANNOTATION_ORPHANS)
 
 
 def _steering(obj: Obj | None) -> Any:

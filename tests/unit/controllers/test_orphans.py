@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import cast
 
@@ -11,9 +13,18 @@ from tests.support.controller_bench import Bench
 from tests.unit.runtime.test_service import FakeBackend, Watcher
 
 from moorage.api.hostingservice import Orphan
+from moorage.api.names import ANNOTATION_ORPHANS
 from moorage.controllers.orphans import QUARANTINE, Orphans
-from moorage.hosting.contract import Backend, ServerRecord, ServerState, identity_key, identity_tags
-from moorage.hosting.errors import NotFound
+from moorage.hosting.contract import (
+    RELEASED,
+    TAG_SERVER,
+    Backend,
+    ServerRecord,
+    ServerState,
+    identity_key,
+    identity_tags,
+)
+from moorage.hosting.errors import NotFound, Unavailable
 from moorage.kube.kinds import HOSTING_SERVICE, VIRTUAL_SERVER
 from moorage.runtime.budget import Budget
 from moorage.runtime.clock import ManualClock
@@ -183,3 +194,112 @@ async def test_one_that_was_released_meanwhile_stays(scene: Scene) -> None:
     assert service is not None
     await scene.orphans.look(service, scene.connection)
     assert "delete" not in scene.backend.calls
+
+
+async def ordered(scene: Scene, action: str, uid: str = "nobody", provider_id: str = "s1") -> None:
+    """A person says what is to become of an orphan."""
+    text = json.dumps([{"providerID": provider_id, "virtualServer": uid, "action": action}])
+    await annotated(scene, text)
+
+
+async def annotated(scene: Scene, text: str) -> None:
+    obj = scene.bench.tables.services.get(None, "s")
+    assert obj is not None
+    version = str(int(obj["metadata"]["resourceVersion"]) + 1000)
+    meta = {**obj["metadata"], "annotations": {ANNOTATION_ORPHANS: text}, "resourceVersion": version}
+    scene.bench.context.store.ingest(HOSTING_SERVICE, {**obj, "metadata": meta})
+
+
+class Tagged(Emptied):
+    """Writes tags."""
+
+    async def retag(self, provider_id: str, tags: Mapping[str, str]) -> None:
+        await super().retag(provider_id, tags)
+        self.servers = [
+            replace(s, tags={**s.tags, **tags}) if s.provider_id == provider_id else s for s in self.servers
+        ]
+
+
+async def told(bench: Bench) -> Scene:
+    """An orphan that is reported, on a service that can write tags."""
+    scene = await made(bench, "Report")
+    scene.backend.__class__ = Tagged
+    await scene.look()
+    assert [o.message for o in await scene.look(10)] == [None]
+    return scene
+
+
+async def test_an_ordered_release_is_carried_out_once_and_the_server_is_nobodys(bench: Bench) -> None:
+    scene = await told(bench)
+    await ordered(scene, "Release")
+    assert ("HostingService", "", "s") in bench.asked(), "the order itself is noticed"
+    service = scene.bench.tables.services.parsed(None, "s")
+    assert service is not None
+    for _ in range(2):  # without a younger inventory it is still listed
+        (orphan,) = await scene.orphans.look(service, scene.connection)
+        assert orphan.message == "Release was asked for; the service has not shown it yet"
+    assert scene.backend.calls.count("retag") == 1
+    assert scene.backend.servers[0].tags[TAG_SERVER] == RELEASED
+    assert await scene.look(10) == ()
+    assert "delete" not in scene.backend.calls
+
+
+async def test_an_ordered_deletion_needs_no_quarantine(bench: Bench) -> None:
+    scene = await told(bench)
+    await ordered(scene, "Delete")
+    await scene.look(1)
+    assert scene.backend.calls.count("delete") == 1
+    assert await scene.look(1) == ()
+
+
+@pytest.mark.parametrize(("uid", "provider_id"), [("another", "s1"), ("nobody", "s2")])
+async def test_an_order_means_one_server_of_one_object(bench: Bench, uid: str, provider_id: str) -> None:
+    scene = await told(bench)
+    await ordered(scene, "Delete", uid, provider_id)
+    (orphan,) = await scene.look(1)
+    assert orphan.message is None
+    assert "delete" not in scene.backend.calls
+
+
+async def test_a_server_that_is_somebody_elses_meanwhile_is_left_alone(bench: Bench) -> None:
+    scene = await told(bench)
+    await ordered(scene, "Delete")
+    service = scene.bench.tables.services.parsed(None, "s")
+    assert service is not None
+    scene.backend.servers = [replace(s, tags={**s.tags, TAG_SERVER: "new-owner"}) for s in scene.backend.servers]
+    (orphan,) = await scene.orphans.look(service, scene.connection)
+    assert "somebody else's now" in (orphan.message or "")
+    assert "delete" not in scene.backend.calls
+
+
+async def test_why_an_order_is_not_carried_out_is_told(bench: Bench) -> None:
+    scene = await told(bench)
+    await ordered(scene, "Release")
+    scene.clock.advance(1)
+    await scene.connection._take()
+    service = scene.bench.tables.services.parsed(None, "s")
+    assert service is not None
+    scene.backend.errors = [Unavailable("no answer")]
+    (orphan,) = await scene.orphans.look(service, scene.connection)
+    assert orphan.message == "Release failed: no answer"
+    scene.connection.foreign_account = "somebody else's"
+    (orphan,) = await scene.orphans.look(service, scene.connection)
+    assert "another account" in (orphan.message or "")
+
+
+async def test_orders_that_cannot_be_read_are_told_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene, recorded = await told(bench), list[str]()
+    monkeypatch.setattr(bench.context.events, "record", lambda *words: recorded.append(words[3]))
+    await annotated(scene, "{")
+    for _ in range(2):
+        (orphan,) = await scene.look(1)
+        assert orphan.message is None
+    assert [reason for reason in recorded if reason == "OrphanOrderInvalid"] == ["OrphanOrderInvalid"]
+
+
+async def test_a_server_that_went_with_its_object_is_no_orphan_while_listings_lag(bench: Bench) -> None:
+    scene = await made(bench, "Report")
+    scene.backend.capabilities = replace(scene.backend.capabilities, listing_lag=30.0)
+    await scene.look()
+    assert await scene.look(29) == ()
+    assert [o.provider_id for o in await scene.look(2)] == ["s1"]
