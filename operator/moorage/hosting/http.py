@@ -124,6 +124,34 @@ class Http:
                 if len(rest) > 1024 * 1024:
                     raise Unavailable(f"{what}: a line is too long")
 
+    async def messages(
+        self, path: str, what: str, *, silence: float, query: Mapping[str, str] | None = None
+    ) -> AsyncIterator[str]:
+        """The texts that come over a websocket, the first one empty once it is open. Ends when the service ends it.
+        Raises Unavailable, also for a text of more than a megabyte or where it cannot be opened, and where nothing
+        came for `silence` seconds, not even an answer to a ping."""
+        try:
+            async with self._open().ws_connect(
+                URL(f"{self._base}/{path}", encoded=True).update_query(query),
+                headers=self._headers,
+                heartbeat=silence * 2 / 3,
+                max_msg_size=1024 * 1024,
+                timeout=aiohttp.ClientWSTimeout(ws_close=2.0),
+            ) as socket:
+                yield ""
+                async for message in socket:
+                    if message.type is not aiohttp.WSMsgType.TEXT:
+                        break
+                    yield message.data
+                if socket.exception() is not None:
+                    raise Unavailable(f"{what}: the connection broke")
+        except HostingError:
+            raise
+        except TimeoutError:
+            raise Unavailable(f"{what}: nothing came for {silence:g} s") from None
+        except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as error:
+            raise Unavailable(f"{what}: {_cause(error)}") from None
+
     async def close(self) -> None:
         """Release the connections. Repetition: harmless."""
         self._closed = True

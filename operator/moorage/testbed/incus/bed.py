@@ -83,7 +83,7 @@ class IncusBed:
             guests=ADDRESS,
             project=PROJECT,
             credentials={"tls.crt": certificate, "tls.key": key, "server.crt": server},
-            settings={"offerings": SIZES},
+            settings={"sizes": SIZES},
             image=IMAGE,
             offering="tiny",
             extra={"socket": str(_socket(state)), "bridge": BRIDGE},
@@ -132,9 +132,16 @@ def _start(state: Path, daemons: Daemons) -> None:
 
 
 def _fill_project(root: Rest, project: Rest, tarball: Path) -> None:
-    config = {"features.images": "true", "features.profiles": "true", "features.storage.volumes": "true"}
+    own = ("images", "profiles", "storage.volumes", "storage.buckets")
+    config = {f"features.{name}": "true" for name in own}
     allowed = {"restricted": "true", "restricted.devices.nic": "managed", "restricted.devices.disk": "managed"}
-    root.post("/projects", {"name": PROJECT, "config": {**config, **allowed, "features.networks": "false"}})
+    root.post(
+        "/projects",
+        {
+            "name": PROJECT,
+            "config": {**config, **allowed, "features.networks": "false", "features.networks.zones": "false"},
+        },
+    )
     devices = {
         "root": {"type": "disk", "path": "/", "pool": "pool"},
         "eth0": {"type": "nic", "network": BRIDGE, "name": "eth0"},
