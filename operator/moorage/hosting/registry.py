@@ -23,6 +23,7 @@ DISTRIBUTION = "moorage"
 BUILT_IN: Mapping[str, str] = MappingProxyType(
     {
         "ec2": "boto3",
+        "hetzner": "hcloud",
         "incus": "aiohttp",
         "kubevirt": "kubernetes",
         "local": "aiohttp",
