@@ -72,6 +72,8 @@ def observe(context: Context, tables: Tables, edges: Edges, obj: Obj, now: datet
     steady = context.clock.monotonic()
     status, provider_id = server.status, taken_over(server)
     offering = expected_offering(server)
+    if offering is None and memory.status is not None:
+        offering = memory.status.offering  # decided, and not written yet
     identity = Identity(identity_key(context.installation.id, meta.uid), f"{context.installation.id}/{meta.uid}")
     facts = ServerFacts(
         name=meta.name,

@@ -52,6 +52,8 @@ def _tags(f: ServerFacts, seen: Seen) -> Drift | None:
     owner = seen.owner
     if owner == RELEASED:
         return Drift("Released", "its tags say that it was released, so it is not taken back: adopt it anew")
+    if owner is not None and owner.endswith("/"):
+        owner = None  # a tag that was emptied, where none can be taken off
     if owner is None and f.adopt_id is None and seen.key not in {None, f.identity.key}:
         return Drift("OwnerChanged", "it carries another server's key, so it is not taken back: look whose it is")
     if owner is None:

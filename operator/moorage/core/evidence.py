@@ -45,7 +45,7 @@ def sight(f: ServerFacts) -> Seen | None:
     provider_id = f.provider_id or f.adopt_id
     latest = f.service.latest if f.service is not None else None
     asked = f.lookup.seen if f.lookup is not None else None
-    is_newer = f.lookup is not None and (latest is None or f.lookup.steady > latest.steady)
+    is_newer = f.lookup is not None and (latest is None or f.lookup.steady >= latest.steady)
     if asked is not None and asked.provider_id == provider_id and is_newer:
         return asked
     if latest is None or provider_id is None:

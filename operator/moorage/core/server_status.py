@@ -111,7 +111,7 @@ def server_status(
         conditions=c.replace(old.conditions, tuple(_conditions(sight))),
         provider_id=provider_id,
         recorded_at=recorded_at,
-        offering=_offering(server, seen),
+        offering=_offering(facts, seen),
         addresses=_addresses(old.addresses, seen),
         state=seen.state.value if seen is not None else old.state,
         lost=lost,
@@ -127,9 +127,9 @@ def is_instantiated(server: VirtualServer, joined: bool, seen: Seen | None) -> b
     return joined or (seen is not None and seen.state is SeenState.RUNNING)
 
 
-def _offering(server: VirtualServer, seen: Seen | None) -> str | None:
+def _offering(facts: ServerFacts, seen: Seen | None) -> str | None:
     """Recorded once: what a later sight shows instead is drift."""
-    expected = expected_offering(server) or (seen.offering if seen is not None else None)
+    expected = facts.offering or (seen.offering if seen is not None else None)
     return expected if expected is not None and len(expected) <= MAX_OFFERING else None
 
 

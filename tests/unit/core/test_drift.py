@@ -52,6 +52,7 @@ KINDS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "resized": ({"offering": "large"}, ["Resized"]),
     "no offering is told": ({"offering": None}, []),
     "the owner's tag is gone": ({"owner": None}, ["TagsChanged"]),
+    "the owner's tag was emptied": ({"owner": "inst/"}, ["TagsChanged"]),
     "the installation's tag is gone": ({"owner": "/uid-me"}, ["TagsChanged"]),
     "the namespace's tag is gone": ({"namespace": None}, ["TagsChanged"]),
     "the service's tag is changed": ({"service": "other"}, ["TagsChanged"]),
