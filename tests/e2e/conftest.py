@@ -6,7 +6,7 @@ import secrets
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from tests.support import cluster
+from tests.support import cluster, real
 from tests.support.installation import ALL_IN_ONE, CONTROLLER, Installation, new_installation
 from tests.support.needs import missing
 from tests.support.scene import Scene, scene_of
@@ -48,6 +48,25 @@ async def api(bare_stack: Stack, request: pytest.FixtureRequest) -> AsyncIterato
     """The API server, in a namespace of the test's own."""
     name = cluster.namespace_name(request.node.name) + secrets.token_hex(2)
     async with await Client.connect(str(bare_stack.plane.kubeconfig)) as client:
+        await client.create(NAMESPACE, {"metadata": {"name": name}})
+        yield Api(client, name)
+        await client.delete(NAMESPACE, None, name)
+
+
+@pytest.fixture(scope="session")
+def real_stack(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Stack]:
+    """A controller whose configuration channel the guests of test beds can reach, on a control plane of its own."""
+    if pytestconfig.getoption("--context"):
+        pytest.skip("guests have to reach the controller: on a control plane of its own only")
+    with real.real_stack(tmp_path_factory.mktemp("real")) as found:
+        yield found
+
+
+@pytest.fixture
+async def real_api(real_stack: Stack, request: pytest.FixtureRequest) -> AsyncIterator[Api]:
+    """The API server of `real_stack`, in a namespace of the test's own."""
+    name = cluster.namespace_name(request.node.name) + secrets.token_hex(2)
+    async with await Client.connect(str(real_stack.plane.kubeconfig)) as client:
         await client.create(NAMESPACE, {"metadata": {"name": name}})
         yield Api(client, name)
         await client.delete(NAMESPACE, None, name)
