@@ -74,6 +74,12 @@ HOSTING_SERVICE = (
     _service(
         "not a number of requests", "spec.limits.burst", {"limits": {"burst": 10001}}, {"limits": {"burst": 10000}}
     ),
+    _service(
+        "not a number of calls",
+        "spec.limits.concurrency",
+        {"limits": {"concurrency": 0}},
+        {"limits": {"concurrency": 1}},
+    ),
     _service("not a duration", "spec.inventoryInterval", {"inventoryInterval": "30"}, {"inventoryInterval": "1m30.5s"}),
     _service(
         "write a duration such as 30s",

@@ -57,6 +57,9 @@ class Limits(Model):
     """The mean rate of requests to the service."""
     burst: Annotated[int, number(1, 10000, "is not a number of requests", "write a whole number from 1 to 10000")] = 40
     """How many requests may go out at once after a pause."""
+    concurrency: Annotated[int, number(1, 1000, "is not a number of calls", "write a whole number from 1 to 1000")] = 32
+    """How many servers may be in the making at once, and, each beside that, how many deletions and how many questions
+    may be under way at once."""
 
 
 class HostingServiceSpec(Model):
@@ -98,7 +101,8 @@ class HostingServiceSpec(Model):
     limits: Limits = Limits()
     """Bounds that Moorage keeps to."""
     inventory_interval: Interval = parse_duration("30s")
-    """How often all servers of the account are listed."""
+    """How often all servers of the account are listed; ten times rarer, but at least every 10 minutes, while the
+    service tells its events."""
     orphan_policy: OrphanPolicy = "Report"
     """What happens to servers of this installation that have no VirtualServer: reported, or deleted after a while."""
     settings: dict[str, Any] = free_form()

@@ -13,6 +13,7 @@ from moorage.api.hostingservice import HostingService, Offering
 from moorage.api.names import FINALIZER_SERVICE
 from moorage.controllers.context import Context, QueueKey
 from moorage.controllers.orphans import Orphans
+from moorage.controllers.service_news import ServiceNews
 from moorage.controllers.tables import Tables
 from moorage.core.service_status import ServiceSight, service_status
 from moorage.hosting import contract
@@ -21,8 +22,7 @@ from moorage.hosting.registry import backend
 from moorage.kube.apply import Written, add_finalizer, remove_finalizer
 from moorage.kube.errors import ApiError, InvalidObject, NotFound
 from moorage.kube.kinds import HOSTING_SERVICE, SECRET, VIRTUAL_SERVER
-from moorage.kube.store import Obj
-from moorage.runtime.budget import Budget
+from moorage.runtime.budget import Budget, Budgets
 from moorage.runtime.service import Hooks, ServiceConnection
 from moorage.runtime.workers import AGAIN, DONE, Result
 
@@ -30,11 +30,17 @@ log = logging.getLogger(__name__)
 
 DESCRIBE_EVERY = timedelta(hours=1)
 RETRY = 10.0
+RETRY_LONGEST = 60.0
+"""Seconds until a service that cannot be used is looked at again: at first, and when that has lasted. A change of its
+spec or credentials is looked at at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """With what a connection was opened, and what the service told of itself then."""
+    """With what a connection was opened, and what the service told of itself then.
+
+    ``failing`` is since when (on the steady clock) it cannot be used, ``retry_at`` when it is asked again.
+    """
 
     fingerprint: str
     offerings: tuple[contract.Offering, ...] = ()
@@ -43,6 +49,8 @@ class Opened:
     account: str | None = None
     described_at: datetime | None = None
     problem: HostingError | None = None
+    failing: float | None = None
+    retry_at: float = 0.0
 
 
 async def hold_service(context: Context, tables: Tables, name: str, uid: str) -> bool:
@@ -70,6 +78,8 @@ class ServiceController:
         self._context = context
         self._tables = tables
         self._opened: dict[str, Opened] = {}
+        self._budgets = Budgets(context.clock)
+        self._news = ServiceNews(context, tables)
         self._orphans = Orphans(context, tables)
 
     async def reconcile(self, key: QueueKey) -> Result:
@@ -102,8 +112,8 @@ class ServiceController:
         )
         if written is Written.CONFLICT:
             return AGAIN
-        self._wake_waiting(service)
-        return Result(after=RETRY if problem is not None else DESCRIBE_EVERY.total_seconds())
+        self._news.wake_waiting(service)
+        return Result(after=DESCRIBE_EVERY.total_seconds() if problem is None else self._retry(service.metadata.uid))
 
     # Connection
 
@@ -116,15 +126,31 @@ class ServiceController:
             fingerprint = _fingerprint(service, credentials)
             if self._opened.get(uid) is None or self._opened[uid].fingerprint != fingerprint:
                 await self._open(service, credentials, fingerprint)
-            if self._context.connections[uid].circuit.refuses(self._context.clock.monotonic()):
+            connection, now = self._context.connections[uid], self._context.clock.monotonic()
+            if connection.circuit.refuses(now) or (self._is_due(uid) and now < self._opened[uid].retry_at):
                 # A call would be refused: what the last one met says more, and does not change status each time.
                 return self._opened[uid].problem
             await self._describe(service)
+            # What inventories meet, and no single call can mend: revoked credentials, a project that is gone.
+            problem = connection.error if connection.is_refused else None
         except HostingError as error:
             problem = error
         if uid in self._opened:
-            self._opened[uid] = replace(self._opened[uid], problem=problem)
+            self._opened[uid] = self._met(self._opened[uid], problem)
         return problem
+
+    def _met(self, opened: Opened, problem: HostingError | None) -> Opened:
+        """The pause until the next try grows with the time that the service has not been usable."""
+        if problem is None:
+            return replace(opened, problem=None, failing=None, retry_at=0.0)
+        now = self._context.clock.monotonic()
+        failing = now if opened.failing is None else opened.failing
+        pause = min(max(RETRY, (now - failing) / 2), RETRY_LONGEST)
+        return replace(opened, problem=problem, failing=failing, retry_at=now + pause)
+
+    def _retry(self, uid: str) -> float:
+        opened = self._opened.get(uid)
+        return RETRY if opened is None else max(1.0, opened.retry_at - self._context.clock.monotonic())
 
     async def _credentials(self, service: HostingService) -> dict[str, bytes]:
         ref = service.spec.credentials_secret_ref
@@ -158,32 +184,48 @@ class ServiceController:
             backend=opened,
             hooks=Hooks(
                 guard=self._context.guard,
-                recorded=lambda: self._recorded(name),
-                on_inventory=lambda changed: self._on_inventory(name, changed),
+                recorded=lambda: self._news.recorded(name),
+                on_inventory=lambda changed: self._news.on_inventory(name, changed),
                 on_trouble=lambda: self._context.enqueue(HOSTING_SERVICE, "", name, hot=True),
                 observers=self._context.observers,
+                on_event=lambda provider_id, lookup: self._news.on_event(name, provider_id, lookup),
+                on_room=lambda key: self._context.enqueue(VIRTUAL_SERVER, *key),
             ),
             clock=self._context.clock,
             budget=Budget(float(limits.requests_per_second), limits.burst, clock=self._context.clock),
             interval=spec.inventory_interval.total_seconds(),
+            concurrency=limits.concurrency,
         )
         if previous is not None:
             connection.latest, connection.previous = previous.latest, previous.previous
         self._context.connections[uid] = connection
         self._opened[uid] = Opened(fingerprint)
 
+    def _known_account(self, service: HostingService, connection: ServiceConnection, account: str) -> None:
+        """From here on every answer is held against this account, whose HostingServices share one budget."""
+        spec, limits = service.spec, service.spec.limits
+        key = (spec.type, spec.endpoint.rstrip("/").lower(), account)
+        rate, burst = float(limits.requests_per_second), limits.burst
+        connection.admission.budget = self._budgets.join(service.metadata.uid, key, rate, burst)
+        connection.expected_account = account
+
+    def _is_due(self, uid: str) -> bool:
+        """Whether the service is to be asked about itself (again)."""
+        described, now = self._opened[uid].described_at, self._context.clock.now()
+        return described is None or now - described >= DESCRIBE_EVERY
+
     async def _describe(self, service: HostingService) -> None:
         """Ask the service about itself at first contact and once an hour; inventories tell the rest."""
         uid, now = service.metadata.uid, self._context.clock.now()
         opened, connection = self._opened[uid], self._context.connections[uid]
-        if opened.described_at is not None and now - opened.described_at < DESCRIBE_EVERY:
+        if not self._is_due(uid):
             return
         account = await connection.describe("account", connection.backend.account())
         opened = replace(opened, account=account)
         self._opened[uid] = opened
         if service.status.account is not None:
             # Not before: until the account is known, an answer (such as that a server is not found) may be another's.
-            connection.expected_account = service.status.account.id
+            self._known_account(service, connection, service.status.account.id)
         if connection.expected_account is not None and account != connection.expected_account:
             connection.foreign_account = account
             return
@@ -236,51 +278,8 @@ class ServiceController:
         status = service_status(service, sight, self._context.clock.now())
         written = await self._context.writer.write(HOSTING_SERVICE, current, status.to_dict(), hard=True)
         if written in {Written.WRITTEN, Written.UNCHANGED}:
-            connection.expected_account = account
+            self._known_account(service, connection, account)
             connection.start()
-
-    # Inventories
-
-    def _recorded(self, service: str) -> list[tuple[str, float]]:
-        """By the clock by which servers are judged to be missing; one that was not looked at yet is not judged."""
-        found: list[tuple[str, float]] = []
-        for obj in self._tables.servers.by_index("service", service):
-            status, memory = obj.get("status") or {}, self._context.memories.get(obj["metadata"]["uid"])
-            known = memory.recorded if memory is not None else None
-            leaving = status.get("lost") or obj["metadata"].get("deletionTimestamp")
-            if known is not None and known[0] is not None and known[0] == status.get("providerID") and not leaving:
-                found.append((known[0], known[1]))
-        return found
-
-    def _on_inventory(self, service: str, changed: set[str]) -> None:
-        """Whatever changed, and whatever waits for an inventory, is looked at again."""
-        for key in changed:
-            for obj in self._tables.servers.by_index("identity", key):
-                meta = obj["metadata"]
-                self._context.enqueue(VIRTUAL_SERVER, meta["namespace"], meta["name"], hot=True)
-        self._wake_missing(service)
-        self._context.enqueue(HOSTING_SERVICE, "", service)
-
-    def _wake_missing(self, service: str) -> None:
-        obj = self._tables.services.get(None, service)
-        connection = self._context.connections.get(obj["metadata"]["uid"]) if obj is not None else None
-        if connection is None or connection.latest is None:
-            return
-        for server in self._tables.servers.by_index("service", service):
-            meta, status = server["metadata"], server.get("status") or {}
-            memory = self._context.memories.get(meta["uid"])
-            waits = memory is not None and memory.waits_for_inventory
-            missing = status.get("providerID") is not None and status["providerID"] not in connection.latest.by_id
-            if waits or missing or _adopted_changed(server, connection):
-                self._context.enqueue(VIRTUAL_SERVER, meta["namespace"], meta["name"])
-
-    def _wake_waiting(self, service: HostingService) -> None:
-        """Servers that could do nothing while the service was out of reach."""
-        for server in self._tables.servers.by_index("service", service.metadata.name):
-            meta = server["metadata"]
-            memory = self._context.memories.get(meta["uid"])
-            if memory is None or memory.waits_for_service:
-                self._context.enqueue(VIRTUAL_SERVER, meta["namespace"], meta["name"])
 
     # The end
 
@@ -325,6 +324,7 @@ class ServiceController:
             # Another service's reconcile may have closed it while the one before was being closed.
             connection = self._context.connections.pop(uid, None)
             self._opened.pop(uid, None)
+            self._budgets.leave(uid)
             if connection is not None:
                 await connection.close()
 
@@ -350,12 +350,3 @@ def _offering(offering: contract.Offering) -> Offering:
         arch=offering.arch,
         price_per_hour=offering.price_per_hour,
     )
-
-
-def _adopted_changed(server: Obj, connection: ServiceConnection) -> bool:
-    """Whether an adopted server looks other than before: it keeps the key of its first owner, so no key tells that."""
-    adopt = server["spec"].get("adopt")
-    if adopt is None or connection.latest is None:
-        return False
-    before = connection.previous.by_id.get(adopt["providerID"]) if connection.previous is not None else None
-    return connection.latest.by_id.get(adopt["providerID"]) != before

@@ -20,12 +20,17 @@ from moorage.kube.apply import Written
 from moorage.kube.errors import InvalidObject
 from moorage.kube.kinds import VIRTUAL_SERVER
 from moorage.kube.store import Obj
+from moorage.runtime.admission import Traffic
+from moorage.runtime.service import ServiceConnection
 from moorage.runtime.workers import AGAIN, DONE, Result
 
 log = logging.getLogger(__name__)
 
 UNTIMED_WAIT = 30.0
 """Seconds after which a wait without a moment of its own is looked at again: its end may have been missed."""
+
+QUEUED_QUIETLY = 1.0
+"""Seconds that a server is in line for its creation before its status says so."""
 
 DEPENDENTS_LOOK = 5.0
 """Seconds between looks at whether dependents are gone, for those that no event connects any more to this server."""
@@ -53,6 +58,8 @@ class ServerController:
             await self.acts.release_abandoned(key, abandoned)
         obj = self._tables.servers.get(*key)
         if obj is None:
+            for connection in self._context.connections.values():
+                connection.creations.give_back(key)
             return DONE
         now = self._context.clock.now()
         try:
@@ -62,7 +69,35 @@ class ServerController:
             return Result(after=UNTIMED_WAIT)
         step = decide_server(seen.facts, now)
         seen.memory.step = step
+        if seen.connection is None:
+            return await self._act(seen, step)
+        if isinstance(step, steps.Create | steps.CreateAgain):
+            return await self._create(seen, step, seen.connection)
+        seen.connection.creations.give_back(key)
         return await self._act(seen, step)
+
+    async def _create(
+        self, seen: Observed, step: steps.Create | steps.CreateAgain, connection: ServiceConnection
+    ) -> Result:
+        """Create once the call can go out, and not sooner: the time of its attempt runs from its record on."""
+        refusal, steady = connection.admission.refusal(Traffic.CREATE), self._context.clock.monotonic()
+        if refusal is not None:
+            message, left = refusal
+            connection.creations.give_back(seen.key)
+            return await self._hold(seen, "ServiceUnavailable", message, left)
+        if not connection.creations.take(seen.key, steady):
+            if steady - (connection.creations.since(seen.key) or steady) < QUEUED_QUIETLY:
+                return Result(after=QUEUED_QUIETLY)
+            message = f"{connection.creations.count} creations are under way on {connection.name}: this one is in line"
+            return await self._hold(seen, "WaitingInLine", message, UNTIMED_WAIT)
+        try:
+            return await self._make(seen, step)
+        finally:
+            connection.creations.give_back(seen.key)
+
+    async def _hold(self, seen: Observed, reason: str, message: str, seconds: float) -> Result:
+        until = seen.now + timedelta(seconds=seconds)
+        return await self._settle(seen, steps.Wait(reason, message, until))
 
     async def _act(self, seen: Observed, step: steps.Step) -> Result:
         match step:

@@ -81,6 +81,13 @@ def _server_config(obj: Obj) -> Iterable[Hashable]:
     return found
 
 
+def _server_provider(obj: Obj) -> Iterable[Hashable]:
+    """The service and the id of the server there, that of one to be adopted included."""
+    spec, known = obj["spec"], (obj.get("status") or {}).get("providerID")
+    ids = {id_ for id_ in (known, (spec.get("adopt") or {}).get("providerID")) if id_}
+    return [(spec["serviceRef"]["name"], id_) for id_ in ids]
+
+
 def _group_configs(obj: Obj) -> Iterable[Hashable]:
     return {(_ns(obj), member["configRef"]["name"]) for member in obj["spec"]["members"]}
 
@@ -137,6 +144,7 @@ def register(store: Store, installation_id: str) -> Tables:
                 "service": lambda obj: [obj["spec"]["serviceRef"]["name"]],
                 "config": _server_config,
                 "identity": identity,
+                "provider": _server_provider,
                 "namespace": lambda obj: [_ns(obj)],
             },
         ),

@@ -5,9 +5,14 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+from collections.abc import Hashable
 from enum import IntEnum
+from typing import Final
 
 from moorage.runtime.clock import Clock, SystemClock, Timer
+
+MAX_PENALTY: Final = 900.0
+"""Seconds that a service may ask to be left alone at most: it is asked again then, and may say so again."""
 
 
 class Priority(IntEnum):
@@ -51,7 +56,7 @@ class Budget:
         saved up is lost.
         """
         self._refill()
-        self._paused_until = max(self._paused_until, self._clock.monotonic() + retry_after)
+        self._paused_until = max(self._paused_until, self._clock.monotonic() + min(retry_after, MAX_PENALTY))
         self._tokens = min(self._tokens, 1.0)
         self._serve()
 
@@ -127,3 +132,37 @@ class Budget:
         priority, _, future = heapq.heappop(self._waiting)
         self._streak = self._streak + 1 if priority != lowest else 0
         return future
+
+
+class Budgets:
+    """The budgets of accounts: HostingServices that lead to the same account share one, as the service counts them
+    together. Where they declare different limits, the lowest of them hold.
+    """
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock
+        self._shared: dict[Hashable, tuple[Budget, dict[str, tuple[float, int]]]] = {}
+
+    def join(self, member: str, account: Hashable, rate: float, burst: int) -> Budget:
+        """The budget of `account`, with the limits that `member` declares for it; `member` leaves any other."""
+        self.leave(member, stays=account)
+        known = self._shared.get(account)
+        budget, members = known if known is not None else (Budget(rate, burst, clock=self._clock), {})
+        members[member] = (rate, burst)
+        self._shared[account] = budget, members
+        _limit(budget, members)
+        return budget
+
+    def leave(self, member: str, *, stays: Hashable = None) -> None:
+        """`member` is on no account any more (or on none but one)."""
+        for account, (budget, members) in list(self._shared.items()):
+            if account == stays or members.pop(member, None) is None:
+                continue
+            if members:
+                _limit(budget, members)
+            else:
+                del self._shared[account]
+
+
+def _limit(budget: Budget, members: dict[str, tuple[float, int]]) -> None:
+    budget.reconfigure(min(rate for rate, _ in members.values()), min(burst for _, burst in members.values()))

@@ -10,7 +10,7 @@ PAUSE = 2.0
 PAUSE_MAX = 60.0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Circuit:
     """Seconds are those of a monotonic clock that the caller reads."""
 

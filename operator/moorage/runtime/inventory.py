@@ -23,6 +23,11 @@ from moorage.hosting.contract import Inventory as Listing
 JITTER = 0.1
 ATTENTION = 5.0
 """Seconds between inventories while a server is awaited that nothing else announces."""
+EVENTS_FACTOR = 10
+EVENTS_LONGEST = 600.0
+EVENTS_ATTENTION = 30.0
+"""While a service tells its events: how many times rarer inventories are, the seconds between them at most (unless the
+interval itself is longer), and those while a server is awaited, of which an event should tell, and may be lost."""
 
 
 def seen_of(record: ServerRecord) -> Seen:
@@ -102,6 +107,8 @@ class Timetable:
 
     interval: float
     jitter: Callable[[], float] = random.random
+    flows: bool = False
+    """Whether the service tells its events."""
     _newer_than: datetime | None = None
     _attention: bool = False
 
@@ -109,6 +116,11 @@ class Timetable:
         """Something waits for a complete inventory that was started after ``newer_than``."""
         if self._newer_than is None or newer_than > self._newer_than:
             self._newer_than = newer_than
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether something waits for an inventory younger than a moment."""
+        return self._newer_than is not None
 
     def watch(self) -> None:
         """A server is awaited: look more often until the next inventory."""
@@ -118,9 +130,12 @@ class Timetable:
         """Seconds until the next inventory shall start."""
         if last is None:
             return 0.0
-        wait = self.interval * (1 + JITTER * (2 * self.jitter() - 1))
+        interval = self.interval
+        if self.flows:
+            interval = max(interval, min(EVENTS_FACTOR * interval, EVENTS_LONGEST))
+        wait = interval * (1 + JITTER * (2 * self.jitter() - 1))
         if self._attention:
-            wait = min(wait, ATTENTION)
+            wait = min(wait, EVENTS_ATTENTION if self.flows else ATTENTION)
         due = min(last, now) + timedelta(seconds=wait)
         if self._newer_than is not None and (last <= self._newer_than or last > now):
             due = min(due, self._newer_than + timedelta(milliseconds=1))

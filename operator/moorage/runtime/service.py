@@ -1,7 +1,7 @@
 """The connection to one hosting service, shared by all servers that are on it.
 
-One inventory for all, on an interval and on demand; bounded concurrency and rate; a circuit that opens after repeated
-failures; calls that change something only while the lease is held.
+One inventory for all, on an interval and on demand; questions and deletions together where the service takes several at
+once; its events, where it tells them. What goes out, and when, is decided in `moorage.runtime.admission`.
 """
 
 from __future__ import annotations
@@ -9,19 +9,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from moorage.core.facts import Inventory, Lookup, LookupResult, Seen, ServiceFacts
 from moorage.core.lifecycle import overshoot
-from moorage.hosting.abilities import Images, Power, Resize, Retag
-from moorage.hosting.contract import Backend, CreateRequest
-from moorage.hosting.errors import HostingError, Invalid, NotFound, Throttled, TimedOut, Unavailable
-from moorage.runtime.budget import Budget, Priority
-from moorage.runtime.circuit import Circuit
+from moorage.hosting.abilities import BatchDelete, BatchGet, Events, Images, Power, Resize, Retag
+from moorage.hosting.contract import Backend, CreateRequest, ServerRecord
+from moorage.hosting.errors import AuthenticationError, HostingError, Invalid, NotFound
+from moorage.runtime.admission import CONCURRENCY, INVENTORY_TIMEOUT, Admission, CallObserver, ServiceCall, Traffic
+from moorage.runtime.batch import Batcher
+from moorage.runtime.budget import Budget
 from moorage.runtime.clock import Clock
+from moorage.runtime.events import Follower
 from moorage.runtime.inventory import (
     Timetable,
     changed_keys,
@@ -32,31 +34,13 @@ from moorage.runtime.inventory import (
     pause_after,
     seen_of,
 )
+from moorage.runtime.permits import Permits
+from moorage.runtime.workers import aside, outlive_turn
+
+__all__ = ["CallObserver", "Hooks", "ServiceCall", "ServiceConnection"]
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-
-CONCURRENCY = 32
-READ_TIMEOUT = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceCall:
-    """One call to a hosting service, as observers see it: no argument but who it is about."""
-
-    operation: str
-    service: str
-    subject: str = ""
-
-
-class CallObserver(Protocol):
-    """Called around each call; must be quick and must not raise."""
-
-    def before(self, call: ServiceCall) -> None:
-        """Directly before the call."""
-
-    def after(self, call: ServiceCall, error: BaseException | None, seconds: float) -> None:
-        """Directly after it: the typed error, or None."""
 
 
 @dataclass(slots=True)
@@ -65,7 +49,8 @@ class Hooks:
 
     ``guard`` raises where this process may not act; ``recorded`` tells the provider ids in status with since when;
     ``on_inventory`` gets the keys that changed after each complete inventory, ``on_trouble`` is told when the
-    connection's own state (circuit, account, freeze) changed.
+    connection's own state (circuit, account, freeze) changed. ``on_event`` gets a direct answer that an event led to,
+    and tells whether it concerns anybody; ``on_room`` gets the key of a server that may be created now.
     """
 
     guard: Callable[[], None]
@@ -73,6 +58,8 @@ class Hooks:
     on_inventory: Callable[[set[str]], None]
     on_trouble: Callable[[], None]
     observers: list[CallObserver] = field(default_factory=list)
+    on_event: Callable[[str, Lookup], bool] = lambda _id, _lookup: False
+    on_room: Callable[[tuple[str, str]], None] = lambda _: None
 
 
 class ServiceConnection:
@@ -88,13 +75,13 @@ class ServiceConnection:
         clock: Clock,
         budget: Budget,
         interval: float,
+        concurrency: int = CONCURRENCY,
     ) -> None:
         self.name = name
         self.uid = uid
         self.backend = backend
         self.expected_account: str | None = None
-        self.circuit = Circuit()
-        self.problem = ""
+        self.error: HostingError | None = None
         self.foreign_account: str | None = None
         self.frozen = ""
         self.latest: Inventory | None = None
@@ -104,10 +91,16 @@ class ServiceConnection:
         self._installation = installation
         self._hooks = hooks
         self._clock = clock
-        self._budget = budget
-        self._slots = asyncio.Semaphore(CONCURRENCY)
+        self.admission = Admission(
+            name, clock, budget, hooks.guard, hooks.on_trouble, self._refused, hooks.observers, concurrency
+        )
+        self.circuit = self.admission.circuit
+        self.creations: Permits[tuple[str, str]] = Permits(concurrency, hooks.on_room)
+        self._gets = Batcher(self._get_many, backend.BATCH, clock) if isinstance(backend, BatchGet) else None
+        self._deletes = Batcher(self._delete_many, backend.BATCH, clock) if isinstance(backend, BatchDelete) else None
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._follower = Follower(self, backend) if isinstance(backend, Events) else None
         self._looked: datetime | None = None
 
     # What is known
@@ -120,7 +113,7 @@ class ServiceConnection:
         return ServiceFacts(
             name=self.name,
             uid=self.uid,
-            connected=self.expected_account is not None and not self.circuit.is_open(self._clock.monotonic()),
+            connected=self.expected_account is not None and not self.is_shut,
             trusted=self.foreign_account is None,
             frozen=self.frozen,
             idempotent_create=capabilities.idempotent_create,
@@ -134,12 +127,35 @@ class ServiceConnection:
             problem=self.problem,
         )
 
+    @property
+    def problem(self) -> str:
+        """What the last inventory met, "" where it went well."""
+        return "" if self.error is None else self.error.message
+
+    @property
+    def is_shut(self) -> bool:
+        """Whether nothing but the next inventory is worth a call: the service does not answer, or refuses us."""
+        return self.is_refused or self.circuit.is_open(self._clock.monotonic())
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the service refuses these credentials, or what they are used on, altogether."""
+        return isinstance(self.error, AuthenticationError | Invalid)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether direct answers can be trusted: they come from the account that we know, and no inventory is due that
+        might tell otherwise."""
+        return not self.is_shut and self.foreign_account is None and not self.timetable.is_awaited
+
     # Inventories
 
     def start(self) -> None:
         """Begin to take inventories."""
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._poll(), name=f"inventory {self.name}")
+            if self._follower is not None:
+                self._follower.start()
 
     async def close(self) -> None:
         """Stop the inventories and close the backend's connections."""
@@ -148,6 +164,9 @@ class ServiceConnection:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
             self._task = None
+        for part in (self._follower, self._gets, self._deletes):
+            if part is not None:
+                await part.close()
         await self.backend.close()
 
     def need_inventory(self, newer_than: datetime) -> None:
@@ -161,18 +180,14 @@ class ServiceConnection:
         self._wake.set()
 
     async def _poll(self) -> None:
+        outlive_turn()
         failures = 0
         while True:
             delay = self.timetable.delay(self._looked, self._clock.now())
             if failures:
                 delay = max(delay, pause_after(failures, self.timetable.interval))
-            self._wake.clear()
-            # Not wait_for, which in Python 3.11 loses a cancellation that comes together with the wake-up.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(delay):
-                    await self._wake.wait()
-                if failures == 0:
-                    continue
+            if await self._woken(delay) and failures == 0:
+                continue
             try:
                 failures = 0 if await self._take() else failures + 1
             except Exception:
@@ -180,15 +195,33 @@ class ServiceConnection:
                 log.exception("the inventory of %s failed", self.name)
                 failures += 1
 
+    async def _woken(self, seconds: float) -> bool:
+        """Wait so long, or until something is wanted sooner: True then."""
+        self._wake.clear()
+        if seconds <= 0:
+            return False
+        over = asyncio.Event()
+        timer = self._clock.call_at(self._clock.monotonic() + seconds, over.set)
+        waits = [asyncio.ensure_future(event.wait()) for event in (self._wake, over)]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            timer.cancel()
+            for wait in waits:
+                wait.cancel()
+        return not over.is_set()
+
     async def _take(self) -> bool:
         if self.circuit.refuses(self._clock.monotonic()):
             # That a call was not made teaches nothing; what the last one met stays what is known.
             return False
         started, steady = self._clock.now(), self._clock.monotonic()
         try:
-            listing = await self._call("inventory", "", self.backend.inventory(), Priority.READ)
+            listing = await self.admission.call(
+                "inventory", "", self.backend.inventory(), Traffic.READ, within=INVENTORY_TIMEOUT
+            )
         except HostingError as error:
-            self._trouble(error.message)
+            self._trouble(error)
             return False
         self._looked = started
         if self.expected_account is not None and listing.account != self.expected_account:
@@ -202,7 +235,9 @@ class ServiceConnection:
         self.previous, self.latest = kept_inventory(self.previous, self.latest, lag), inventory
         self.timetable.done(started)
         self._judge_missing(inventory)
-        self._trouble("")
+        self._trouble(None)
+        if self._follower is not None:
+            self._follower.forget()
         self._hooks.on_inventory(changed)
         return True
 
@@ -224,121 +259,113 @@ class ServiceConnection:
             self.foreign_account = account
             self._hooks.on_trouble()
 
-    def _trouble(self, problem: str) -> None:
-        if problem != self.problem:
-            self.problem = problem
+    def _trouble(self, error: HostingError | None) -> None:
+        before, self.error = self.error, error
+        told = [None if e is None else (e.reason, e.message) for e in (before, error)]
+        if told[0] != told[1]:
             self._hooks.on_trouble()
+
+    def _refused(self) -> None:
+        """One call was refused for its credentials: whether all are, an inventory tells; and they may be new by now."""
+        if self._task is not None and not self.is_refused:
+            self.need_inventory(self._clock.now())
+        self._hooks.on_trouble()
+
+    # Events
+
+    def known(self, provider_id: str) -> Seen | None:
+        """A server as the latest inventory shows it."""
+        return None if self.latest is None else self.latest.by_id.get(provider_id)
+
+    def flow(self, *, flows: bool) -> None:
+        """The service begins to tell its events, or no longer does: what came meanwhile is in an inventory only."""
+        self.timetable.flows = flows
+        if flows:
+            self.timetable.need(self._clock.now())
+        self._wake.set()
+
+    def changed(self, provider_id: str, lookup: Lookup) -> bool:
+        """An event led to this answer. Whether it concerns anybody."""
+        return self._hooks.on_event(provider_id, lookup)
 
     # Calls
 
     async def ask(self, provider_id: str) -> Lookup:
         """The service's direct answer about one server. Raises HostingError other than NotFound."""
         steady = self._clock.monotonic()
-        try:
-            record = await self._call("get", provider_id, self.backend.get(provider_id), Priority.READ)
-        except NotFound:
+        with aside():
+            record = await self._get(provider_id)
+        if record is None:
             return Lookup(self._clock.now(), steady, LookupResult.NOT_FOUND)
         return Lookup(self._clock.now(), steady, LookupResult.FOUND, seen_of(record))
+
+    async def _get(self, provider_id: str) -> ServerRecord | None:
+        if self._gets is not None:
+            return await self._gets.ask(provider_id)
+        try:
+            return await self.admission.call("get", provider_id, self.backend.get(provider_id), Traffic.READ)
+        except NotFound:
+            return None
+
+    async def _get_many(self, ids: Sequence[str]) -> Mapping[str, ServerRecord | None]:
+        assert isinstance(self.backend, BatchGet)  # noqa: S101 - only then there is a batcher
+        return await self.admission.call("get_many", _about(ids), self.backend.get_many(ids), Traffic.READ)
 
     async def create(self, request: CreateRequest, deadline: float) -> Seen:
         """Create, bounded by the deadline (monotonic) of the recorded attempt. Raises HostingError."""
         call = self.backend.create(request)
-        return seen_of(await self._call("create", request.key, call, Priority.WRITE, deadline=deadline))
+        with aside():
+            record = await self.admission.call("create", request.key, call, Traffic.CREATE, deadline=deadline)
+        if self._follower is not None:
+            self._follower.made(record.provider_id)
+        return seen_of(record)
 
     async def delete(self, provider_id: str) -> None:
         """Ask for the end of a server. Raises HostingError; NotFound is success."""
-        await self._call("delete", provider_id, self.backend.delete(provider_id), Priority.WRITE)
+        if self._deletes is None:
+            await self._change("delete", provider_id, self.backend.delete(provider_id))
+            return
+        with aside():
+            await self._deletes.ask(provider_id)
+
+    async def _delete_many(self, ids: Sequence[str]) -> Mapping[str, None]:
+        assert isinstance(self.backend, BatchDelete)  # noqa: S101 - only then there is a batcher
+        await self.admission.call("delete_many", _about(ids), self.backend.delete_many(ids), Traffic.CHANGE)
+        return dict.fromkeys(ids)
+
+    async def _change(self, operation: str, provider_id: str, call: Awaitable[None]) -> None:
+        with aside():
+            await self.admission.call(operation, provider_id, call, Traffic.CHANGE)
 
     async def retag(self, provider_id: str, tags: Mapping[str, str]) -> None:
         """Set tags. Raises HostingError."""
         if not isinstance(self.backend, Retag):
             raise Invalid(f"{self.name} cannot write tags")
-        await self._call("retag", provider_id, self.backend.retag(provider_id, tags), Priority.WRITE)
+        await self._change("retag", provider_id, self.backend.retag(provider_id, tags))
 
     async def power_on(self, provider_id: str) -> None:
         """Ask that a server runs. Raises HostingError."""
         if not isinstance(self.backend, Power):
             raise Invalid(f"{self.name} cannot start servers")
-        await self._call("start", provider_id, self.backend.start(provider_id), Priority.WRITE)
+        await self._change("start", provider_id, self.backend.start(provider_id))
 
     async def resize(self, provider_id: str, offering: str) -> None:
         """Ask that a server gets this offering. Raises HostingError."""
         if not isinstance(self.backend, Resize):
             raise Invalid(f"{self.name} cannot resize servers")
-        await self._call("resize", provider_id, self.backend.resize(provider_id, offering), Priority.WRITE)
+        await self._change("resize", provider_id, self.backend.resize(provider_id, offering))
 
     async def images(self) -> tuple[str, ...] | None:
         """The boot images, None where the service cannot list them. Raises HostingError."""
         if not isinstance(self.backend, Images):
             return None
-        return await self._call("images", "", self.backend.images(), Priority.READ)
+        return await self.describe("images", self.backend.images())
 
     async def describe(self, operation: str, call: Awaitable[T]) -> T:
         """One of the backend's calls about the service itself. Raises HostingError."""
-        return await self._call(operation, "", call, Priority.READ)
+        with aside():
+            return await self.admission.call(operation, "", call, Traffic.READ)
 
-    async def _call(
-        self, operation: str, subject: str, call: Awaitable[T], priority: Priority, deadline: float | None = None
-    ) -> T:
-        told = ServiceCall(operation, self.name, subject)
-        error: BaseException | None = None
-        async with self._admitted(call, priority, deadline) as timeout:
-            for observer in self._hooks.observers:
-                observer.before(told)
-            started = self._clock.monotonic()
-            try:
-                async with asyncio.timeout(timeout):
-                    result = await call
-            except TimeoutError:
-                error = TimedOut(f"{self.name} did not answer {operation} within {timeout:.0f} s")
-                raise error from None
-            except BaseException as caught:
-                error = caught
-                raise
-            finally:
-                self._account_for(error)
-                for observer in self._hooks.observers:
-                    observer.after(told, error, self._clock.monotonic() - started)
-        return result
 
-    @contextlib.asynccontextmanager
-    async def _admitted(self, call: Awaitable[T], priority: Priority, deadline: float | None) -> AsyncIterator[float]:
-        """Wait for a slot and the budget; gives the seconds the call may take.
-
-        Lease and deadline are looked at last, directly before the call. A call that is not admitted is closed.
-        """
-        admitted = trial = False
-        try:
-            if not self.circuit.may_try(self._clock.monotonic()):
-                left = self.circuit.left(self._clock.monotonic())
-                raise Unavailable(f"{self.name} failed repeatedly and is left alone for a while", retry_after=left)
-            trial = self.circuit.state == "HalfOpen"
-            async with self._slots:
-                await self._budget.acquire(priority)
-                if priority is Priority.WRITE:
-                    self._hooks.guard()
-                timeout = READ_TIMEOUT
-                if deadline is not None and (timeout := deadline - self._clock.monotonic()) <= 0:
-                    raise TimedOut("the attempt's deadline passed before the call")
-                admitted = True
-                yield timeout
-        finally:
-            if not admitted:
-                if trial:
-                    # The one call that was to tell whether the service answers again was never made.
-                    self.circuit.abandoned(self._clock.monotonic())
-                if asyncio.iscoroutine(call):
-                    call.close()
-
-    def _account_for(self, error: BaseException | None) -> None:
-        before = self.circuit.state
-        if isinstance(error, Throttled) and error.retry_after is not None:
-            self._budget.penalise(error.retry_after)
-        if isinstance(error, Unavailable | TimedOut):
-            self.circuit.failed(self._clock.monotonic())
-        elif error is None or isinstance(error, HostingError):
-            self.circuit.succeeded()
-        else:
-            self.circuit.abandoned(self._clock.monotonic())
-        if self.circuit.state != before:
-            self._hooks.on_trouble()
+def _about(ids: Sequence[str]) -> str:
+    return ids[0] if len(ids) == 1 else ""

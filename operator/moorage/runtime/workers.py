@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Hashable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Hashable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final, Generic, Protocol, TypeVar
 
@@ -47,6 +48,41 @@ class Retry(Exception):
 Reconcile = Callable[[K], Awaitable[Result]]
 
 
+class _Place:
+    """A worker's place among the `count` that work at a time."""
+
+    def __init__(self, leave: Callable[[], bool], come_back: Callable[[], None]) -> None:
+        self.leave, self.come_back = leave, come_back
+        self.away = 0
+
+
+_place: ContextVar[_Place | None] = ContextVar("place", default=None)
+
+
+@contextmanager
+def aside() -> Iterator[None]:
+    """For the part of a turn that only waits for somebody outside: meanwhile its place is another object's.
+
+    Without it a service that hangs would take one worker after the other, until nothing else is looked at. Outside of
+    a turn this does nothing.
+    """
+    place = _place.get()
+    left = place is not None and place.away == 0 and place.leave()
+    if place is not None and left:
+        place.away += 1
+    try:
+        yield
+    finally:
+        if place is not None and left:
+            place.away -= 1
+            place.come_back()
+
+
+def outlive_turn() -> None:
+    """For a task that was made in a turn and goes on after it: what it waits for is no part of any turn."""
+    _place.set(None)
+
+
 class ReconcileMetrics(Protocol):
     """What workers report; `moorage.runtime.metrics.Metrics.controller` makes one."""
 
@@ -81,7 +117,9 @@ class Workers(Generic[K]):
         self._clock = clock or SystemClock()
         self._metrics = metrics
         self._describe = describe
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._surplus = 0
+        self._number = 0
 
     @property
     def name(self) -> str:
@@ -90,9 +128,8 @@ class Workers(Generic[K]):
 
     def start(self) -> None:
         """Start the workers, in the running event loop."""
-        self._tasks = [
-            asyncio.create_task(self._work(), name=f"{self._queue.name}-{number}") for number in range(self._count)
-        ]
+        for _ in range(self._count):
+            self._hire()
 
     async def stop(self, deadline: float) -> bool:
         """Close the queue and let the present turns end; after `deadline` seconds they are cancelled.
@@ -102,7 +139,7 @@ class Workers(Generic[K]):
         self._queue.close()
         if not self._tasks:
             return True
-        _, late = await asyncio.wait(self._tasks, timeout=deadline)
+        _, late = await asyncio.wait(set(self._tasks), timeout=deadline)
         for task in late:
             task.cancel()
         if late:
@@ -110,9 +147,29 @@ class Workers(Generic[K]):
             await asyncio.wait(late)
         return not late
 
+    def _hire(self) -> None:
+        task = asyncio.create_task(self._work(), name=f"{self._queue.name}-{self._number}")
+        self._number += 1
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _leave(self) -> bool:
+        if self._queue.closed:
+            return False
+        self._hire()
+        return True
+
+    def _come_back(self) -> None:
+        """One worker more than there shall be: whoever ends a turn next goes."""
+        self._surplus += 1
+
     async def _work(self) -> None:
+        _place.set(_Place(self._leave, self._come_back))
         with suppress(QueueClosed):
             while True:
+                if self._surplus:
+                    self._surplus -= 1
+                    return
                 item = await self._queue.get()
                 try:
                     await self._turn(item)

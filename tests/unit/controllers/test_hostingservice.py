@@ -12,6 +12,7 @@ from tests.unit.runtime.test_service import FakeBackend
 
 from moorage.controllers import hostingservice
 from moorage.controllers.hostingservice import ServiceController
+from moorage.controllers.service_news import ServiceNews
 from moorage.hosting.contract import Capacity, Offering
 from moorage.hosting.errors import Unavailable
 from moorage.kube.kinds import HOSTING_SERVICE, VIRTUAL_SERVER
@@ -122,11 +123,11 @@ async def test_a_service_that_never_answered_costs_no_writes(scene: Scene) -> No
 
 async def test_servers_recorded_by_a_clock_that_was_ahead_count_against_the_freeze_too(bench: Bench) -> None:
     """They are judged to be missing by the steady clock, and so is how many of them are."""
-    controller = ServiceController(bench.context, bench.tables)
+    news = ServiceNews(bench.context, bench.tables)
     for name, known in (("old", True), ("unseen", False)):
         spec = {"serviceRef": {"name": "s", "uid": "su"}, "image": "i", "offering": "small"}
         status = {"observedGeneration": 1, "providerID": f"p-{name}", "recordedAt": "2099-01-01T00:00:00Z"}
         server = await bench.put(VIRTUAL_SERVER, name, spec, status=status)
         if known:
             bench.context.memory(server["metadata"]["uid"]).knows_record("p-old", 7.0)
-    assert controller._recorded("s") == [("p-old", 7.0)], "one that was not looked at is not judged, and counts not"
+    assert news.recorded("s") == [("p-old", 7.0)], "one that was not looked at is not judged, and counts not"

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from moorage.runtime.budget import Budget, Priority
+from moorage.runtime.budget import MAX_PENALTY, Budget, Budgets, Priority
 from moorage.runtime.clock import ManualClock
 
 
@@ -118,3 +118,34 @@ async def test_real_time() -> None:
     async with asyncio.timeout(5):
         for _ in range(3):
             await budget.acquire()
+
+
+async def test_one_account_has_one_budget_with_the_lowest_limits_declared_for_it() -> None:
+    clock = ManualClock()
+    budgets = Budgets(clock)
+    first = budgets.join("one", ("local", "http://h", "account"), 10, 5)
+    other = budgets.join("three", ("local", "http://h", "another"), 10, 5)
+    assert budgets.join("two", ("local", "http://h", "account"), 1, 2) is first
+    assert other is not first
+    assert [first.try_acquire() for _ in range(3)] == [True, True, False]
+    clock.advance(1)
+    assert [first.try_acquire() for _ in range(2)] == [True, False]
+    budgets.leave("two")
+    clock.advance(1)
+    assert [first.try_acquire() for _ in range(6)] == [True] * 5 + [False]
+
+
+async def test_whoever_goes_to_another_account_leaves_the_one_before() -> None:
+    budgets = Budgets(ManualClock())
+    first = budgets.join("one", "a", 10, 5)
+    assert budgets.join("one", "b", 10, 5) is not first
+    assert budgets.join("two", "a", 10, 5) is not first, "nobody was left on it"
+    assert budgets.join("two", "a", 20, 9) is budgets.join("two", "a", 20, 9)
+
+
+async def test_a_service_cannot_ask_to_be_left_alone_for_ever() -> None:
+    clock = ManualClock()
+    budget = Budget(1, 1, clock=clock)
+    budget.penalise(1e9)
+    clock.advance(MAX_PENALTY + 1)
+    assert budget.try_acquire()

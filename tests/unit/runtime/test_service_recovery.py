@@ -71,8 +71,8 @@ async def test_inventories_go_on_after_a_fault_that_is_no_error_of_the_service(s
     await scene.backend.called.wait()
     async with asyncio.timeout(10):
         while scene.connection.latest is None:
-            scene.connection.need_inventory(scene.clock.now())
-            await asyncio.sleep(0.01)
+            scene.clock.advance(1)
+            await asyncio.sleep(0)
 
 
 async def test_a_close_together_with_a_wake_up_ends_the_inventories(scene: Scene) -> None:

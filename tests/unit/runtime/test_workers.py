@@ -14,7 +14,7 @@ from moorage.kube.errors import Conflict, InvalidObject, NotLeader, Unavailable
 from moorage.kube.lanes import Lane, current_lane
 from moorage.runtime.clock import ManualClock
 from moorage.runtime.queue import WorkQueue
-from moorage.runtime.workers import AGAIN, DONE, Result, Retry, Workers
+from moorage.runtime.workers import AGAIN, DONE, Result, Retry, Workers, aside, outlive_turn
 
 
 class Turns:
@@ -197,3 +197,89 @@ async def test_stop_cancels_what_does_not_end(caplog: pytest.LogCaptureFixture) 
     assert not await rig.workers.stop(0.01)
     assert "1 workers of test did not end" in caplog.text
     assert rig.turns.active == 0
+
+
+async def test_a_turn_that_steps_aside_leaves_its_place_to_another_and_takes_no_second_one_later() -> None:
+    gate = asyncio.Event()
+
+    async def hang() -> Result:
+        with aside():
+            await gate.wait()
+        return DONE
+
+    rig = Rig([hang, hang, hang, DONE])
+    rig.workers.start()
+    for key in ("a", "b", "c", "d"):
+        rig.queue.add(key)
+    async with asyncio.timeout(5):
+        while len(rig.seen) < 4:  # noqa: ASYNC110 - the queue has no event for it
+            await asyncio.sleep(0)
+    gate.set()
+    await rig.idle()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert len(rig.workers._tasks) == 1, "one place, one worker"
+    assert await rig.workers.stop(1.0)
+
+
+async def test_without_stepping_aside_a_turn_keeps_its_place() -> None:
+    gate = asyncio.Event()
+
+    async def hang() -> Result:
+        await gate.wait()
+        return DONE
+
+    rig = Rig([hang, DONE])
+    rig.workers.start()
+    rig.queue.add("a")
+    rig.queue.add("b")
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert rig.seen == ["a"]
+    gate.set()
+    await rig.idle()
+    assert rig.seen == ["a", "b"]
+    assert await rig.workers.stop(1.0)
+
+
+async def test_a_turn_that_is_aside_when_the_queue_closes_ends_with_the_others() -> None:
+    gate = asyncio.Event()
+
+    async def hang() -> Result:
+        with aside():
+            await gate.wait()
+        return DONE
+
+    rig = Rig([hang])
+    rig.workers.start()
+    rig.queue.add("a")
+    for _ in range(20):
+        await asyncio.sleep(0)
+    rig.queue.close()
+    gate.set()
+    assert await rig.workers.stop(1.0)
+    assert not rig.workers._tasks
+
+
+async def test_what_outlives_a_turn_takes_nobodys_place() -> None:
+    made: list[asyncio.Task[None]] = []
+
+    async def background() -> None:
+        outlive_turn()
+        with aside():
+            await asyncio.sleep(0)
+
+    async def start() -> Result:
+        made.append(asyncio.create_task(background()))
+        return DONE
+
+    rig = Rig([start])
+    rig.workers.start()
+    rig.queue.add("a")
+    await rig.idle()
+    await asyncio.gather(*made)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert len(rig.workers._tasks) == 1
+    assert rig.workers._surplus == 0
+    assert await rig.workers.stop(1.0)

@@ -1,0 +1,84 @@
+"""What is heard of a hosting service, handed on to the servers that it is about."""
+
+from __future__ import annotations
+
+from moorage.api.hostingservice import HostingService
+from moorage.controllers.context import Context
+from moorage.controllers.tables import Tables
+from moorage.core.facts import Lookup
+from moorage.kube.kinds import HOSTING_SERVICE, VIRTUAL_SERVER
+from moorage.kube.store import Obj
+from moorage.runtime.service import ServiceConnection
+
+
+class ServiceNews:
+    """Built from caches alone."""
+
+    def __init__(self, context: Context, tables: Tables) -> None:
+        self._context = context
+        self._tables = tables
+
+    def recorded(self, service: str) -> list[tuple[str, float]]:
+        """By the clock by which servers are judged to be missing; one that was not looked at yet is not judged."""
+        found: list[tuple[str, float]] = []
+        for obj in self._tables.servers.by_index("service", service):
+            status, memory = obj.get("status") or {}, self._context.memories.get(obj["metadata"]["uid"])
+            known = memory.recorded if memory is not None else None
+            leaving = status.get("lost") or obj["metadata"].get("deletionTimestamp")
+            if known is not None and known[0] is not None and known[0] == status.get("providerID") and not leaving:
+                found.append((known[0], known[1]))
+        return found
+
+    def on_inventory(self, service: str, changed: set[str]) -> None:
+        """Whatever changed, and whatever waits for an inventory, is looked at again."""
+        for key in changed:
+            for obj in self._tables.servers.by_index("identity", key):
+                meta = obj["metadata"]
+                self._context.enqueue(VIRTUAL_SERVER, meta["namespace"], meta["name"], hot=True)
+        self._wake_missing(service)
+        self._context.enqueue(HOSTING_SERVICE, "", service)
+
+    def on_event(self, service: str, provider_id: str, lookup: Lookup) -> bool:
+        """A direct answer that an event led to, for whoever is that server. False where that is nobody."""
+        found = {o["metadata"]["uid"]: o for o in self._tables.servers.by_index("provider", (service, provider_id))}
+        if lookup.seen is not None and lookup.seen.key is not None:
+            for obj in self._tables.servers.by_index("identity", lookup.seen.key):
+                found.setdefault(obj["metadata"]["uid"], obj)
+        for uid, obj in found.items():
+            memory, recorded = self._context.memory(uid), (obj.get("status") or {}).get("providerID")
+            made = memory.created.provider_id if memory.created is not None else None
+            if provider_id in {recorded, made, (obj["spec"].get("adopt") or {}).get("providerID")}:
+                memory.lookup = lookup
+            meta = obj["metadata"]
+            self._context.enqueue(VIRTUAL_SERVER, meta["namespace"], meta["name"], hot=True)
+        return bool(found)
+
+    def _wake_missing(self, service: str) -> None:
+        obj = self._tables.services.get(None, service)
+        connection = self._context.connections.get(obj["metadata"]["uid"]) if obj is not None else None
+        if connection is None or connection.latest is None:
+            return
+        for server in self._tables.servers.by_index("service", service):
+            meta, status = server["metadata"], server.get("status") or {}
+            memory = self._context.memories.get(meta["uid"])
+            waits = memory is not None and memory.waits_for_inventory
+            missing = status.get("providerID") is not None and status["providerID"] not in connection.latest.by_id
+            if waits or missing or _adopted_changed(server, connection):
+                self._context.enqueue(VIRTUAL_SERVER, meta["namespace"], meta["name"])
+
+    def wake_waiting(self, service: HostingService) -> None:
+        """Servers that could do nothing while the service was out of reach."""
+        for server in self._tables.servers.by_index("service", service.metadata.name):
+            meta = server["metadata"]
+            memory = self._context.memories.get(meta["uid"])
+            if memory is None or memory.waits_for_service:
+                self._context.enqueue(VIRTUAL_SERVER, meta["namespace"], meta["name"])
+
+
+def _adopted_changed(server: Obj, connection: ServiceConnection) -> bool:
+    """Whether an adopted server looks other than before: it keeps the key of its first owner, so no key tells that."""
+    adopt = server["spec"].get("adopt")
+    if adopt is None or connection.latest is None:
+        return False
+    before = connection.previous.by_id.get(adopt["providerID"]) if connection.previous is not None else None
+    return connection.latest.by_id.get(adopt["providerID"]) != before
