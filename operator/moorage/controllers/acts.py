@@ -26,6 +26,7 @@ from moorage.api.names import (
     server_secret,
 )
 from moorage.configd.userdata import render_user_data
+from moorage.controllers.adoption import rival_of
 from moorage.controllers.context import Context
 from moorage.controllers.failures import failure
 from moorage.controllers.observation import Observed
@@ -234,6 +235,11 @@ class Acts:
             return self._refuse(seen, "AdoptNotFound", f"{connection.name} has no server {provider_id}")
         if owner not in {None, RELEASED, seen.facts.identity.owner}:
             return self._refuse(seen, "AdoptRefused", f"server {provider_id} belongs to another owner (see its tags)")
+        if rival_of(self._tables, seen.server, provider_id):
+            message = (
+                f"server {provider_id} is another VirtualServer's: delete that one first (it is retained by default)"
+            )
+            return self._refuse(seen, "AdoptRefused", message)
         if owner == RELEASED and lookup.seen is not None and lookup.seen.namespace not in {None, seen.key[0]}:
             message = f"server {provider_id} was released by another namespace: take its tags off to give it away"
             return self._refuse(seen, "AdoptRefused", message)

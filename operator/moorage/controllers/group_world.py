@@ -63,7 +63,9 @@ class GroupObserver:
         return GroupWorld(
             group=group,
             policy=view,
-            wants=[self._want(group, policy, m) for m in members],
+            wants=[
+                self._want(group, policy, m, sum(s.spec.member == m.member.name for s, _ in servers)) for m in members
+            ],
             servers=[self._group_server(group, s, status, members) for s, status in servers],
             problems=problems,
             proposal=proposal,
@@ -117,9 +119,11 @@ class GroupObserver:
             found[name] = GroupSource(theirs, replicas)
         return found
 
-    def _want(self, group: ServerGroup, policy: HostingPolicy | None, m: MemberConfig) -> MemberWant:
+    def _want(self, group: ServerGroup, policy: HostingPolicy | None, m: MemberConfig, have: int) -> MemberWant:
         status = next((s for s in group.status.members if s.name == m.member.name), None)
         template, problem = self._template(group, policy, m)
+        if have < group.spec.replicas_of(m.member):
+            problem = self._closing(group) or problem
         return MemberWant(
             name=m.member.name,
             config=m.member.config_ref.name,
@@ -146,6 +150,16 @@ class GroupObserver:
         if isinstance(resolved, MemberTemplate):
             return template_of(resolved), None
         return None, (resolved.word, f"member {m.member.name} on {placement.service}: {resolved.detail}")
+
+    def _closing(self, group: ServerGroup) -> tuple[str, str] | None:
+        """Why no server can be added where the group is: its service is on its way out."""
+        placement = group.status.placement
+        service = None if placement is None else self._service(placement.service, placement.service_uid)
+        if service is None or not service.metadata.deleting:
+            return None
+        name = service.metadata.name
+        message = f"HostingService {name} is being deleted and takes no new server; it goes once nothing is on it"
+        return "ServiceDeleting", message
 
     def _service(self, name: str, uid: str) -> HostingService | None:
         service = self._tables.services.parsed(None, name)

@@ -164,7 +164,11 @@ class Orphans:
     # By orphanPolicy
 
     async def _delete(self, service: HostingService, connection: ServiceConnection, orphans: list[Orphan]) -> None:
-        if overshoot(len(connection.owned), len(orphans)) or connection.foreign_account is not None:
+        if (
+            overshoot(len(connection.owned), len(orphans))
+            or connection.frozen
+            or connection.foreign_account is not None
+        ):
             return
         over = self._context.clock.monotonic() - QUARANTINE.total_seconds()
         missed = self._missed[service.metadata.uid]

@@ -60,6 +60,10 @@ class References:
         if policy is None or policy.metadata.deleting:
             similar = _similar(name, self._tables.policies.by_index("namespace", namespace))
             message = f"there is no HostingPolicy {name!r}{similar}; create it or change policyRef"
+            if policy is not None:
+                message = (
+                    f"HostingPolicy {name!r} is being deleted; create it again once it is gone, or change policyRef"
+                )
             return _unusable(name, self._absent("PolicyNotFound", name, message, group, now))
         self._found(group, ("PolicyNotFound", name))
         current = policy.status.observed_generation == policy.metadata.generation
@@ -90,6 +94,11 @@ class References:
             message = (
                 f"member {member.name}: there is no VirtualServerConfig {name}{similar}; create it or change configRef"
             )
+            if config is not None:
+                message = (
+                    f"member {member.name}: VirtualServerConfig {name} is being deleted; create it again once it is "
+                    "gone, or change configRef"
+                )
             return MemberConfig(member, None, self._absent("ConfigNotFound", name, message, group, now))
         self._found(group, ("ConfigNotFound", name))
         return MemberConfig(member, config, self._derived.of_config(config).problem)

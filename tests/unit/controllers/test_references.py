@@ -160,3 +160,29 @@ async def test_services_that_cannot_take_a_group_are_in_its_status(bench: Bench)
     (candidate,) = ServerGroup.from_dict(obj).status.candidates
     assert (candidate.service, candidate.feasible) == ("small", False)
     assert candidate.reasons[0].startswith("NoOffering: ")
+
+
+async def test_what_is_being_deleted_is_told_as_that(bench: Bench) -> None:
+    leaving = {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["somebody/else"]}
+    await bench.put(HOSTING_POLICY, "p", {"when": {"all": [{"name": "a", **ALWAYS}]}}, metadata=leaving)
+    await bench.put(VIRTUAL_SERVER_CONFIG, "c", {"images": [{"image": "i"}]}, metadata=leaving)
+    await bench.group()
+    told = (await look(bench))["Ready"][2]
+    assert "HostingPolicy 'p' is being deleted" in told
+    assert "VirtualServerConfig c is being deleted" in told
+    assert "there is no" not in told
+
+
+async def test_a_group_that_cannot_grow_because_its_service_goes_says_so(bench: Bench) -> None:
+    leaving = {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["moorage.dev/service"]}
+    service = await bench.put(
+        HOSTING_SERVICE, "s", {"type": "local", "endpoint": "http://h"}, namespace=None, metadata=leaving
+    )
+    await policy(bench, a=ALWAYS)
+    await bench.config()
+    uid = service["metadata"]["uid"]
+    there = {"number": 1, "service": "s", "serviceUID": uid, "time": "2026-01-01T00:00:00Z"}
+    await bench.group(status={"placement": there, "placements": 1, "observedGeneration": 1})
+    told = (await look(bench))["Ready"]
+    assert told[1] == "ServiceDeleting"
+    assert "HostingService s is being deleted" in told[2]
