@@ -25,6 +25,7 @@ from moorage.hosting.errors import (
     KeyConflict,
     NotFound,
     QuotaError,
+    Retryable,
     Throttled,
     Unavailable,
     Unknown,
@@ -192,8 +193,8 @@ def failure(what: str, error: Exception) -> HostingError:
 
 
 def _named(what: str, error: HostingError) -> HostingError:
-    if isinstance(error, Unavailable):
-        return Unavailable(f"{what}: {error.message}", retry_after=error.retry_after)
+    if isinstance(error, Retryable):
+        return type(error)(f"{what}: {error.message}", retry_after=error.retry_after)
     return type(error)(f"{what}: {error.message}")
 
 

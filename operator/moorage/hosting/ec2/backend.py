@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from types_boto3_ec2.client import EC2Client
     from types_boto3_ec2.type_defs import FilterTypeDef, InstanceTypeDef
 
+_ID: Final = re.compile(r"i-[0-9A-Za-z]{1,64}")
 _ARCHITECTURES: Final[Mapping[str, str]] = {"x86_64": "amd64", "arm64": "arm64", "i386": "386"}
 
 
@@ -78,10 +80,10 @@ class Ec2Backend(BlockVolumes, ElasticAddresses):
         """Who owns the default security groups: every account has one in each of its networks."""
         groups = await self._pages.take(
             "DescribeSecurityGroups",
+            "SecurityGroups",
             lambda ec2, page: ec2.describe_security_groups(
                 Filters=[{"Name": "group-name", "Values": ["default"]}], **page
             ),
-            lambda answer: answer.get("SecurityGroups", []),
         )
         owners = {group.get("OwnerId", "") for group in groups}
         if len(owners) != 1 or "" in owners:
@@ -95,9 +97,9 @@ class Ec2Backend(BlockVolumes, ElasticAddresses):
             return ()
         found = await self._pages.take(
             "DescribeInstanceTypes",
+            "InstanceTypes",
             # Types that are named come on one page, and a size of pages may not be asked for beside them.
             lambda ec2, page: ec2.describe_instance_types(InstanceTypes=names, **_without_size(page)),
-            lambda answer: answer.get("InstanceTypes", []),
         )
         return tuple(
             Offering(
@@ -123,10 +125,10 @@ class Ec2Backend(BlockVolumes, ElasticAddresses):
         now = datetime.now(UTC)
         found = await self._pages.take(
             "DescribeSpotPriceHistory",
+            "SpotPriceHistory",
             lambda ec2, page: ec2.describe_spot_price_history(
                 InstanceTypes=names, ProductDescriptions=["Linux/UNIX"], StartTime=now, **page
             ),
-            lambda answer: answer.get("SpotPriceHistory", []),
         )
         prices: dict[str, Decimal] = {}
         for one in found:
@@ -153,8 +155,8 @@ class Ec2Backend(BlockVolumes, ElasticAddresses):
         living: FilterTypeDef = {"Name": "instance-state-name", "Values": list(LIVING)}
         reservations = await self._pages.take(
             "DescribeInstances",
+            "Reservations",
             lambda ec2, page: ec2.describe_instances(Filters=[living, *filters], **page),
-            lambda answer: answer.get("Reservations", []),
         )
         servers: dict[str, ServerRecord] = {}
         for instance in (one for reservation in reservations for one in reservation.get("Instances", [])):
@@ -291,10 +293,10 @@ class Ec2BackendWithImages(Ec2Backend):
         owners = list(self._settings.image_owners)
         found = await self._pages.take(
             "DescribeImages",
+            "Images",
             lambda ec2, page: ec2.describe_images(
                 Owners=owners, Filters=[{"Name": "state", "Values": ["available"]}], **page
             ),
-            lambda answer: answer.get("Images", []),
         )
         return tuple(sorted({image["ImageId"] for image in found if image.get("ImageId")}))
 
@@ -321,7 +323,7 @@ def _instances(answer: Any) -> list[InstanceTypeDef]:
 
 
 def _id(provider_id: str) -> str:
-    if not provider_id:
+    if not _ID.fullmatch(provider_id):
         raise Invalid("is not the id of a server", field="providerID")
     return provider_id
 

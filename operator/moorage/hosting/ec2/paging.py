@@ -35,14 +35,19 @@ class Pages:
         except TimeoutError:
             raise TimedOut(f"{what} did not end in time") from None
 
-    async def take(self, what: str, ask: Ask, items: Callable[[Any], list[Any]]) -> list[Any]:
-        """All items of all pages. Raises Unavailable where a token comes twice or the pages do not end."""
+    async def take(self, what: str, items: str, ask: Ask) -> list[Any]:
+        """All of what the answers call `items`, of all pages.
+
+        Raises Unavailable where a token comes twice or the pages do not end.
+        """
         found: list[Any] = []
         seen: set[str] = set()
         page: dict[str, Any] = {"MaxResults": self._settings.page_size}
         for _ in range(MAX_PAGES):
             answer = await self._clients.ec2(what, partial(_with, ask, page))
-            found += items(answer)
+            if items not in answer:
+                raise Unavailable(f"{what}: the answer makes no sense: it has no {items}")
+            found += answer[items]
             token = answer.get("NextToken")
             if not token:
                 return found

@@ -6,6 +6,7 @@ an answer has an end. What goes wrong leaves as the contract's errors, which the
 
 from __future__ import annotations
 
+import re
 import ssl
 import threading
 import time
@@ -18,12 +19,16 @@ from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.compat import HTTPHeaders
 from urllib3 import exceptions as failures
 
-from moorage.hosting.errors import TimedOut, Unavailable
+from moorage.hosting.errors import AuthenticationError, HostingError, Throttled, TimedOut, Unavailable
+from moorage.hosting.http import seconds
 
 MAX_ANSWER: Final = 32 * 1024 * 1024
 """Most bytes of an answer: 1,000 instances with all their interfaces, disks and tags are about 8 MB."""
 CONNECT_TIMEOUT: Final = 10.0
 _CHUNK: Final = 64 * 1024
+_ROOT = re.compile(rb"^\s*(?:<\?xml[^>]*\?>)?\s*<(\w+)")
+_REFUSALS: Final = frozenset({b"Response", b"ErrorResponse"})
+"""The roots of what EC2 and STS answer where they refuse."""
 
 
 class _Whole:
@@ -52,11 +57,11 @@ class Transport:
         finally:
             self._now.deadline = None
 
-    def __call__(self, request: AWSPreparedRequest, **_: Any) -> AWSResponse:
-        """Send it once. Raises TimedOut or Unavailable."""
+    def __call__(self, request: AWSPreparedRequest, event_name: str, **_: Any) -> AWSResponse:
+        """Send it once. Raises TimedOut or Unavailable, and Throttled or AuthenticationError on a bare status."""
         deadline: float = self._now.deadline
         try:
-            return self._send(request, deadline)
+            answer, raw = self._send(request, deadline)
         except failures.ConnectTimeoutError:
             raise Unavailable("cannot connect: no answer; check the endpoint and the network") from None
         except failures.TimeoutError:
@@ -68,8 +73,16 @@ class Transport:
         except (failures.HTTPError, OSError) as error:
             # Only the class is told: the text may hold the address with what it was asked for.
             raise Unavailable(f"the connection ended without an answer ({type(error).__name__})") from None
+        # The SDK would take any XML for an answer in which everything is left out: no servers, say.
+        found = _ROOT.match(raw[:1024])
+        root = found[1] if found else b""
+        if answer.status >= 300 and root not in _REFUSALS:
+            raise _bare(answer.status, answer.headers.get("Retry-After"))
+        if answer.status < 300 and root != f"{event_name.rpartition('.')[2]}Response".encode():
+            raise Unavailable("the answer makes no sense; is the endpoint that of an EC2 service?")
+        return AWSResponse(request.url, answer.status, HTTPHeaders.from_dict(dict(answer.headers)), _Whole(raw))
 
-    def _send(self, request: AWSPreparedRequest, deadline: float) -> AWSResponse:
+    def _send(self, request: AWSPreparedRequest, deadline: float) -> tuple[urllib3.BaseHTTPResponse, bytes]:
         left = deadline - time.monotonic()
         if left <= 0:
             raise TimedOut("its time was up before it was sent")
@@ -91,11 +104,19 @@ class Transport:
             answer.close()
             raise
         answer.release_conn()
-        return AWSResponse(request.url, answer.status, HTTPHeaders.from_dict(dict(answer.headers)), _Whole(raw))
+        return answer, raw
 
     def close(self) -> None:
         """Give up the connections that wait for use. Repetition: harmless."""
         self._pool.clear()
+
+
+def _bare(status: int, retry_after: str | None) -> HostingError:
+    """What an answer means that is not in the service's own words: a proxy's, or another service's."""
+    text = f"status {status} without a word of the service's own"
+    if status == 429:
+        return Throttled(text, retry_after=seconds(retry_after))
+    return AuthenticationError(text) if status in {401, 403, 407} else Unavailable(text)
 
 
 def _text(value: str | bytes) -> str:

@@ -51,8 +51,8 @@ class BlockVolumes:
         async with self._pages.in_time("the list of volumes"):
             found = await self._pages.take(
                 "DescribeVolumes",
+                "Volumes",
                 lambda ec2, page: ec2.describe_volumes(**page),
-                lambda answer: answer.get("Volumes", []),
             )
         return tuple(_volume(one) for one in found)
 

@@ -1,0 +1,37 @@
+"""The contract's suite over EC2, as moto and the proxy before it play it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from tests.support import beds
+from tests.support.services.ec2 import Ec2Service
+
+from moorage.testing.identity import IdentityContract
+from moorage.testing.interruption import InterruptionContract
+from moorage.testing.inventory import InventoryContract
+from moorage.testing.lag import LagContract
+from moorage.testing.lies import LiesContract
+from moorage.testing.life import LifeContract
+from moorage.testing.refusals import RefusalsContract
+
+pytestmark = pytest.mark.bed("ec2")
+
+
+class TestEc2(
+    IdentityContract,
+    InterruptionContract,
+    InventoryContract,
+    LagContract,
+    LiesContract,
+    LifeContract,
+    RefusalsContract,
+):
+    """EC2."""
+
+    @pytest.fixture
+    async def service(self) -> AsyncIterator[Ec2Service]:
+        """The bed, empty and without faults."""
+        async with Ec2Service(beds.running("ec2")) as service:
+            yield service
