@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
+import time
 from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any
@@ -109,7 +111,7 @@ class Ec2Service(ServiceUnderTest):
         self.faults = Ec2Faults(self.control, running)
         self.endpoint, self.region = running.endpoint, running.region
         self.credentials = _bytes(running.credentials)
-        self.settings = {**running.settings, "imageOwners": ["amazon"]}
+        self.settings = {**running.settings, "imageOwners": [running.extra["imageOwner"]]}
         self.image, self.offering = running.image, running.offering
         key, secret = self.credentials["accessKeyID"], self.credentials["secretAccessKey"]
         self.wrong_credentials = (
@@ -120,6 +122,8 @@ class Ec2Service(ServiceUnderTest):
             {"accessKeyID": key, "secretAccessKey": secret, "sessionToken": b"of-another-key"},
         )
         self._began = 0
+        # A key means one server for ever, and the bed outlives this object.
+        self._numbers = itertools.count(time.time_ns())
 
     def small_pages(self, size: int) -> dict[str, Any]:
         """EC2 takes no fewer than 5."""

@@ -24,8 +24,8 @@ HOST = "127.0.0.1"
 REGION = "eu-central-1"
 PATIENCE = 60.0
 OFFERING = "t3.micro"
-IMAGE = "ami-12c6146b"
-"""One of the images that moto knows."""
+IMAGE, OWNER = "ami-12c6146b", "801119661308"
+"""One of the images that moto knows, and whose it is."""
 
 
 class Ec2Bed:
@@ -108,6 +108,7 @@ def _running(config: dict[str, Any], subnets: dict[str, str]) -> Running:
         extra={
             "token": config["token"],
             "account": key["account"],
+            "imageOwner": OWNER,
             "other": {"accessKeyID": second, "secretAccessKey": other["secret"]},
         },
     )
