@@ -151,6 +151,14 @@ class LocalBackend:
         if server.id != provider_id or any(server.tags.get(name) != value for name, value in tags.items()):
             raise Unavailable("the service did not confirm the new tags")
 
+    async def start(self, provider_id: str) -> None:
+        """See `Power.start`."""
+        await self._call("POST", f"servers/{_segment(provider_id)}/start")
+
+    async def stop(self, provider_id: str) -> None:
+        """See `Power.stop`."""
+        await self._call("POST", f"servers/{_segment(provider_id)}/stop")
+
     async def close(self) -> None:
         """See `Backend.close`."""
         await self._http.close()
