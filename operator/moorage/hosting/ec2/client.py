@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from types_boto3_ec2.client import EC2Client
 
 T = TypeVar("T")
-CALLS: Final = 48
-"""Calls at a time: more than a service connection makes, so that none waits for a thread."""
+CALLS: Final = 256
+"""Calls at a time: more than a service connection makes, so that none waits for a thread. They start as needed."""
 MARGIN: Final = 0.25
 """Seconds that a call gets less than its caller waits: it is over before it is given up."""
 

@@ -24,7 +24,7 @@ async def serve(config: dict[str, Any]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     simulator = Simulator(config["simulator"])
-    guests = Guests(Path(config["guests"]))
+    guests = Guests(Path(config["guests"]), Path(config["root"]) if config["root"] else None)
     service = Service(simulator, config["region"], guests)
     keys = {name: AccessKey.from_json(key) for name, key in config["keys"].items()}
     app = App(service, simulator, keys, config["token"]).build()
@@ -35,7 +35,6 @@ async def serve(config: dict[str, Any]) -> None:
         await stop.wait()
     finally:
         await runner.cleanup()
-        await guests.close()
         await simulator.close()
 
 

@@ -111,7 +111,7 @@ class App:
         return {}
 
     async def _set_guests(self, request: web.Request) -> Any:
-        self._service.boots = bool(json.loads(await request.read())["enabled"])
+        self._service.boot(enabled=bool(json.loads(await request.read())["enabled"]))
         return {}
 
     async def _set_key(self, request: web.Request) -> Any:

@@ -15,9 +15,12 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+from moorage.testbed import debian
 from moorage.testbed.bed import Lacking, Running, Say
 from moorage.testbed.daemons import Daemons
 from moorage.testbed.ec2 import query
+from moorage.testbed.guestroot import guest_root
+from moorage.testbed.openstack.inside.guests import end_all
 
 MOTO = "moto[ec2,server]==5.2.5"
 HOST = "127.0.0.1"
@@ -39,7 +42,10 @@ class Ec2Bed:
         return []
 
     def install(self, cache: Path, say: Say) -> None:
-        """moto, where it is not in this environment: into one of its own. Raises Lacking."""
+        """moto, where it is not in this environment: into one of its own; and what guests need. Raises Lacking."""
+        if not debian.lacks():
+            debian.install(["bubblewrap"], say)
+            guest_root(cache, say)
         if importlib.util.find_spec("moto") is not None or _python(cache).exists():
             return
         say(f"installing {MOTO} into {cache / 'venv'}")
@@ -73,6 +79,7 @@ class Ec2Bed:
             "simulator": f"http://{HOST}:{simulator}",
             "region": REGION,
             "guests": str(state / "guests"),
+            "root": str(guest_root(cache, say)) if not debian.lacks() else None,
             "token": secrets.token_urlsafe(24),
             "keys": {_id("AKIA"): _key(account), _id("AKIA"): _key(other)},
         }
@@ -85,8 +92,9 @@ class Ec2Bed:
         return _running(config, _subnets(simulator, account))
 
     def down(self, state: Path, daemons: Daemons, say: Say) -> None:
-        """Guests end with the proxy, in whose process-id namespaces they live."""
+        """End the guests too, once nobody can start another."""
         daemons.stop("proxy")
+        end_all(state / "guests")
 
 
 BED = Ec2Bed()

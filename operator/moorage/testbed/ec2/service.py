@@ -138,7 +138,7 @@ class Service:
         for instance in query.instances(reply.tree()):
             entry = self.ledger.get(query.text(instance, "instanceId"))
             if entry is not None:
-                await self._guests.start(entry.id, query.text(instance, "privateIpAddress"), entry.user_data)
+                await self._guests.start(entry.id, entry.user_data)
 
     # Other operations
 
@@ -188,8 +188,7 @@ class Service:
     async def _ended(self, ids: list[str]) -> None:
         for one in ids:
             self.ledger.end(one)
-            await self._guests.stop(one)
-            self._guests.remove(one)
+        await asyncio.gather(*(self._guests.remove(one) for one in ids))
 
     async def _start(self, caller: Caller, form: Form) -> Reply:
         ids = query.listed(form, "InstanceId")
@@ -239,6 +238,12 @@ class Service:
         return Reply(200, use.made.encode())
 
     # Told by the control API
+
+    def boot(self, *, enabled: bool) -> None:
+        """Whether instances boot from now on. Raises ValueError where this machine cannot run guests."""
+        if enabled and not self._guests.possible:
+            raise ValueError("guests need Debian and root, to be installed")
+        self.boots = enabled
 
     async def vanish(self, account: str, instance_id: str) -> None:
         """Terminate an instance behind everyone's back."""
