@@ -10,10 +10,10 @@ import base64
 import hmac
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from moorage.api.names import (
     ANNOTATION_SERVER,
@@ -36,6 +36,7 @@ from moorage.core.facts import RELEASED, Attempt, CallFailure, Lookup, LookupRes
 from moorage.hosting.abilities import Retag
 from moorage.hosting.contract import TAG_SERVER, CreateRequest, identity_tags
 from moorage.hosting.errors import HostingError, Invalid, NotFound
+from moorage.hosting.registry import backend
 from moorage.kube.apply import add_finalizer, remove_finalizer
 from moorage.kube.errors import AlreadyExists, Forbidden
 from moorage.kube.errors import NotFound as NotFoundObject
@@ -135,10 +136,20 @@ class Acts:
             name=meta.name,
             image=server.spec.image or "",
             offering=server.spec.offering or "",
-            settings=server.spec.settings,
+            settings=self._settings(seen),
             user_data=self._user_data(seen, token),
             tags=self.tags(seen),
         )
+
+    def _settings(self, seen: Observed) -> Mapping[str, Any]:
+        """The server's settings, with what the service's own add to them today: both are fixed by the request."""
+        own, service = seen.server.spec.settings, self._tables.services.parsed(None, seen.server.spec.service_ref.name)
+        if service is None:
+            return own
+        try:
+            return backend(service.spec.type).complete(service.spec.settings, seen.facts.identity.key, own)
+        except Invalid:
+            return own  # the creation is refused for the same reason, and says so
 
     def _user_data(self, seen: Observed, token: str) -> str:
         service = self._tables.services.parsed(None, seen.server.spec.service_ref.name)

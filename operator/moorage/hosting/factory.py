@@ -45,6 +45,10 @@ def _no_fallback(_: Mapping[str, Any]) -> None:
     return None
 
 
+def _as_it_is(_: Mapping[str, Any], __: str, server: Mapping[str, Any]) -> Mapping[str, Any]:
+    return server
+
+
 @dataclass(frozen=True, slots=True)
 class BackendFactory:
     """One kind of hosting service.
@@ -57,6 +61,10 @@ class BackendFactory:
     `fallback` gives, for a server's settings with which the service had no capacity, those to try next on the same
     service (on-demand after spot, say), or None where there are none; it is pure, and repeated use comes to an end.
 
+    `complete` gives, from the service's settings, a key and a server's settings, those that the create request is made
+    of: what the service's settings add is fixed with the request, since they may change before it is repeated. It is
+    pure, leaves alone what it has completed, and raises Invalid.
+
     `open(spec, credentials)` gives a backend. `credentials` is the data of the Secret (decoded), empty where the spec
     names none. It does no I/O and needs a running event loop. It raises Invalid (endpoint, region, project, settings)
     or AuthenticationError (a key is missing or malformed).
@@ -68,6 +76,7 @@ class BackendFactory:
     server_settings_model: SettingsModel
     open: Callable[[ServiceSpec, Mapping[str, bytes]], Backend]
     fallback: Callable[[Mapping[str, Any]], Mapping[str, Any] | None] = _no_fallback
+    complete: Callable[[Mapping[str, Any], str, Mapping[str, Any]], Mapping[str, Any]] = _as_it_is
 
     @property
     def abilities(self) -> frozenset[Ability]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from tests.support.controller_bench import Bench
@@ -12,6 +15,7 @@ from tests.unit.runtime.test_service import CAPABILITIES
 
 from moorage.api.names import ANNOTATION_STATE
 from moorage.core.steps import CreateAgain, Settled
+from moorage.hosting.registry import backend
 from moorage.kube.kinds import SECRET, VIRTUAL_SERVER
 
 
@@ -43,6 +47,28 @@ async def patch(scene: Scene, change: dict[str, object]) -> None:
 async def test_the_request_is_repeated_as_it_was_stored(scene: Scene) -> None:
     assert await again(scene) == (CreateAgain(record=False), "")
     assert scene.backend.calls.count("create") == 2
+
+
+async def test_what_the_services_settings_add_is_stored_with_the_request(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service's settings may change before a request is repeated, and lead the repetition elsewhere."""
+    added: list[str] = []
+
+    def complete(service: Mapping[str, Any], key: str, server: Mapping[str, Any]) -> Mapping[str, Any]:
+        added.append(f"zone-{len(added)}")
+        return {**server, "zone": added[-1]}
+
+    factory = replace(backend("local"), complete=complete)
+    monkeypatch.setattr("moorage.controllers.acts.backend", lambda _: factory)
+    made = Scene(bench)
+    made.backend.capabilities = CAPABILITIES
+    await made.begin()
+    made.clock.advance(5)
+    assert await again(made) == (CreateAgain(record=False), "")
+    secret = await bench.context.client.get(SECRET, "ns", made.server["metadata"]["uid"])
+    assert json.loads(base64.b64decode(secret["data"]["request"]))["settings"] == {"zone": "zone-0"}
+    assert added == ["zone-0"]
 
 
 @pytest.mark.parametrize("part", ["user_data", "image", "tags"])
