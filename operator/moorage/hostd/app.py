@@ -34,7 +34,7 @@ HUGE_CHUNKS = 4096
 
 def _refusal(refusal: Refusal) -> web.Response:
     response = routes.answer(refusal.body, refusal.status)
-    if refusal.retry_after is not None:
+    if refusal.retry_after:
         response.headers["Retry-After"] = str(math.ceil(refusal.retry_after))
     return response
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import ssl
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from types import TracebackType
+from typing import Any, Literal, Self, TypeAlias
 
 from moorage.hosting.contract import Backend, CreateRequest, identity_key, identity_tags
 from moorage.hosting.registry import backend
+from moorage.testing.proxy import FaultProxy
 
 INSTALLATION = "suite"
+Raised: TypeAlias = type[BaseException] | None
 
 
 @dataclass(frozen=True)
@@ -84,12 +88,22 @@ class Faults:
         """Set the service's clock apart from ours (its Date headers, its signatures' check)."""
         raise NotImplementedError
 
+    async def no_room_to_grow(self) -> None:
+        """Let there be no room for a server to get `other_offering`."""
+        raise NotImplementedError
+
+    async def restart(self) -> None:
+        """Kill the service's daemon without warning, start it again and return when it answers. Servers stay."""
+        raise NotImplementedError
+
 
 class ServiceUnderTest(ABC):
     """One hosting service, running and empty of servers that the suite made.
 
     Subclasses set `type` (of the backend), `endpoint`, `credentials`, and override what differs. `http` is false where
     the service is not reached over HTTP, so that the proxy which breaks single calls cannot stand before it.
+
+    A test's fixture yields it from within `async with service:`, which calls `begin` and `end`.
     """
 
     type: str
@@ -104,6 +118,29 @@ class ServiceUnderTest(ABC):
     """Seconds within which a server runs, or is gone, on a slow and busy machine."""
     few: int = 3
     """How many servers a test may have at a time, where it wants several."""
+    faults_at: Literal["every call", "one per operation"] = "every call"
+    """Where the proxy breaks an operation: at each call that it makes, or at one of them for each kind of fault. With
+    MOORAGE_EVERY_FAULT=1 it is each call for every service."""
+    hasty: float = 1.0
+    """Seconds for `short_timeouts` where a test waits for a call to be given up."""
+    shows_addresses: bool = True
+    """Whether a running server has an address."""
+    console_says: str | None = None
+    """What the console of a server that booted `request()` has in it, sooner or later. None: nothing is asked of it."""
+    most_bytes: int = 64 * 1024 * 1024
+    """Most bytes of one answer that a backend may read."""
+    unknown_id: str = ""
+    """An id that the service might have given to a server and did not; "" where no such id can be told."""
+    other_offering: str = ""
+    """Another offering that the service has; "" where it has but one."""
+    wrong_credentials: Sequence[Mapping[str, bytes]] = ()
+    """Credentials that are refused, by `open` or by every call."""
+    public_address: str = ""
+    """An address of the account that no server has (for the ability Addresses)."""
+    volume_gib: int = 1
+    """Size of the volumes that are made (for the ability Volumes)."""
+    upstream_tls: ssl.SSLContext | None = None
+    """How the proxy connects to a service that speaks TLS, with a client's certificate where one is asked for."""
 
     def __init__(self) -> None:
         self.faults = Faults()
@@ -159,6 +196,50 @@ class ServiceUnderTest(ABC):
     def small_pages(self, size: int) -> dict[str, Any] | None:
         """Settings with which listings come in pages of this size; None where the service has no pages."""
         return {"pageSize": size}
+
+    def lagging(self, seconds: float) -> dict[str, Any]:
+        """Settings that tell a backend that listings are so late."""
+        return {"listingLag": f"{seconds}s"}
+
+    def invalid_requests(self) -> Sequence[tuple[Mapping[str, Any], str]]:
+        """Changes of `request()` that the service or the backend refuses, each with the field that is named."""
+        return [({"image": "no-such-image"}, "image"), ({"offering": "no-such-offering"}, "offering")]
+
+    def invalid_specs(self) -> Sequence[tuple[Mapping[str, Any], str]]:
+        """Arguments of `open` with which it, or the first call of `account`, raises Invalid naming the field."""
+        return []
+
+    def addresses(self) -> Sequence[str]:
+        """All addresses that a backend talks to, the endpoint first: those of a catalogue too."""
+        return [self.endpoint]
+
+    def open_through(self, proxy: FaultProxy, **changes: Any) -> Backend:
+        """As `open`, with the proxy before the service. Override it where the address or the CA that backends trust
+        is not `endpoint` and the setting `caBundle`."""
+        trust = {"caBundle": proxy.authority} if proxy.authority else {}
+        return self.open(endpoint=proxy.url(self.endpoint), **{**trust, **changes})
+
+    async def elsewhere(self) -> Backend | None:
+        """A backend of the same kind on another service, account or project; None where there is no other."""
+        return None
+
+    async def begin(self) -> None:
+        """Called before each test: no faults, no servers."""
+        await self.faults.clear()
+        await self.remove_all()
+
+    async def end(self) -> None:
+        """Called after each test, and what it leaves must not disturb the next one."""
+        await self.faults.clear()
+        await self.remove_all()
+
+    async def __aenter__(self) -> Self:
+        await self.begin()
+        return self
+
+    async def __aexit__(self, kind: Raised, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.settle()
+        await self.end()
 
     @abstractmethod
     async def ledger(self) -> list[Made]:

@@ -1,0 +1,142 @@
+"""What the tests of the suite have in common: fixtures, waits, and how a creation is brought to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeVar
+
+import pytest
+import pytest_asyncio
+
+from moorage.hosting.abilities import Ability, abilities_of
+from moorage.hosting.contract import Backend, CreateRequest, ServerRecord, ServerState
+from moorage.hosting.errors import HostingError, NotFound, Retryable, Unknown
+from moorage.testing.promises import not_applicable
+from moorage.testing.proxy import FaultProxy
+from moorage.testing.service import ServiceUnderTest
+
+Found = TypeVar("Found")
+PAUSE = 0.05
+TRIES = 20
+
+
+@pytest.mark.asyncio
+class Contract:
+    """Base of the suite's classes. A subclass of them has an async fixture `service`."""
+
+    @pytest.fixture
+    def backend(self, service: ServiceUnderTest) -> Backend:
+        """A backend on the service."""
+        return service.open()
+
+    @pytest_asyncio.fixture
+    async def proxy(self, service: ServiceUnderTest) -> AsyncIterator[FaultProxy]:
+        """A proxy before the service, that breaks nothing yet."""
+        if not service.http:
+            not_applicable("the service is not reached over HTTP")
+        async with FaultProxy(service.addresses(), upstream_tls=service.upstream_tls) as proxy:
+            yield proxy
+
+
+def needs_fault(service: ServiceUnderTest, name: str) -> None:
+    """Skip the test where the service cannot be told to do that wrong."""
+    if not service.faults.can(name):
+        not_applicable(f"{name}: {service.faults.why.get(name, 'the service cannot be told to')}")
+
+
+def needs_ability(backend: Backend, ability: Ability) -> Any:
+    """The backend, as one that has the ability. Skips the test where it has not."""
+    if ability not in abilities_of(backend):
+        not_applicable(f"the backend has not the ability {ability}")
+    return backend
+
+
+async def until(service: ServiceUnderTest, probe: Callable[[], Awaitable[Found]], what: str) -> Found:
+    """The first true answer of `probe`. Raises AssertionError once the service's patience is over."""
+    end = time.monotonic() + service.patience
+    while True:
+        answer = await probe()
+        if answer:
+            return answer
+        assert time.monotonic() < end, f"not within {service.patience:g} s: {what}"
+        await asyncio.sleep(PAUSE)
+
+
+async def in_state(
+    service: ServiceUnderTest, backend: Backend, provider_id: str, state: ServerState = ServerState.RUNNING
+) -> ServerRecord:
+    """Wait until the server is in the state."""
+
+    async def probe() -> ServerRecord | None:
+        record = await backend.get(provider_id)
+        failed = record.state is ServerState.FAILED and state is not ServerState.FAILED
+        assert not failed, f"the server failed: {record.message}"
+        return record if record.state is state else None
+
+    found = await until(service, probe, f"{provider_id} is {state}")
+    assert found is not None
+    return found
+
+
+async def is_gone(service: ServiceUnderTest, backend: Backend, provider_id: str) -> None:
+    """Wait until the service knows the server no more."""
+
+    async def probe() -> bool:
+        try:
+            await backend.get(provider_id)
+        except NotFound:
+            return True
+        return False
+
+    await until(service, probe, f"{provider_id} is gone")
+
+
+async def listed(service: ServiceUnderTest, backend: Backend, present: set[str], absent: set[str]) -> None:
+    """Wait until the inventory shows these and does not show those."""
+
+    async def probe() -> bool:
+        found = {server.provider_id for server in (await backend.inventory()).servers}
+        return present <= found and not (absent & found)
+
+    await until(service, probe, f"the inventory has {sorted(present)} and has not {sorted(absent)}")
+
+
+async def made_with(service: ServiceUnderTest, key: str) -> list[str]:
+    """The ids of all servers that the service ever created with the key, by its own word."""
+    return [made.provider_id for made in await service.ledger() if made.key == key]
+
+
+async def finish(service: ServiceUnderTest, backend: Backend, request: CreateRequest) -> ServerRecord:
+    """Bring a creation that was interrupted to its end, as a controller does.
+
+    Where the service knows its requests again, the same one is repeated. Where not: wait until the deadline of the
+    attempt and the lag of listings are over, look into an inventory, use what carries the key, and create only where
+    nothing does.
+    """
+    if backend.capabilities.idempotent_create:
+        return await repeat(lambda: backend.create(request))
+    await asyncio.sleep(backend.capabilities.create_timeout + backend.capabilities.listing_lag)
+    found = (await repeat(backend.inventory)).with_key(request.key)
+    return found[0] if found else await backend.create(request)
+
+
+async def repeat(call: Callable[[], Awaitable[Found]]) -> Found:
+    """Repeat a call until it succeeds. Errors that are not retryable are raised."""
+    for _ in range(TRIES):
+        try:
+            return await call()
+        except (Retryable, Unknown):
+            await asyncio.sleep(PAUSE)
+    return await call()
+
+
+async def outcome(call: Awaitable[Any]) -> Any:
+    """What the call returned, or the typed error it raised. Anything else it raises is raised."""
+    try:
+        return await call
+    except HostingError as error:
+        assert "\n" not in error.message
+        assert len(error.message) <= 512
+        return error

@@ -1,0 +1,146 @@
+"""Calls that are cut, lost, delayed or doubled on their way, or cancelled: at each call that an operation makes.
+
+Every case is the same: the operation runs with one of its calls broken, and returns or raises a typed error; then it is
+repeated, undisturbed, until it succeeds; then exactly what was asked for is there, once, and nothing else is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+import pytest
+
+from moorage.hosting.errors import HostingError
+from moorage.testing.base import Contract, needs_fault, outcome
+from moorage.testing.operations import BY_NAME, Operation, Scene, again, scene
+from moorage.testing.promises import keeps, not_applicable
+from moorage.testing.proxy import Fault, FaultProxy
+from moorage.testing.service import ServiceUnderTest
+
+EVERY_FAULT = "MOORAGE_EVERY_FAULT"
+REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
+"""What an HTTP client may send once more by itself when the connection it kept turns out to be closed (RFC 9110)."""
+FAULTS = (
+    Fault.CUT,
+    Fault.DROP,
+    Fault.HALF,
+    Fault.LATE,
+    Fault.DELAYED,
+    Fault.DUPLICATE,
+    Fault.GARBAGE,
+    Fault.EMPTY,
+    Fault.NOT_FOUND,
+    Fault.ERROR,
+    Fault.GATEWAY,
+    Fault.THROTTLED,
+)
+_SLOW = frozenset({Fault.LATE, Fault.DELAYED, Fault.HANG})
+_LATER = frozenset({Fault.DELAYED, Fault.DUPLICATE})
+"""Faults after which a service without idempotent creation may well have two servers: nobody could prevent it."""
+_MOST_CALLS = 40
+
+
+class InterruptionContract(Contract):
+    """One call at a time goes wrong."""
+
+    @pytest.mark.parametrize("fault", FAULTS, ids=str)
+    @pytest.mark.parametrize("name", BY_NAME)
+    @keeps(
+        "raise only `HostingError`s",
+        "MUST NOT retry by itself after an answer was lost",
+        "MUST NOT send the request again itself",
+        "on the server in the same call",
+        "a page that failed, was cut",
+        "Repetition: MUST be harmless, while the server is being deleted",
+        "the same request MUST give the same server",
+    )
+    async def test_a_broken_call_is_mended_by_repeating(
+        self, service: ServiceUnderTest, proxy: FaultProxy, name: str, fault: Fault
+    ) -> None:
+        operation = BY_NAME[name]
+        backend = service.open()
+        if not operation.possible(backend):
+            not_applicable(f"the backend has not the ability {operation.ability}")
+        if name == "create" and fault in _LATER and not backend.capabilities.idempotent_create:
+            not_applicable("a service without idempotent creation makes two servers of a request that comes twice")
+        stage = await scene(service)
+        await operation.complete(stage, service.open_through(proxy))
+        calls = min(len(proxy.calls), _MOST_CALLS)
+        await operation.check(stage, await operation.complete(stage, backend))
+        for first in _places(service, fault, calls):
+            stage = await again(stage, ended=operation.ends)
+            await _break_one(operation, stage, proxy, fault, first)
+
+    @pytest.mark.parametrize("after", [False, True], ids=["before the service acts", "after the service acted"])
+    @pytest.mark.parametrize("name", ["create", "delete", "inventory", "get", "retag"])
+    @keeps("cancellable at every await and MUST leave the backend usable", "let `asyncio.CancelledError` through")
+    async def test_a_cancelled_call_leaves_everything_usable(
+        self, service: ServiceUnderTest, proxy: FaultProxy, name: str, after: bool
+    ) -> None:
+        operation = BY_NAME[name]
+        if not operation.possible(service.open()):
+            not_applicable(f"the backend has not the ability {operation.ability}")
+        stage = await scene(service)
+        await operation.complete(stage, service.open_through(proxy))
+        calls = min(len(proxy.calls), _MOST_CALLS)
+        await operation.check(stage, await operation.complete(stage, service.open()))
+        for number in _places(service, Fault.CUT, calls):
+            stage = await again(stage, ended=operation.ends)
+            backend = service.open_through(proxy, **service.short_timeouts(service.hasty * 10))
+            reached = proxy.hold(number, after=after)
+            doing = asyncio.create_task(outcome(operation.act(backend, stage)))
+            waiting = asyncio.create_task(reached.wait())
+            await asyncio.wait({doing, waiting}, return_when=asyncio.FIRST_COMPLETED)
+            waiting.cancel()
+            doing.cancel()
+            finished, _ = await asyncio.wait({doing}, timeout=service.patience)
+            assert finished, f"{name} does not end when it is cancelled"
+            assert doing.cancelled() or not reached.is_set()
+            proxy.open()
+            await operation.check(stage, await operation.complete(stage, backend))
+
+    @keeps("the same request MUST give the same server")
+    async def test_creations_survive_the_death_of_the_service(self, service: ServiceUnderTest) -> None:
+        needs_fault(service, "restart")
+        for pause in (0.0, 0.01, 0.05, 0.2):
+            stage = await scene(service)
+            backend = service.open(**service.short_timeouts(service.hasty * 10))
+            creating = asyncio.create_task(outcome(backend.create(stage.request)))
+            await asyncio.sleep(pause)
+            await service.faults.restart()
+            await creating
+            create = BY_NAME["create"]
+            await create.check(stage, await create.complete(stage, backend))
+            for survivor in (stage.server, stage.bystander):
+                await backend.get(survivor)
+                await backend.delete(survivor)
+
+
+def _places(service: ServiceUnderTest, fault: Fault, calls: int) -> list[int]:
+    """Which of the operation's calls are broken."""
+    if service.faults_at == "every call" or os.environ.get(EVERY_FAULT):
+        return list(range(calls))
+    # The last call is most often the one that does it; different faults look at different calls before it.
+    place = FAULTS.index(fault) if fault in FAULTS else 0
+    return [calls - 1 - place % min(calls, 2)] if calls else []
+
+
+async def _break_one(operation: Operation, stage: Scene, proxy: FaultProxy, fault: Fault, first: int) -> None:
+    service = stage.service
+    hasty = service.short_timeouts(service.hasty if fault in _SLOW else service.hasty * 10)
+    backend = service.open_through(proxy, **hasty)
+    proxy.arm(fault, first=first, count=1)
+    async with asyncio.timeout(service.patience):
+        answer = await outcome(operation.act(backend, stage))
+    where = ", ".join(str(call) for call in proxy.broken)
+    if not isinstance(answer, HostingError) and operation.sane is not None:
+        await operation.sane(stage, answer)
+    repeated = proxy.repeated()
+    allowed = 1 if all(call.method in REPEATABLE for call in repeated) else 0
+    assert len(repeated) <= allowed or fault is Fault.DUPLICATE, f"{where} was {fault}, and sent again by itself"
+    proxy.calm()
+    try:
+        await operation.check(stage, await operation.complete(stage, backend))
+    except AssertionError as error:
+        raise AssertionError(f"{operation.name}, {where} broken ({fault}), gave {answer!r}: {error}") from error
