@@ -32,6 +32,7 @@ HOSTING_SERVICE = (
     _service("not a plain word", "spec.offerings[0].arch", _offering(arch="amd 64"), _offering(arch="arm64")),
     _service("not a URL", "spec.endpoint", {"endpoint": "ftp://h/"}, {"endpoint": "https://h:1/a?b"}),
     _service("not a URL", "spec.endpoint", {"endpoint": "h:7070"}, {"endpoint": "http://[::1]:1"}),
+    _service("not a URL", "spec.endpoint", {"endpoint": "qemu+ext:///system"}, {"endpoint": "qemu:///system"}),
     _service(
         "not an https URL", "spec.configEndpoint", {"configEndpoint": "http://h:1"}, {"configEndpoint": "https://h:1"}
     ),

@@ -17,9 +17,9 @@ Url = Annotated[
     str,
     text(
         2048,
-        r"^https?://[^\s/?#]+[^\s]*$",
+        r"^(https?://[^\s/?#]+|qemu(\+(unix|tls|ssh))?://)[^\s]*$",
         "is not a URL",
-        "write http:// or https:// and a host, such as https://h:7070",
+        "write http:// or https:// and a host, such as https://h:7070, or a URI of libvirt's such as qemu+tls://h/system",
     ),
 ]
 HttpsUrl = Annotated[

@@ -26,6 +26,7 @@ BUILT_IN: Mapping[str, str] = MappingProxyType(
         "hetzner": "hcloud",
         "incus": "aiohttp",
         "kubevirt": "kubernetes",
+        "libvirt": "libvirt",
         "local": "aiohttp",
     }
 )

@@ -6,7 +6,7 @@ from importlib import import_module
 
 from moorage.testbed.bed import Bed
 
-BEDS: tuple[str, ...] = ("ec2", "hetzner", "incus", "kubevirt", "openstack")
+BEDS: tuple[str, ...] = ("ec2", "hetzner", "incus", "kubevirt", "libvirt", "openstack")
 """Each is the object `BED` of `moorage.testbed.<name>`."""
 
 

@@ -1,0 +1,87 @@
+"""Settings of a HostingService of type `libvirt`, and of its servers."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic.alias_generators import to_camel
+
+from moorage.api.hostd import Seconds
+from moorage.api.quantities import Price, Quantity
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+"""A name of a pool, a network, a bridge, a machine or a processor model: none needs more than this."""
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+
+
+class Size(_Settings):
+    """An offering: libvirt has none of its own."""
+
+    name: Name = Field(description="Name of the offering.")
+    cpu: int = Field(ge=1, le=512, description="Processors of the guest.")
+    memory: Quantity = Field(description="Memory of the guest, such as 2Gi.")
+    disk: Quantity | None = Field(default=None, description="Size of its disk, such as 20Gi. Default: the image's.")
+    price_per_hour: Price | None = Field(default=None, description="Price of one hour, a decimal number in quotes.")
+
+
+class Nic(_Settings):
+    """What the guest's network card is connected to."""
+
+    type: Literal["network", "bridge", "user"] = Field(
+        default="network",
+        description="A libvirt network, a bridge of the host, or QEMU's own network without privileges (the guest "
+        "reaches the host and what it reaches, nobody reaches the guest).",
+    )
+    name: Name = Field(default="default", description="Name of the network or bridge.")
+
+
+class LibvirtSettings(_Settings):
+    """How to talk to libvirtd, where disks are, and what guests look like."""
+
+    request_timeout: Seconds = Field(default=10.0, gt=0, le=300, description="Bound of each call but the next two.")
+    create_timeout: Seconds = Field(default=60.0, gt=0, le=3600, description="Bound of a creation, and of a deletion.")
+    inventory_timeout: Seconds = Field(default=60.0, gt=0, le=3600, description="Bound of an inventory.")
+    image_pool: Name = Field(default="images", description="Storage pool whose volumes (qcow2 or raw) are the images.")
+    pool: Name = Field(
+        default="default",
+        description="Storage pool of the servers' disks, of folders (dir, fs, netfs), on the same host as the images, "
+        "and not the same pool.",
+    )
+    nic: Nic = Field(default=Nic(), description="The network card of servers that name none themselves.")
+    sizes: tuple[Size, ...] = Field(default=(), max_length=200, description="The offerings.")
+    memory: Quantity | None = Field(
+        default=None,
+        description="Memory that all domains of the host may have together, running or not. Default: the host's.",
+    )
+    virtualization: Literal["auto", "kvm", "qemu"] = Field(
+        default="auto", description="kvm, or qemu without it (emulated, slow); auto: kvm where libvirt offers it."
+    )
+    machine: Name = Field(default="q35", description="Machine type.")
+    cpu: Name = Field(
+        default="host-model", description="host-model, host-passthrough, maximum, or the name of a processor model."
+    )
+    firmware: Literal["bios", "efi"] = Field(default="bios", description="What boots the image.")
+    autostart: bool = Field(default=True, description="Start servers again when their host has started.")
+    stop: Literal["Ask", "Cut"] = Field(
+        default="Ask", description="How a server is stopped: by its power button (ACPI), or by taking its power."
+    )
+
+    def size(self, name: str) -> Size | None:
+        """The offering of that name."""
+        return next((size for size in self.sizes if size.name == name), None)
+
+    def smallest(self) -> Decimal | None:
+        """Memory of the smallest offering, in bytes."""
+        return min((size.memory for size in self.sizes), default=None)
+
+
+class LibvirtServerSettings(_Settings):
+    """What one server is made with beside image, offering and user-data."""
+
+    nic: Nic | None = Field(default=None, description="Its network card. Default: the service's.")
+    disk: Quantity | None = Field(default=None, description="Size of its disk. Default: the offering's.")
