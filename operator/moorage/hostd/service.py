@@ -259,8 +259,9 @@ class Service:
                 await self._end(machine)
             case Goal.STOP:
                 await self._halt(machine)
-                machine.halted = True
-                await self._set_state(machine, ServerState.STOPPED)
+                if machine.goal is Goal.STOP:  # or it is to run again, said meanwhile
+                    machine.halted = True
+                    await self._set_state(machine, ServerState.STOPPED)
             case Goal.REBOOT:
                 await self._halt(machine)
                 if machine.goal is Goal.REBOOT:

@@ -121,6 +121,19 @@ async def test_stop_gives_time_start_and_reboot_run_the_user_data_again(hostd: H
         assert bool(tree(server.provider_id)) is (state is ServerState.RUNNING)
 
 
+async def test_a_start_that_comes_while_a_server_stops_is_the_last_word(hostd: Hostd, backend: Backend) -> None:
+    script = """
+        trap 'sleep 0.3; exit' TERM
+        echo boot >>$MOORAGE_STATE/boots; cat $MOORAGE_STATE/boots
+        while :; do sleep 0.02; done"""
+    server = await boot(hostd, backend, script)
+    await printed(hostd, server.provider_id, "boot\n")
+    for action in ("stop", "start"):
+        assert (await hostd.call("POST", f"servers/{server.provider_id}/{action}"))[0] == 202
+    await printed(hostd, server.provider_id, "boot\nboot\n")
+    await in_state(backend, server.provider_id, ServerState.RUNNING)
+
+
 async def test_a_server_whose_programs_have_ended_still_runs(hostd: Hostd, backend: Backend) -> None:
     server = await boot(hostd, backend, "echo done; exit 3")
     await printed(hostd, server.provider_id, "done\n")
