@@ -6,15 +6,20 @@ import asyncio
 import itertools
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from hashlib import sha256
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.request import Request, urlopen
 
 from moorage.hosting.contract import Backend
+from moorage.hosting.ec2.client import Clients, Credentials
+from moorage.hosting.ec2.settings import Ec2Settings
 from moorage.testbed import Running
 from moorage.testing.proxy import FaultProxy
 from moorage.testing.service import Faults, Made, ServiceUnderTest
+
+if TYPE_CHECKING:
+    from types_boto3_ec2.client import EC2Client
 
 
 class Control:
@@ -162,7 +167,17 @@ class Ec2Service(ServiceUnderTest):
     async def begin(self) -> None:
         """No faults, no instances, and the ledger from here on."""
         await super().begin()
+        self.public_address = (await self.do(lambda ec2: ec2.allocate_address(Domain="vpc")))["PublicIp"]
         self._began = len((await self.control.do("GET", "ledger"))["items"])
+
+    async def end(self) -> None:
+        """Also the address goes back."""
+        await super().end()
+        named: Any = [{"Name": "public-ip", "Values": [self.public_address]}]
+        (held,) = (await self.do(lambda ec2: ec2.describe_addresses(Filters=named)))["Addresses"]
+        if "AssociationId" in held:
+            await self.do(lambda ec2: ec2.disassociate_address(AssociationId=held["AssociationId"]))
+        await self.do(lambda ec2: ec2.release_address(AllocationId=held["AllocationId"]))
 
     async def ledger(self) -> list[Made]:
         """The bed's."""
@@ -171,20 +186,17 @@ class Ec2Service(ServiceUnderTest):
 
     async def foreign(self) -> str:
         """An instance as somebody's script makes it."""
-        from moorage.hosting.ec2.client import Clients, Credentials
-        from moorage.hosting.ec2.settings import Ec2Settings
+        made = await self.do(lambda ec2: ec2.run_instances(ImageId=self.image, MinCount=1, MaxCount=1))
+        return str(made["Instances"][0]["InstanceId"])
 
-        keys = self.running.credentials
-        clients = Clients(
-            self.endpoint, self.region, Ec2Settings(), Credentials(keys["accessKeyID"], keys["secretAccessKey"])
-        )
+    async def do(self, call: Callable[[EC2Client], Any]) -> Any:
+        """A call of EC2 as somebody else makes it."""
+        keys = Credentials(self.running.credentials["accessKeyID"], self.running.credentials["secretAccessKey"])
+        clients = Clients(self.endpoint, self.region, Ec2Settings(), keys)
         try:
-            made = await clients.ec2(
-                "RunInstances", lambda ec2: ec2.run_instances(ImageId=self.image, MinCount=1, MaxCount=1)
-            )
+            return await clients.ec2("of another", call)
         finally:
             clients.close()
-        return made["Instances"][0]["InstanceId"]
 
     async def remove_all(self) -> None:
         """Terminate every instance."""

@@ -52,7 +52,7 @@ def pin(service: Ec2Settings, key: str, server: Ec2ServerSettings) -> Ec2ServerS
         if getattr(server, name) is None and getattr(service, name) is not None
     }
     if server.subnet is None and service.subnets:
-        zone = server.zone or _zone_of(key, service.subnets)
+        zone = server.zone or zone_of(key, service.subnets)
         if zone not in service.subnets:
             known = ", ".join(sorted(service.subnets))
             raise Invalid(f"the HostingService has no subnet in that zone; it has {known}", field="settings.zone")
@@ -60,7 +60,7 @@ def pin(service: Ec2Settings, key: str, server: Ec2ServerSettings) -> Ec2ServerS
     return server.model_copy(update=values)
 
 
-def _zone_of(key: str, zones: Mapping[str, str]) -> str:
+def zone_of(key: str, zones: Mapping[str, str]) -> str:
     """One of the zones, evenly over keys, and mostly the same one when zones come and go."""
     return max(zones, key=lambda zone: hashlib.sha256(f"{key}/{zone}".encode()).digest())
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from moorage.hosting.abilities import VolumeRecord
 from moorage.hosting.ec2.client import Clients
-from moorage.hosting.ec2.launch import OWN_TAGS, TAG_KEY
+from moorage.hosting.ec2.launch import OWN_TAGS, TAG_KEY, zone_of
 from moorage.hosting.ec2.paging import Pages
 from moorage.hosting.ec2.records import tags_of
 from moorage.hosting.ec2.settings import Ec2Settings
@@ -30,15 +30,17 @@ class BlockVolumes:
     _settings: Ec2Settings
 
     async def create_volume(self, key: str, size_gib: int, tags: Mapping[str, str], near: str | None) -> VolumeRecord:
-        """See `Volumes.create_volume`. Raises Invalid(field="zone") without a zone: every EBS volume is in one."""
-        if near is None:
+        """See `Volumes.create_volume`. Without a zone it is one of those with a subnet, by the key; raises
+        Invalid(field="zone") where there is none: every EBS volume is in a zone."""
+        zone = near or (zone_of(key, self._settings.subnets) if self._settings.subnets else None)
+        if zone is None:
             raise Invalid("an EBS volume is made in an availability zone: name one", field="zone")
         wanted: list[Any] = [{"Key": name, "Value": value} for name, value in sorted({**tags, TAG_KEY: key}.items())]
         answer = await self._clients.ec2(
             "CreateVolume",
             lambda ec2: ec2.create_volume(
                 ClientToken=key,
-                AvailabilityZone=near,
+                AvailabilityZone=zone,
                 Size=size_gib,
                 TagSpecifications=[{"ResourceType": "volume", "Tags": wanted}],
             ),

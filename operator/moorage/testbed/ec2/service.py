@@ -44,6 +44,7 @@ class Service:
             "CreateTags": self._known_only,
             "GetConsoleOutput": self._console,
             "CreateVolume": self._create_volume,
+            "AssociateAddress": self._associate,
         }
 
     async def call(self, caller: Caller, form: Form) -> Reply:
@@ -87,7 +88,7 @@ class Service:
                 "The client token you have provided is associated with a terminated instance. "
                 "Please use a different client token.",
             )
-        found = await self._simulator.do(caller, "DescribeInstances", InstanceId_1=use.made)
+        found = await self._simulator.do(caller, "DescribeInstances", {"InstanceId.1": use.made})
         return Reply(200, query.as_run_answer(found.tree())) if found.ok else found
 
     async def _make(self, caller: Caller, form: Form) -> Reply:
@@ -130,7 +131,7 @@ class Service:
         if subnet is None:
             return ""
         if subnet not in self._zones:
-            found = await self._simulator.do(caller, "DescribeSubnets", SubnetId_1=subnet)
+            found = await self._simulator.do(caller, "DescribeSubnets", {"SubnetId.1": subnet})
             self._zones[subnet] = found.tree().findtext(".//availabilityZone", "") if found.ok else ""
         return self._zones[subnet]
 
@@ -196,7 +197,7 @@ class Service:
         reply = await self._simulator.ask(caller, form)
         if self.boots and reply.ok:
             for one in ids:
-                found = await self._simulator.do(caller, "DescribeInstances", InstanceId_1=one)
+                found = await self._simulator.do(caller, "DescribeInstances", {"InstanceId.1": one})
                 if found.ok:
                     await self._boot(found)
         return reply
@@ -237,6 +238,16 @@ class Service:
             raise Refused("IdempotentParameterMismatch", "The parameters do not match those of the previous request.")
         return Reply(200, use.made.encode())
 
+    async def _associate(self, caller: Caller, form: Form) -> Reply:
+        """moto leads an address to its new server and leaves it on the old one: it is taken from there first."""
+        if form.get("AllowReassociation") == "true":
+            asked = {"AllocationId.1": form.get("AllocationId", "")}
+            found = await self._simulator.do(caller, "DescribeAddresses", asked)
+            association = found.tree().findtext(".//associationId", "") if found.ok else ""
+            if association:
+                await self._simulator.do(caller, "DisassociateAddress", {"AssociationId": association})
+        return await self._simulator.ask(caller, form)
+
     # Told by the control API
 
     def boot(self, *, enabled: bool) -> None:
@@ -248,7 +259,7 @@ class Service:
     async def vanish(self, account: str, instance_id: str) -> None:
         """Terminate an instance behind everyone's back."""
         caller = Caller(account, "ec2", self.region)
-        await self._simulator.do(caller, "TerminateInstances", InstanceId_1=instance_id)
+        await self._simulator.do(caller, "TerminateInstances", {"InstanceId.1": instance_id})
         await self._ended([instance_id])
 
     async def remove_all(self) -> None:

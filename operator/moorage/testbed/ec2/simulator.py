@@ -36,10 +36,9 @@ class Simulator:
         async with self._session.post(f"{self._url}/", data=urlencode(form), headers=headers) as answer:
             return Reply(answer.status, await answer.read())
 
-    async def do(self, caller: Caller, action: str, **parameters: str) -> Reply:
-        """The same for an action with parameters by name (`InstanceId_1` for `InstanceId.1`)."""
-        named = {name.replace("_", "."): value for name, value in parameters.items()}
-        return await self.ask(caller, {"Action": action, "Version": VERSION, **named})
+    async def do(self, caller: Caller, action: str, parameters: Mapping[str, str]) -> Reply:
+        """The same for an action by name."""
+        return await self.ask(caller, {"Action": action, "Version": VERSION, **parameters})
 
     async def close(self) -> None:
         """End its connections."""
