@@ -8,26 +8,12 @@ import pytest
 from tests.support import beds
 from tests.support.services.ec2 import Ec2Service
 
-from moorage.testing.identity import IdentityContract
-from moorage.testing.interruption import InterruptionContract
-from moorage.testing.inventory import InventoryContract
-from moorage.testing.lag import LagContract
-from moorage.testing.lies import LiesContract
-from moorage.testing.life import LifeContract
-from moorage.testing.refusals import RefusalsContract
+from moorage.testing import BackendContract
 
 pytestmark = pytest.mark.bed("ec2")
 
 
-class TestEc2(
-    IdentityContract,
-    InterruptionContract,
-    InventoryContract,
-    LagContract,
-    LiesContract,
-    LifeContract,
-    RefusalsContract,
-):
+class TestEc2(BackendContract):
     """EC2."""
 
     @pytest.fixture
