@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import random
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from tests.support import beds
+from tests.support import beds, killing, places
 from tests.support.real import the_whole_claim
 from tests.support.services.ec2 import Control
 from tests.support.stack import Api, Stack
 
+from moorage.kube.client import Client
+from moorage.kube.kinds import NAMESPACE
 from moorage.testbed import Running
 
 pytestmark = [pytest.mark.bed("ec2"), pytest.mark.timeout(300)]
@@ -30,3 +35,18 @@ def running() -> Iterator[Running]:
 
 async def test_the_whole_claim_on_instances(real_stack: Stack, real_api: Api, running: Running) -> None:
     await the_whole_claim(real_stack, real_api, running, "cloud")
+
+
+@pytest.mark.timeout(600)
+async def test_killed_while_creating_nothing_is_doubled_or_forgotten(tmp_path: Path) -> None:
+    """`bench/kill.py` does the same with 50 servers, 20 times."""
+    seed = random.randrange(10**6)
+    running = beds.running("ec2")
+    with killing.mortal_stack(tmp_path) as stack:
+        async with await Client.connect(str(stack.plane.kubeconfig)) as client, places.ec2(running) as place:
+            await client.create(NAMESPACE, {"metadata": {"name": "killed"}})
+            found = await killing.kill_while_creating(
+                stack, Api(client, "killed"), place, servers=6, rounds=4, dice=random.Random(seed), patience=150
+            )
+    sys.stdout.write(f"seed {seed}: {killing.told(place, found)}\n")
+    killing.assert_none_doubled_none_forgotten(found)
