@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import yaml
 from tests.e2e.test_adoption import adopting, made_by_hand, tag
+from tests.support import cli
 from tests.support.scene import Scene, kubectl
 from tests.support.stack import SYSTEM, Obj, config
 
@@ -25,18 +23,8 @@ TOKEN = "canary-token-4711"
 
 
 async def moorage(scene: Scene, *arguments: str, kubeconfig: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a command as a person would; with an account of its own where `kubeconfig` says so."""
-    where = ["--kubeconfig", str(kubeconfig or scene.stack.plane.kubeconfig)]
-    return await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-m", "moorage.cli", *arguments, *where],
-        env={**os.environ, "NO_COLOR": "1"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=150,
-        check=False,
-    )
+    """Run a command against the scene's installation."""
+    return await cli.moorage(scene.stack, *arguments, kubeconfig=kubeconfig)
 
 
 @pytest.fixture

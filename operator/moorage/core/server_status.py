@@ -228,9 +228,7 @@ def _readiness(sight: _Sight) -> tuple[bool, str, str]:
     if seen is not None and seen.state in STOPPED_STATES:
         return False, f"Server{seen.state.value}", seen.message or f"the service reports it {seen.state.value}"
     if not needs_configuration(sight.server):
-        if sight.server.spec.observes:
-            return True, "Observed", "the server runs; it is only observed"
-        return True, "Ready", "the server runs, and no configuration is asked for"
+        return _readiness_as_seen(sight)
     if view.problem is not None:
         return False, *view.problem
     if not view.done:
@@ -242,6 +240,22 @@ def _readiness(sight: _Sight) -> tuple[bool, str, str]:
     if agent is None or not agent.ready:
         return False, "ReadinessFailed", "the readiness probe does not succeed"
     return True, "Ready", "the server is configured and ready"
+
+
+def _readiness_as_seen(sight: _Sight) -> tuple[bool, str, str]:
+    """Of a server without configuration of ours: it is ready while it runs."""
+    facts, step, seen = sight.facts, sight.step, sight.seen
+    if isinstance(step, steps.Record):
+        return False, "Adopting", f"server {step.provider_id} was taken over a moment ago"
+    old = c.find(sight.server.status.conditions, c.READY)
+    if seen is None and old is not None:
+        # As after a start, until the first inventory.
+        return old.status == "True", old.reason, old.message
+    if seen is None or seen.state not in {SeenState.RUNNING, SeenState.UNKNOWN}:
+        return False, *_progress(facts, step)
+    if facts.observes:
+        return True, "Observed", "the server runs; it is only observed"
+    return True, "Ready", "the server runs, and no configuration is asked for"
 
 
 def _progress(facts: ServerFacts, step: steps.Step) -> tuple[str, str]:
