@@ -28,7 +28,12 @@ class LifeContract(Contract):
         assert running.key == request.key
         assert running.tags == request.tags
         if service.shows_addresses:
-            assert running.addresses
+
+            async def addressed() -> bool:
+                # Some services tell it a moment after the server runs, once its guest has asked for it.
+                return bool((await backend.get(made.provider_id)).addresses)
+
+            await until(service, addressed, "the running server has an address")
         assert running.created is None or running.created.tzinfo is not None
         await listed(service, backend, {made.provider_id}, set())
         found = [server.provider_id for server in await backend.find(request.key)]

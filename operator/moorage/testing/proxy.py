@@ -364,7 +364,8 @@ class FaultProxy:
     async def _huge(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         await response.prepare(request)
-        while self.huge_bytes < MOST_HUGE:
+        # Over TLS nothing is raised for writing to a connection that the backend has closed.
+        while self.huge_bytes < MOST_HUGE and request.transport is not None and not request.transport.is_closing():
             try:
                 await response.write(HUGE_CHUNK)
             except (ConnectionError, aiohttp.ClientError):

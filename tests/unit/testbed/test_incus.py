@@ -14,8 +14,8 @@ from moorage.testbed.guestroot import USER_DATA
 from moorage.testbed.incus import bed, image
 
 
-def test_the_client_certificate_belongs_to_its_key_and_is_sent_without_its_frame() -> None:
-    certificate, key = bed._client_certificate()
+def test_theclient_certificate_belongs_to_its_key_and_is_sent_without_its_frame() -> None:
+    certificate, key = bed.client_certificate()
     parsed = x509.load_pem_x509_certificate(certificate.encode())
     private = serialization.load_pem_private_key(key.encode(), password=None)
     assert parsed.public_key() == private.public_key()

@@ -11,7 +11,7 @@ from moorage.hosting.errors import HostingError, Invalid, NotFound, Unavailable
 from moorage.hosting.http import Answer, Http
 from moorage.hosting.incus.answers import body, failure, refusal
 
-MAX_LIST: Final = 64 * 1024 * 1024
+MAX_LIST: Final = 32 * 1024 * 1024
 """Most bytes of a list: Incus has no pages, and tells about 8 kB of an instance."""
 
 

@@ -39,6 +39,8 @@ async def explained(
         kind = found.get("type") if isinstance(found, dict) and field == "image" else None
         if kind not in {None, server.instance_type}:
             return Invalid(f"{text} is not one of a {server.instance_type}", field="image")
+    if server.target is not None and isinstance(failed, NotFound | Invalid) and getattr(failed, "field", None) is None:
+        return Invalid(failed.message, field="settings.target")  # all else that is named is there
     return failed if not isinstance(failed, NotFound) else Unavailable(failed.message)
 
 

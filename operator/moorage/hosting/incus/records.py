@@ -10,7 +10,7 @@ from ipaddress import ip_address
 from typing import Any, Final
 
 from moorage.hosting.contract import Address, AddressType, CreateRequest, ServerRecord, ServerState
-from moorage.hosting.errors import Invalid, Unavailable
+from moorage.hosting.errors import Invalid, Unavailable, clean
 from moorage.hosting.incus.settings import IncusServerSettings, IncusSettings, Size
 
 Obj = Mapping[str, Any]
@@ -19,7 +19,9 @@ KEY: Final = "moorage-key"
 REQUEST: Final = "moorage-request"
 NAME: Final = "moorage-name"
 OFFERING: Final = "moorage-offering"
-OWN_TAGS: Final = frozenset({KEY, REQUEST, NAME, OFFERING})
+FAILED: Final = "moorage-failed"
+"""Why a server could not be started when it was made."""
+OWN_TAGS: Final = frozenset({KEY, REQUEST, NAME, OFFERING, FAILED})
 MAX_USER_DATA: Final = 512 * 1024
 _FINGERPRINT = re.compile(r"^[0-9a-f]{64}$")
 _INSTANCE_NAME = re.compile(r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$")
@@ -49,7 +51,9 @@ def record(instance: Obj, settings: IncusSettings) -> ServerRecord:
     except (KeyError, TypeError, ValueError, AttributeError):
         raise Unavailable("an instance makes no sense") from None
     state = _STATES.get(status, ServerState.UNKNOWN)
-    if state is ServerState.STOPPED and used < _NEVER and REQUEST in tags:
+    if state is ServerState.STOPPED and FAILED in tags:
+        state = ServerState.FAILED
+    elif state is ServerState.STOPPED and used < _NEVER and REQUEST in tags:
         state = ServerState.PENDING  # made by us, and its start is yet to come
     return ServerRecord(
         provider_id=f"{name}/{uuid}",
@@ -58,7 +62,7 @@ def record(instance: Obj, settings: IncusSettings) -> ServerRecord:
         state=state,
         addresses=addresses,
         created=created,
-        message=_message(state, status),
+        message=_message(state, status, tags.get(FAILED, "")),
         name=tags.get(NAME, name),
         image=config.get("volatile.base_image"),
         offering=_offering(limits, tags.get(OFFERING), settings),
@@ -151,7 +155,9 @@ def _offering(config: Obj, named: str | None, settings: IncusSettings) -> str | 
     return f"cpu={cpu or 'any'},memory={memory or 'any'}"
 
 
-def _message(state: ServerState, status: str) -> str:
+def _message(state: ServerState, status: str, failed: str) -> str:
+    if state is ServerState.FAILED:
+        return clean(failed)
     if state is ServerState.PENDING and status == "Stopped":
         return "it is made and not started yet"
     return "" if state in {ServerState.RUNNING, ServerState.STOPPED} else f"Incus says {str(status)[:64]}"
@@ -165,6 +171,14 @@ def _bytes(text: Any) -> int | None:
     number, prefix, binary = found.groups()
     factor = (1024 if binary else 1000) ** _PREFIXES[prefix.replace("K", "k")] if prefix else 1
     return int(Decimal(number) * factor)
+
+
+def began(operation: Any) -> datetime | None:
+    """When an operation began, by Incus's own clock; None where it does not tell."""
+    try:
+        return _time(operation["created_at"])
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
 
 
 def _time(text: str) -> datetime:

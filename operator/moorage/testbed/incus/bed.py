@@ -20,11 +20,15 @@ from cryptography.x509.oid import NameOID
 from moorage.testbed import debian, procs
 from moorage.testbed.bed import Lacking, Running, Say
 from moorage.testbed.daemons import Daemons
-from moorage.testbed.incus.image import image
+from moorage.testbed.incus.image import broken_image, image
 from moorage.testbed.incus.rest import Refused, Rest
 
 PROJECT = "moorage"
+OTHER = "elsewhere"
+"""A second project of the same kind."""
 IMAGE = "guest"
+BROKEN = "broken"
+"""An image whose containers cannot start."""
 BRIDGE = "moorage-incus"
 ADDRESS = "10.98.77.1"
 SIZES = [
@@ -64,7 +68,7 @@ class IncusBed:
     def _up(self, cache: Path, state: Path, daemons: Daemons, say: Say) -> Running:
         _start(state, daemons)
         root = Rest(_socket(state))
-        certificate, key = _client_certificate()
+        certificate, key = client_certificate()
         port = _free_port()
         (state / "pool").mkdir()
         pool = {"name": "pool", "driver": "dir", "config": {"source": str(state / "pool")}}
@@ -73,9 +77,11 @@ class IncusBed:
         network = {"ipv4.address": f"{ADDRESS}/24", "ipv4.nat": "false", "ipv6.address": "none", "dns.mode": "none"}
         root.post("/networks", {"name": BRIDGE, "type": "bridge", "config": {**network, "ipv4.firewall": "false"}})
         root.patch("", {"config": {"core.https_address": f"{ADDRESS}:{port}", "images.auto_update_interval": "0"}})
-        _fill_project(root, Rest(_socket(state), PROJECT), image(cache, say))
+        tarball = image(cache, say)
+        for project in (PROJECT, OTHER):
+            _fill_project(root, Rest(_socket(state), project), project, tarball)
         trusted = {"name": "tests", "type": "client", "certificate": _body(certificate)}
-        root.post("/certificates", {**trusted, "restricted": True, "projects": [PROJECT]})
+        root.post("/certificates", {**trusted, "restricted": True, "projects": [PROJECT, OTHER]})
         server = root.get("")["environment"]["certificate"]
         return Running(
             type="incus",
@@ -86,7 +92,7 @@ class IncusBed:
             settings={"sizes": SIZES},
             image=IMAGE,
             offering="tiny",
-            extra={"socket": str(_socket(state)), "bridge": BRIDGE},
+            extra={"socket": str(_socket(state)), "bridge": BRIDGE, "other": OTHER, "broken": BROKEN},
         )
 
     def down(self, state: Path, daemons: Daemons, say: Say) -> None:
@@ -106,8 +112,11 @@ class IncusBed:
                 folder.rmdir()
 
 
-def daemon(state: Path, daemons: Daemons) -> None:
-    """Start the daemon of a bed again, after it was killed. Raises Lacking."""
+def restart(running: Running) -> None:
+    """SIGKILL the daemon of the bed, and start it again; containers live on. Raises Lacking."""
+    state = Path(running.extra["socket"]).parent.parent
+    daemons = Daemons(state / "daemons")
+    daemons.kill("incusd")
     _start(state, daemons)
 
 
@@ -131,14 +140,14 @@ def _start(state: Path, daemons: Daemons) -> None:
         time.sleep(0.05)
 
 
-def _fill_project(root: Rest, project: Rest, tarball: Path) -> None:
+def _fill_project(root: Rest, project: Rest, name: str, tarball: Path) -> None:
     own = ("images", "profiles", "storage.volumes", "storage.buckets")
     config = {f"features.{name}": "true" for name in own}
     allowed = {"restricted": "true", "restricted.devices.nic": "managed", "restricted.devices.disk": "managed"}
     root.post(
         "/projects",
         {
-            "name": PROJECT,
+            "name": name,
             "config": {**config, **allowed, "features.networks": "false", "features.networks.zones": "false"},
         },
     )
@@ -149,19 +158,29 @@ def _fill_project(root: Rest, project: Rest, tarball: Path) -> None:
     project.put("/profiles/default", {"description": "", "config": {}, "devices": devices})
     made = project.post("/images", tarball.read_bytes(), "application/octet-stream")
     project.post("/images/aliases", {"name": IMAGE, "target": made["fingerprint"]})
+    made = project.post("/images", broken_image(), "application/octet-stream")
+    project.post("/images/aliases", {"name": BROKEN, "target": made["fingerprint"]})
 
 
 def _empty(root: Rest) -> None:
     """Remove all instances, whoever made them, and the network with its bridge and daemon."""
     for instance in root.get("/instances?recursion=1&all-projects=true"):
-        project, path = Rest(root._path, instance["project"]), f"/instances/{instance['name']}"
+        remove(Rest(root.socket, instance["project"]), instance["name"])
+    for project in (PROJECT, OTHER):
         with contextlib.suppress(Refused):
-            project.put(f"{path}/state", {"action": "stop", "force": True, "timeout": 0})
-        with contextlib.suppress(Refused):
-            project.patch(path, {"config": {"security.protection.delete": "false"}})
-            project.delete(path)
-    Rest(root._path, PROJECT).put("/profiles/default", {"config": {}, "devices": {}})
+            Rest(root.socket, project).put("/profiles/default", {"config": {}, "devices": {}})
     root.delete(f"/networks/{BRIDGE}")
+
+
+def remove(project: Rest, name: str) -> None:
+    """Remove one instance, whatever state it is in. Raises nothing where it is gone."""
+    path = f"/instances/{name}"
+    with contextlib.suppress(Refused):
+        project.put(f"{path}/state", {"action": "stop", "force": True, "timeout": 0})
+    with contextlib.suppress(Refused):
+        project.patch(path, {"config": {"security.protection.delete": "false"}})
+    with contextlib.suppress(Refused):
+        project.delete(path)
 
 
 def _end_stragglers(state: Path) -> None:
@@ -207,7 +226,8 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _client_certificate() -> tuple[str, str]:
+def client_certificate() -> tuple[str, str]:
+    """A certificate that nobody trusts yet, and its key, as PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tests")])
     now = datetime.now(UTC)

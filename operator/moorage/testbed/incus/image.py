@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import shutil
 import subprocess
+import tarfile
 from pathlib import Path
 
 from moorage.testbed.bed import Say
@@ -52,6 +54,20 @@ def image(cache: Path, say: Say) -> Path:
         partial.rename(tarball)
         shutil.rmtree(folder)
     return tarball
+
+
+def broken_image() -> bytes:
+    """An image with nothing in it, whose containers have no program to start."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        metadata = b"architecture: x86_64\ncreation_date: 1700000000\n"
+        file = tarfile.TarInfo("metadata.yaml")
+        file.size = len(metadata)
+        tar.addfile(file, io.BytesIO(metadata))
+        folder = tarfile.TarInfo("rootfs")
+        folder.type, folder.mode = tarfile.DIRTYPE, 0o755
+        tar.addfile(folder)
+    return packed.getvalue()
 
 
 def _write(root: Path, folder: Path) -> None:

@@ -23,7 +23,7 @@ class Rest:
     """One Incus. Every call has a connection of its own, so that a restart of the daemon needs no care."""
 
     def __init__(self, socket_path: Path, project: str = "default") -> None:
-        self._path = socket_path
+        self.socket = socket_path
         self._project = project
 
     def get(self, path: str) -> Any:
@@ -57,7 +57,7 @@ class Rest:
 
     def _exchange(self, method: str, path: str, body: Any = None, content: str = "application/json") -> Any:
         separator = "&" if "?" in path else "?"
-        connection = _Local(self._path)
+        connection = _Local(self.socket)
         try:
             raw = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
             target = f"{path}{separator}project={self._project}"

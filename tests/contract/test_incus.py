@@ -1,0 +1,37 @@
+"""The contract's suite over a real Incus, with containers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from tests.support import beds
+from tests.support.services.incus import IncusService
+
+from moorage.testing.identity import IdentityContract
+from moorage.testing.interruption import InterruptionContract
+from moorage.testing.inventory import InventoryContract
+from moorage.testing.lag import LagContract
+from moorage.testing.lies import LiesContract
+from moorage.testing.life import LifeContract
+from moorage.testing.refusals import RefusalsContract
+
+pytestmark = pytest.mark.bed("incus")
+
+
+class TestIncus(
+    IdentityContract,
+    InterruptionContract,
+    InventoryContract,
+    LagContract,
+    LiesContract,
+    LifeContract,
+    RefusalsContract,
+):
+    """All of it; each fault at one call of each operation."""
+
+    @pytest.fixture
+    async def service(self) -> AsyncIterator[IncusService]:
+        """The bed's project, empty and without faults."""
+        async with IncusService(beds.running("incus")) as service:
+            yield service
