@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from moorage.api.hostingpolicy import Verdict
 from moorage.api.servergroup import Placement, ServerGroup
@@ -211,7 +211,10 @@ def quiet(plan: GroupPlan) -> bool:
     return not (plan.commit or plan.creations or plan.removals or plan.revisions or plan.retain)
 
 
-def run(world: World, limit: int = 500) -> World:
+W = TypeVar("W", bound=World)
+
+
+def run(world: W, limit: int = 500) -> W:
     """Chaos first, then a fair world until nothing changes. Raises AssertionError where that takes too long."""
     still = 0
     for number in range(limit):

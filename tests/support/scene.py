@@ -141,13 +141,13 @@ class Scene:
 
         return await self.api.until(what, ask)
 
-    async def count(self, number: int) -> None:
+    async def count(self, number: int, name: str = "g") -> None:
         """Wait until the group has that many servers."""
 
         def right(servers: list[Obj]) -> bool:
             return len(servers) == number
 
-        await self.until(f"{number} servers", right)
+        await self.until(f"{number} servers", right, name)
 
     async def replaced(self, old: Obj) -> Obj:
         """Wait until another server has the name, and its agent has told something."""

@@ -72,10 +72,22 @@ MUTANTS = {
         "tests/unit/core/test_lifecycle_invariants.py::test_one_identity_is_at_most_one_server_and_nothing_is_left",
     ),
     "a deadline is skipped: a call leaves after it": Mutant(
-        "moorage.runtime.service",
-        "(timeout := deadline - self._clock.monotonic()) <= 0:",
-        "(timeout := max(1.0, deadline - self._clock.monotonic())) <= 0:",
+        "moorage.runtime.admission",
+        "(within := deadline - self.clock.monotonic()) <= 0:",
+        "(within := max(1.0, deadline - self.clock.monotonic())) <= 0:",
         "tests/unit/runtime/test_service.py::test_create_is_bounded_by_the_deadline_of_its_attempt",
+    ),
+    "placements overlap: the next one does not wait for the servers of the last": Mutant(
+        "moorage.core.group",
+        "    if world.servers:\n        return GroupPlan(None, removals=leftovers",
+        "    if not world.group:\n        return GroupPlan(None, removals=leftovers",
+        "tests/unit/core/test_exhaustion.py::test_half_a_group_that_fits_is_removed_before_the_next_placement",
+    ),
+    "a group moves although its configuration flows": Mutant(
+        "moorage.core.group",
+        "        and placement.gate_opened is None\n",
+        "",
+        "tests/unit/core/test_exhaustion.py::test_a_group_whose_configuration_flows_stays_and_says_so",
     ),
     "a uid is left out: of the identity that is compared": Mutant(
         EVIDENCE,

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from moorage.api.base import Label, Model, Name, Text, Timestamp, listed, mapped, number
+from moorage.api.base import Label, Model, Name, Text, Timestamp, Word, listed, mapped, number
 from moorage.api.hostingpolicy import Verdict
 from moorage.api.meta import Condition, NameRef, ObjectMeta
 from moorage.api.quantities import Interval, IntOrPercent, PositiveIntOrPercent, Share, parse_duration
@@ -185,6 +185,25 @@ class Placement(Model):
     """How many services could not take the group, by reason."""
 
 
+class Exhausted(Model):
+    """An offering of a service that turned out to have no room for this group."""
+
+    service: Name
+    """The HostingService."""
+    service_uid: Annotated[str, Field(max_length=64)] = ""
+    """Its uid."""
+    offering: Word
+    """The offering."""
+    settings: Annotated[str, Field(max_length=16)] = ""
+    """Tells the settings with which it was tried from others."""
+    reason: Annotated[str, Field(max_length=128)]
+    """What the service refused it for: InsufficientCapacity or QuotaExceeded."""
+    message: Text = ""
+    """What it said."""
+    until: Timestamp
+    """Until when it is not tried again, where there is something else to try."""
+
+
 class MemberStatus(Model):
     """How far a member is."""
 
@@ -245,6 +264,8 @@ class ServerGroupStatus(Model):
     """While no service can take the group: the 20 that come nearest, and why they cannot."""
     placements: int = 0
     """How many placements there have been; the next one gets the next number."""
+    exhausted: tuple[Exhausted, ...] = listed(20)
+    """What turned out to have no room for this group, of late."""
     members: tuple[MemberStatus, ...] = listed(32)
     """How far each member is."""
     scale: ScaleStatus | None = None

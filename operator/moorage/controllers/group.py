@@ -139,7 +139,8 @@ class GroupController:
 
     def _announce(self, obj: Obj, old: ServerGroupStatus, plan: GroupPlan) -> None:
         if plan.placement is None:
-            self._event(obj, NORMAL, "Released", plan.message)
+            moves = plan.phase == "Moving"
+            self._event(obj, WARNING if moves else NORMAL, "NoRoom" if moves else "Released", plan.message)
         elif old.placement is None:
             self._event(obj, NORMAL, "Placed", plan.placement.message)
 
@@ -254,7 +255,7 @@ class GroupController:
         return False
 
     async def _remove(self, obj: Obj, removal: Removal) -> bool:
-        if removal.reason not in {"GroupDeleted", "ScaledDown", "Released", "MemberRemoved"}:
+        if removal.reason not in {"GroupDeleted", "ScaledDown", "Released", "Moved", "MemberRemoved"}:
             kind = NORMAL if removal.reason == "Replaced" else WARNING
             self._event(obj, kind, removal.reason, f"{removal.name} is replaced: {removal.message}")
         try:

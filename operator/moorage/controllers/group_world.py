@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from moorage.api import conditions as c
@@ -13,6 +14,7 @@ from moorage.api.virtualserver import VirtualServer, VirtualServerStatus
 from moorage.api.virtualserverconfig import VirtualServerConfig, VirtualServerConfigSpec
 from moorage.controllers.context import Context
 from moorage.controllers.derived import Derived, identity
+from moorage.controllers.exhaustion import attempted, next_settings
 from moorage.controllers.observation import joined
 from moorage.controllers.references import MemberConfig, References
 from moorage.controllers.server import summary_of
@@ -20,8 +22,9 @@ from moorage.controllers.service_views import ServiceViews
 from moorage.controllers.tables import Tables
 from moorage.core.configuration import pending_items
 from moorage.core.dependencies import GroupGraph, GroupSource, find_deadlocks
-from moorage.core.group import GroupWorld, Problem, granted, together, wants_placement
-from moorage.core.placement import MemberRequest, MemberTemplate, PlacementRequest, awaited, place
+from moorage.core.exhaustion import NO_ROOM, Exhaustion, in_turn
+from moorage.core.group import GroupWorld, Problem, granted, together, wants_elsewhere, wants_placement
+from moorage.core.placement import MemberRequest, MemberTemplate, PlacementRequest, awaited, place, with_room
 from moorage.core.policy import namespace_services, selected_services
 from moorage.core.rollout import GroupServer, MemberWant, Template
 from moorage.core.server_status import failure_of, unhealthy_since
@@ -55,7 +58,13 @@ class GroupObserver:
             problems.append(found.problem)
         problems += self._retention(group) + self._taken(group, now)
         servers = self._servers(group, members)
-        proposal = self._propose(group, policy, members, problems, now) if wants_placement(group, view) else None
+        room = Exhaustion(group.status.exhausted, now, next_settings)
+        wants = [
+            self._want(group, policy, m, sum(s.spec.member == m.member.name for s, _ in servers), room) for m in members
+        ]
+        seen = [self._group_server(group, s, status, members) for s, status in servers]
+        looks = wants_placement(group, view), wants_elsewhere(group, view, wants, seen)
+        proposal = self._propose(group, policy, members, problems, room) if any(looks) else None
         statuses = {s.metadata.name: status for s, status in servers}
         pending, count = pending_items(
             {n: s.configuration.items for n, s in statuses.items() if s.configuration is not None}
@@ -63,12 +72,11 @@ class GroupObserver:
         return GroupWorld(
             group=group,
             policy=view,
-            wants=[
-                self._want(group, policy, m, sum(s.spec.member == m.member.name for s, _ in servers)) for m in members
-            ],
-            servers=[self._group_server(group, s, status, members) for s, status in servers],
+            wants=wants,
+            servers=seen,
             problems=problems,
-            proposal=proposal,
+            proposal=proposal if looks[0] else None,
+            elsewhere=proposal if looks[1] else None,
             pending=pending,
             pending_items=count,
         )
@@ -119,9 +127,11 @@ class GroupObserver:
             found[name] = GroupSource(theirs, replicas)
         return found
 
-    def _want(self, group: ServerGroup, policy: HostingPolicy | None, m: MemberConfig, have: int) -> MemberWant:
+    def _want(
+        self, group: ServerGroup, policy: HostingPolicy | None, m: MemberConfig, have: int, room: Exhaustion
+    ) -> MemberWant:
         status = next((s for s in group.status.members if s.name == m.member.name), None)
-        template, problem = self._template(group, policy, m)
+        template, problem, exhausted = self._template(group, policy, m, room)
         if have < group.spec.replicas_of(m.member):
             problem = self._closing(group) or problem
         return MemberWant(
@@ -133,23 +143,28 @@ class GroupObserver:
             template=template,
             problem=problem,
             failures=(status.failures or 0) if status is not None else 0,
+            exhausted=exhausted,
         )
 
     def _template(
-        self, group: ServerGroup, policy: HostingPolicy | None, m: MemberConfig
-    ) -> tuple[Template | None, tuple[str, str] | None]:
+        self, group: ServerGroup, policy: HostingPolicy | None, m: MemberConfig, room: Exhaustion
+    ) -> tuple[Template | None, tuple[str, str] | None, str]:
+        """What servers of a member are made from; or why there is nothing; and why no room is expected for them."""
         placement = group.status.placement
         if m.problem is not None:
-            return None, (m.problem.reason, m.problem.message)
+            return None, (m.problem.reason, m.problem.message), ""
         if placement is None or m.config is None:
-            return None, None
+            return None, None, ""
         service = self._service(placement.service, placement.service_uid)
         if service is None:
-            return None, ("ServiceNotFound", f"HostingService {placement.service} does not exist any more")
+            return None, ("ServiceNotFound", f"HostingService {placement.service} does not exist any more"), ""
         resolved = self._derived.template(m.config, service, policy)
-        if isinstance(resolved, MemberTemplate):
-            return template_of(resolved), None
-        return None, (resolved.word, f"member {m.member.name} on {placement.service}: {resolved.detail}")
+        if not isinstance(resolved, MemberTemplate):
+            return None, (resolved.word, f"member {m.member.name} on {placement.service}: {resolved.detail}"), ""
+        left = with_room(resolved, service.metadata.uid, service.spec.type, room)
+        if isinstance(left, MemberTemplate):
+            return template_of(left), None, ""
+        return template_of(resolved), None, left.detail
 
     def _closing(self, group: ServerGroup) -> tuple[str, str] | None:
         """Why no server can be added where the group is: its service is on its way out."""
@@ -243,6 +258,7 @@ class GroupObserver:
             failed=reason,
             failed_at=stalled.last_transition_time if stalled is not None else None,
             message="it is being deleted" if meta.deleting else "" if is_ready or ready is None else ready.message,
+            attempted=attempted(server, failed, stalled) if reason in NO_ROOM else None,
         )
 
     def _outdated(self, group: ServerGroup, server: VirtualServer, config: VirtualServerConfig) -> bool:
@@ -264,8 +280,9 @@ class GroupObserver:
         resolved = self._derived.template(config, service, self._references.readable_policy(group))
         if not isinstance(resolved, MemberTemplate):
             return False
+        settings = in_turn(service.spec.type, resolved.settings, next_settings)
         own = Template(server.spec.image or "", server.spec.offering or "", server.spec.settings)
-        return template_of(resolved) != own
+        return all(template_of(replace(resolved, settings=tried)) != own for tried in settings)
 
     # Placement
 
@@ -275,10 +292,11 @@ class GroupObserver:
         policy: HostingPolicy | None,
         members: list[MemberConfig],
         problems: list[Problem],
-        now: datetime,
+        room: Exhaustion,
     ) -> Placement | Problem | None:
         if policy is None:
             return None
+        now = room.now
         blocking = [p for p in problems if p.reason in {"ConfigInvalid", "ConfigNotFound"}]
         if blocking:
             return together(blocking)
@@ -292,6 +310,7 @@ class GroupObserver:
                 if m.config is not None
             ),
             beside=self.services.beside(group),
+            exhaustion=room,
         )
         views = self.services.views()
         eligible = selected_services(policy.spec.select.services, namespace_services(views, labels))
@@ -301,7 +320,8 @@ class GroupObserver:
             return Problem("ServicesNotSeenYet", message, stalled=False, until=until)
         decision = place(request, policy.spec.select, views)
         if decision.chosen is None:
-            return Problem("NoFeasibleService", decision.message, stalled=False, candidates=decision.candidates)
+            again, found = room.until(), decision.candidates
+            return Problem("NoFeasibleService", decision.message, stalled=False, until=again, candidates=found)
         return Placement(
             number=self._next_number(group),
             service=decision.chosen.name,

@@ -10,7 +10,8 @@ from typing import Final
 from moorage.api import conditions as c
 from moorage.api.hostingpolicy import Verdict
 from moorage.api.meta import Condition
-from moorage.api.servergroup import Candidate, Member, PendingItem, Placement, ServerGroup
+from moorage.api.servergroup import Candidate, Exhausted, Member, PendingItem, Placement, ServerGroup
+from moorage.core.exhaustion import remembered
 from moorage.core.problems import joined
 from moorage.core.rollout import (
     Creation,
@@ -86,7 +87,8 @@ class GroupWorld:
     """Everything that is decided upon for one group.
 
     ``proposal`` is the placement that would be recorded now (its number included), or the reason why there is none;
-    it is looked for only where `wants_placement` says so. ``pending`` are the items that its servers wait for.
+    it is looked for only where `wants_placement` says so. ``elsewhere`` is the same for a group that is placed where
+    there turned out to be no room (`wants_elsewhere`). ``pending`` are the items that its servers wait for.
     """
 
     group: ServerGroup
@@ -95,6 +97,7 @@ class GroupWorld:
     servers: Sequence[GroupServer]
     problems: Sequence[Problem] = ()
     proposal: Placement | Problem | None = None
+    elsewhere: Placement | Problem | None = None
     pending: Sequence[PendingItem] = ()
     pending_items: int = 0
 
@@ -120,6 +123,8 @@ class GroupPlan:
     wake_at: datetime | None = None
     phase: str = ""
     message: str = ""
+    exhausted: tuple[Exhausted, ...] | None = None
+    """What is remembered to have no room from now on; None: as before."""
 
 
 def wants_placement(group: ServerGroup, policy: PolicyView) -> bool:
@@ -131,6 +136,32 @@ def wants_placement(group: ServerGroup, policy: PolicyView) -> bool:
         and policy.problem is None
         and policy.verdict == "Met"
     )
+
+
+def wants_elsewhere(
+    group: ServerGroup, policy: PolicyView, wants: Sequence[MemberWant], servers: Sequence[GroupServer]
+) -> bool:
+    """Whether another service is looked for: there turned out to be no room, and no configuration has flowed yet."""
+    placement = group.status.placement
+    return (
+        placement is not None
+        and placement.gate_opened is None
+        and not group.metadata.deleting
+        and not group.spec.suspend
+        and policy.problem is None
+        and policy.verdict == "Met"
+        and _without_room(placement, wants, servers) is not None
+    )
+
+
+def _without_room(
+    placement: Placement, wants: Sequence[MemberWant], servers: Sequence[GroupServer]
+) -> tuple[GroupServer, MemberWant] | None:
+    """The first server that found no room where the group is, of a member that has nothing else to try there."""
+    exhausted = {want.name: want for want in wants if want.exhausted}
+    found = [s for s in servers if s.attempted is not None and s.placement == placement.number and not s.deleting]
+    first = min((s for s in found if s.member in exhausted), key=lambda s: s.name, default=None)
+    return None if first is None else (first, exhausted[first.member])
 
 
 def granted(group: ServerGroup, member: Member) -> int:
@@ -156,9 +187,44 @@ def _decide(world: GroupWorld, now: datetime) -> GroupPlan:
         return _place(world)
     if world.policy.verdict == "Unmet" and world.policy.when_unmet_release and world.policy.problem is None:
         return _release(world, placement)
+    exhausted = _newly_exhausted(world, placement, now)
+    if exhausted is not None:
+        return GroupPlan(placement, commit=True, exhausted=exhausted)
+    if (move := _move(world, placement)) is not None:
+        return move
     if placement.gate_opened is None and _gate_may_open(world):
         return GroupPlan(placement.model_copy(update={"gate_opened": now.replace(microsecond=0)}), commit=True)
     return _members(world, placement, now)
+
+
+def _newly_exhausted(world: GroupWorld, placement: Placement, now: datetime) -> tuple[Exhausted, ...] | None:
+    """What is to be remembered before anything rests on it; None where nothing is new."""
+    attempts = [s.attempted for s in world.servers if s.attempted is not None and s.placement == placement.number]
+    known = remembered(world.group.status.exhausted, (), now)
+    found = remembered(known, attempts, now)
+    return found if {_mark(e) for e in found} - {_mark(e) for e in known} else None
+
+
+def _mark(entry: Exhausted) -> tuple[str, str, str]:
+    return entry.service_uid, entry.offering, entry.settings
+
+
+def _move(world: GroupWorld, placement: Placement) -> GroupPlan | None:
+    """Give the placement up for one elsewhere. What was made is removed before the next one is recorded."""
+    there = world.elsewhere
+    if not isinstance(there, Placement) or there.service_uid == placement.service_uid:
+        return None
+    if not wants_elsewhere(world.group, world.policy, world.wants, world.servers):
+        return None
+    found = _without_room(placement, world.wants, world.servers)
+    why = found[1].exhausted if found is not None else ""
+    return GroupPlan(
+        None,
+        commit=True,
+        phase="Moving",
+        message=f"{placement.service} has no room for the group: {why}; {there.service} can take it",
+        failures={want.name: 0 for want in world.wants},
+    )
 
 
 def _may_grow(world: GroupWorld) -> bool:
@@ -166,10 +232,10 @@ def _may_grow(world: GroupWorld) -> bool:
 
 
 def _gate_may_open(world: GroupWorld) -> bool:
-    """Configuration flows once every server of the original set runs (or at once, where the group asks for that)."""
-    if world.group.spec.configure_when == "ServerInstantiated":
-        return True
+    """Configuration flows once every server of the original set runs (or the first, where the group asks for that)."""
     running = {(s.member, s.ordinal) for s in world.servers if s.instantiated and not s.deleting and s.failed is None}
+    if world.group.spec.configure_when == "ServerInstantiated":
+        return bool(running)
     may_grow = _may_grow(world)
     wanted = {
         (w.name, ordinal)
@@ -181,7 +247,8 @@ def _gate_may_open(world: GroupWorld) -> bool:
 
 def _place(world: GroupWorld) -> GroupPlan:
     """No placement is recorded: record one, or say why not. Servers of an earlier one are cleared away first."""
-    leftovers = _removals(world.servers, "Released", "the group has no placement")
+    moves = bool(world.group.status.exhausted)
+    leftovers = _removals(world.servers, "Moved" if moves else "Released", "the group has no placement")
     if world.servers:
         return GroupPlan(None, removals=leftovers, phase="Releasing", message="servers of the last placement are going")
     if isinstance(world.proposal, Placement):

@@ -8,7 +8,8 @@ from datetime import datetime
 from moorage.api import conditions as c
 from moorage.api.meta import Condition
 from moorage.api.names import LABEL_GROUP, LABEL_MEMBER
-from moorage.api.servergroup import Candidate, MemberStatus, PolicyState, ScaleStatus, ServerGroupStatus
+from moorage.api.servergroup import Candidate, MemberStatus, Placement, PolicyState, ScaleStatus, ServerGroupStatus
+from moorage.core.exhaustion import remembered
 from moorage.core.group import GroupPlan, GroupWorld, Problem, together
 from moorage.core.rollout import GroupServer, MemberWant
 
@@ -30,6 +31,7 @@ def group_status(world: GroupWorld, plan: GroupPlan, now: datetime) -> ServerGro
         policy=_policy(world, now),
         placement=plan.placement,
         candidates=_candidates(world, plan),
+        exhausted=remembered(old.exhausted if plan.exhausted is None else plan.exhausted, (), now),
         placements=max(old.placements, plan.placement.number if plan.placement is not None else 0),
         members=members,
         scale=None if scaled is None else ScaleStatus(replicas=sum(s.member == scaled for s in live)),
@@ -130,7 +132,7 @@ def _placed(world: GroupWorld, plan: GroupPlan) -> tuple[bool, str, str]:
         return True, "Placed", plan.placement.message
     if isinstance(world.proposal, Problem):
         return False, world.proposal.reason, world.proposal.message
-    if plan.phase in {"Released", "Releasing"}:
+    if plan.phase in {"Released", "Releasing", "Moving"}:
         return False, plan.phase, plan.message or "servers of the last placement are going"
     if world.policy.problem is not None:
         return False, world.policy.problem[0], world.policy.problem[1]
@@ -167,7 +169,9 @@ def _configured(world: GroupWorld, plan: GroupPlan) -> tuple[bool, str, str]:
     if status or plan.placement is None:
         return status, reason, message
     if plan.placement.gate_opened is None:
-        return False, "WaitingForInstantiation", "configuration flows once all servers of the group run"
+        one = world.group.spec.configure_when == "ServerInstantiated"
+        which = "a server runs" if one else "all servers of the group run"
+        return False, "WaitingForInstantiation", f"configuration flows once {which}"
     if world.pending:
         first = world.pending[0]
         more = f" (and {world.pending_items - 1} more)" if world.pending_items > 1 else ""
@@ -178,6 +182,21 @@ def _configured(world: GroupWorld, plan: GroupPlan) -> tuple[bool, str, str]:
             f"since {first.since:%Y-%m-%dT%H:%M:%SZ}{more}",
         )
     return status, reason, message
+
+
+def _no_room(world: GroupWorld, placement: Placement) -> list[tuple[bool, str, str]]:
+    """That there is no room where the group is, and why it stays there."""
+    exhausted = [want for want in world.wants if want.exhausted]
+    if not exhausted or not any(s.attempted is not None for s in world.servers):
+        return []
+    if placement.gate_opened is not None:
+        stays = "configuration has flowed, so the group stays where it is"
+    elif isinstance(world.elsewhere, Problem):
+        stays = world.elsewhere.message
+    else:
+        stays = f"policy {world.policy.name} is not met, so no other service is looked for"
+    message = f"{placement.service} has no room for member {exhausted[0].name}: {exhausted[0].exhausted}; {stays}"
+    return [(False, "NoRoom", f"{message}; it is tried again there")]
 
 
 def _ready(world: GroupWorld, plan: GroupPlan, stalled: Problem | None) -> tuple[bool, str, str]:
@@ -203,6 +222,7 @@ def _ready(world: GroupWorld, plan: GroupPlan, stalled: Problem | None) -> tuple
         return False, "Suspended", f"{len(good)} of {wanted} servers are ready; {plan.message}"
     for status, reason, message in (
         *((False, *want.problem) for want in world.wants if want.problem is not None),
+        *_no_room(world, plan.placement),
         _counted(world, plan, "instantiated", "Instantiated", "Booting", "run"),
         _configured(world, plan),
     ):

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from moorage.api.servergroup import Remediation, UpdateStrategy
+from moorage.core.exhaustion import Attempted
 from moorage.core.timing import earliest
 
 FAILURE_BACKOFF = timedelta(seconds=5)
@@ -31,7 +32,8 @@ class MemberWant:
     """What a member shall be: ``granted`` is how many servers it already had the policy's leave for.
 
     ``template`` is None where the chosen service cannot serve the configuration now (``problem`` says why): existing
-    servers stay as they are then, and none is made.
+    servers stay as they are then, and none is made. ``exhausted`` says why no room is expected for it, after all
+    settings were tried: servers are tried again with the first, and spaced.
     """
 
     name: str
@@ -42,6 +44,7 @@ class MemberWant:
     template: Template | None
     problem: tuple[str, str] | None = None
     failures: int = 0
+    exhausted: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +52,8 @@ class GroupServer:
     """One VirtualServer as its group sees it.
 
     ``outdated``: its image, size or settings are no longer those of the configuration. ``failed`` is the reason of a
-    terminal state. ``repairs``: its driftPolicy is Repair. ``unhealthy_since``: since when it has been configured and
-    yet not ready, or stopped.
+    terminal state, ``attempted`` what it was to be made from, where it found no room. ``repairs``: its driftPolicy is
+    Repair. ``unhealthy_since``: since when it has been configured and yet not ready, or stopped.
     """
 
     name: str
@@ -74,6 +77,7 @@ class GroupServer:
     failed: str | None = None
     failed_at: datetime | None = None
     message: str = ""
+    attempted: Attempted | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +223,10 @@ def _give_up(
     for server in servers:
         if server.deleting:
             continue
-        if server.failed is not None and not server.instantiated and server.failed != "Lost":
+        if _has_next(server, want):
+            message = f"{server.message}; other settings are tried next"
+            removals.append(Removal(server.name, server.uid, "NextSettings", message))
+        elif server.failed is not None and not server.instantiated and server.failed != "Lost":
             at = (server.failed_at or server.created) + failure_backoff(want.failures)
             if now >= at:
                 removals.append(Removal(server.name, server.uid, "CreateFailed", server.message))
@@ -231,6 +238,14 @@ def _give_up(
             ill = sick[server.uid]
             removals.append(Removal(server.name, server.uid, ill.reason, ill.message))
     return removals, earliest(*due)
+
+
+def _has_next(server: GroupServer, want: MemberWant) -> bool:
+    """Whether it found no room, and there are settings that were not tried yet."""
+    if server.attempted is None or want.template is None or want.exhausted:
+        return False
+    tried = server.attempted.offering, server.attempted.settings
+    return tried != (want.template.offering, want.template.settings)
 
 
 def failure_backoff(failures: int) -> timedelta:

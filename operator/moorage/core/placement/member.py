@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
 from moorage.api.hostingpolicy import Requirement
 from moorage.api.hostingservice import Offering
 from moorage.api.quantities import format_quantity
+from moorage.api.servergroup import Exhausted
 from moorage.api.virtualserverconfig import ExactOffering, Image, Size, VirtualServerConfigSpec
+from moorage.core.exhaustion import Exhaustion
 from moorage.core.placement.reasons import Reason, Rejection
 from moorage.core.services import ServiceView
 
@@ -46,6 +48,18 @@ def resolve_member(
         return offering
     settings = next((s.values for s in config.settings if s.service_type == service.type), {})
     return MemberTemplate(image, offering, settings)
+
+
+def with_room(
+    template: MemberTemplate, service_uid: str, type_: str, exhaustion: Exhaustion
+) -> MemberTemplate | Rejection:
+    """The template with the first settings that are not known to find no room, or that there are none."""
+    offering = template.offering.name
+    left = exhaustion.left(service_uid, type_, offering, template.settings)
+    if isinstance(left, Exhausted):
+        why = f"offering {offering} turned out to have no room ({left.message})"
+        return Rejection(Reason.NO_CAPACITY, f"{why}; not tried again before {left.until:%Y-%m-%dT%H:%M:%SZ}")
+    return replace(template, settings=left)
 
 
 def _image(images: Sequence[Image], service: ServiceView) -> str | Rejection:

@@ -11,9 +11,10 @@ from typing import Final
 from moorage.api.hostingpolicy import Preferred, Select
 from moorage.api.servergroup import Candidate, Scores
 from moorage.api.virtualserverconfig import VirtualServerConfigSpec
+from moorage.core.exhaustion import Exhaustion
 from moorage.core.placement.explain import explain, explain_none, price_text
 from moorage.core.placement.filters import lacks_room, reject
-from moorage.core.placement.member import MemberTemplate, resolve_member
+from moorage.core.placement.member import MemberTemplate, resolve_member, with_room
 from moorage.core.placement.reasons import ORDER, Rejection
 from moorage.core.placement.score import Feasible, Scored, rank
 from moorage.core.services import ServiceView
@@ -33,12 +34,14 @@ class MemberRequest:
 
 @dataclass(frozen=True, slots=True)
 class PlacementRequest:
-    """A group that needs a service. ``beside`` counts the servers of the policy's other groups, by service name."""
+    """A group that needs a service. ``beside`` counts the servers of the policy's other groups, by service name;
+    ``exhaustion`` is what turned out to have no room for it."""
 
     namespace: str
     namespace_labels: Mapping[str, str]
     members: tuple[MemberRequest, ...]
     beside: Mapping[str, int] = field(default_factory=dict)
+    exhaustion: Exhaustion | None = None
 
     @property
     def needed(self) -> int:
@@ -108,6 +111,8 @@ def examine(request: PlacementRequest, select: Select, service: ServiceView) -> 
     members: dict[str, MemberTemplate] = {}
     for member in request.members:
         template = resolve_member(member.config, service, select.requirements)
+        if not isinstance(template, Rejection) and request.exhaustion is not None:
+            template = with_room(template, service.uid, service.type, request.exhaustion)
         if isinstance(template, Rejection):
             return Rejection(template.reason, f"member {member.name}: {template.detail}")
         members[member.name] = template

@@ -1,0 +1,44 @@
+"""Servers that found no room, and what their backend knows to try next."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from moorage.api.meta import Condition
+from moorage.api.virtualserver import VirtualServer
+from moorage.core.exhaustion import Attempted
+from moorage.core.facts import CallFailure
+from moorage.hosting.errors import HostingError
+from moorage.hosting.registry import backend
+
+log = logging.getLogger(__name__)
+
+
+def next_settings(type_: str, settings: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What a backend of this type tries where these settings found no room; None where it knows nothing."""
+    try:
+        return backend(type_).fallback(settings)
+    except HostingError:
+        return None
+    except Exception:
+        # A backend's fault must not keep the group from being looked at.
+        log.exception("the fallback of the backend %s failed", type_)
+        return None
+
+
+def attempted(server: VirtualServer, failed: CallFailure | None, stalled: Condition | None) -> Attempted | None:
+    """What a server that found no room was to be made from, and when that was told."""
+    if failed is None or stalled is None:
+        return None
+    spec = server.spec
+    return Attempted(
+        service=spec.service_ref.name,
+        service_uid=spec.service_ref.uid or "",
+        offering=spec.offering or "",
+        settings=spec.settings,
+        reason=failed.reason,
+        message=failed.message,
+        at=stalled.last_transition_time,
+    )

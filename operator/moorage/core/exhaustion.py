@@ -1,0 +1,123 @@
+"""What turned out to have no room for a group: remembered in its status for a while, so that it is tried elsewhere.
+
+An entry is about one service, one offering and one set of settings. Where the service's backend knows settings to try
+next (on-demand after spot, say), those come first, on the same service; an offering is exhausted once none is left.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from moorage.api.servergroup import Exhausted
+
+NO_ROOM: Final = frozenset({"InsufficientCapacity", "QuotaExceeded"})
+"""The reasons of servers that could not be made where others may yet be."""
+
+EXHAUSTED_FOR: Final = timedelta(minutes=10)
+"""How long what had no room is not tried for this group again, where there is something else to try."""
+
+MAX_EXHAUSTED: Final = 20
+_MAX_FALLBACKS: Final = 8
+
+Fallback = Callable[[str, Mapping[str, Any]], Mapping[str, Any] | None]
+"""From a type of service and settings with which it had no room to those to try next; None: there are none."""
+
+
+def no_fallback(_type: str, _settings: Mapping[str, Any]) -> None:
+    """There is nothing to try next."""
+
+
+def settings_mark(settings: Mapping[str, Any]) -> str:
+    """16 hex digits that tell these settings from others; settings are public, in the spec of a VirtualServer."""
+    text = json.dumps(settings, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempted:
+    """What a server that found no room was to be made from, and what the service said."""
+
+    service: str
+    service_uid: str
+    offering: str
+    settings: Mapping[str, Any]
+    reason: str
+    message: str
+    at: datetime
+
+    def entry(self) -> Exhausted:
+        """As status remembers it."""
+        return Exhausted(
+            service=self.service,
+            service_uid=self.service_uid,
+            offering=self.offering,
+            settings=settings_mark(self.settings),
+            reason=self.reason,
+            message=self.message[:1024],
+            until=self.at.replace(microsecond=0) + EXHAUSTED_FOR,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Exhaustion:
+    """What is known to have no room at a moment."""
+
+    entries: Sequence[Exhausted]
+    now: datetime
+    fallback: Fallback = no_fallback
+
+    def of(self, service_uid: str, offering: str, settings: Mapping[str, Any]) -> Exhausted | None:
+        """The entry about exactly this, while it holds."""
+        if not self.entries:
+            return None
+        mark = settings_mark(settings)
+        for entry in self.entries:
+            key = entry.service_uid, entry.offering, entry.settings
+            if key == (service_uid, offering, mark) and entry.until > self.now:
+                return entry
+        return None
+
+    def left(
+        self, service_uid: str, type_: str, offering: str, settings: Mapping[str, Any]
+    ) -> Mapping[str, Any] | Exhausted:
+        """The first settings that are still to be tried, or the last entry where there are none."""
+        entry: Exhausted | None = None
+        for tried in in_turn(type_, settings, self.fallback):
+            entry = self.of(service_uid, offering, tried)
+            if entry is None:
+                return tried
+        return settings if entry is None else entry
+
+    def until(self) -> datetime | None:
+        """When the first entry ends; None where there is none."""
+        return min((entry.until for entry in self.entries if entry.until > self.now), default=None)
+
+
+def in_turn(type_: str, settings: Mapping[str, Any], fallback: Fallback) -> Iterator[Mapping[str, Any]]:
+    """The settings and those that are tried after them, a bounded number."""
+    tried: Mapping[str, Any] | None = settings
+    for _ in range(_MAX_FALLBACKS):
+        if tried is None:
+            return
+        yield tried
+        tried = fallback(type_, tried)
+
+
+def remembered(entries: Iterable[Exhausted], attempts: Iterable[Attempted], now: datetime) -> tuple[Exhausted, ...]:
+    """The entries with what `attempts` add, without those that are over; the newest, at most 20."""
+    kept = {_key(entry): entry for entry in entries if entry.until > now}
+    for attempt in sorted(attempts, key=lambda a: (a.at, a.offering, settings_mark(a.settings))):
+        entry = attempt.entry()
+        if entry.until > now:
+            kept.setdefault(_key(entry), entry)
+    newest = sorted(kept.values(), key=lambda e: (e.until, *_key(e)), reverse=True)[:MAX_EXHAUSTED]
+    return tuple(sorted(newest, key=lambda e: (e.until, *_key(e))))
+
+
+def _key(entry: Exhausted) -> tuple[str, str, str]:
+    return entry.service_uid, entry.offering, entry.settings

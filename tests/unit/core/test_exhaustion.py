@@ -1,0 +1,197 @@
+"""Where there is no room: other settings first, then another service, and never two placements at once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.support.capacity_world import CapacityWorld, fallback
+from tests.support.group_world import make_group, run
+
+from moorage.api.servergroup import Exhausted
+from moorage.core.exhaustion import (
+    EXHAUSTED_FOR,
+    MAX_EXHAUSTED,
+    Attempted,
+    Exhaustion,
+    in_turn,
+    no_fallback,
+    remembered,
+    settings_mark,
+)
+from moorage.core.group import decide_group
+from moorage.core.group_status import group_status
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+FULL = {("one", ""): 0, ("one", "demand"): 0}
+CHAOS = st.lists(st.integers(0, 109), max_size=120)
+
+
+def attempt(service: str = "one", at: datetime = NOW, offering: str = "small", **tried: Any) -> Attempted:
+    return Attempted(service, service, offering, tried, "InsufficientCapacity", "full", at)
+
+
+# What is remembered
+
+
+def test_settings_are_tried_in_turn_and_then_there_are_none_left() -> None:
+    entries = remembered((), [attempt()], NOW)
+    left = Exhaustion(entries, NOW, fallback).left("one", "one", "small", {})
+    assert left == {"market": "demand"}
+    entries = remembered(entries, [attempt(market="demand")], NOW)
+    exhaustion = Exhaustion(entries, NOW, fallback)
+    over = exhaustion.left("one", "one", "small", {})
+    assert isinstance(over, Exhausted)
+    assert over.settings == settings_mark({"market": "demand"})
+    assert exhaustion.left("one", "one", "large", {}) == {}
+    assert exhaustion.left("two", "two", "small", {}) == {}
+    assert exhaustion.until() == NOW + EXHAUSTED_FOR
+    later = Exhaustion(entries, NOW + EXHAUSTED_FOR, fallback)
+    assert (later.left("one", "one", "small", {}), later.until()) == ({}, None)
+
+
+def test_a_backend_whose_fallback_never_ends_does_not_hang_the_group() -> None:
+    assert len(list(in_turn("t", {"n": 0}, lambda _, s: {"n": s["n"] + 1}))) < 100
+    assert list(in_turn("t", {}, no_fallback)) == [{}]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 40), st.integers(0, 2), st.integers(0, 1300)), max_size=60),
+    st.integers(0, 2000),
+)
+def test_what_is_remembered_is_bounded_ordered_and_still_holds(tried: list[tuple[int, int, int]], passed: int) -> None:
+    now = NOW + timedelta(seconds=passed)
+    attempts = [attempt(f"s{n}", NOW + timedelta(seconds=at), f"o{o}") for n, o, at in tried]
+    found = remembered((), attempts, now)
+    assert len(found) <= MAX_EXHAUSTED
+    assert all(entry.until > now for entry in found)
+    assert list(found) == sorted(found, key=lambda e: e.until)
+    assert remembered(found, attempts, now) == found, "it may be seen again and again"
+    assert remembered((), list(reversed(attempts)), now) == found, "the order of servers does not matter"
+    assert remembered(found, (), now) == found
+
+
+# What a group does
+
+
+@pytest.mark.parametrize("mode", ["GroupInstantiated", "ServerInstantiated"])
+def test_a_group_without_room_is_placed_elsewhere_before_its_gate_opens(mode: str) -> None:
+    w = CapacityWorld(iter(()), make_group(configureWhen=mode, remediation={"maxUnhealthy": "100%"}), room=dict(FULL))
+    run(w)
+    assert w.moves == ["one"]
+    assert [service for _, service in w.chosen] == ["one", "two"]
+    assert len(w.servers) == 5
+    assert all(s.ready and s.placement == 2 for s in w.servers.values())
+    assert {(e.service, e.settings) for e in w.group.status.exhausted} <= {
+        ("one", settings_mark({})),
+        ("one", settings_mark({"market": "demand"})),
+    }
+
+
+def test_other_settings_of_the_same_service_come_first_and_take_no_other_placement() -> None:
+    w = run(CapacityWorld(iter(()), make_group(), room={("one", ""): 0}))
+    assert (w.moves, [service for _, service in w.chosen]) == ([], ["one"])
+    assert {w.on[s.uid] for s in w.servers.values()} == {("one", "demand")}
+    assert w.count == 10, "each was made once more"
+
+
+def test_half_a_group_that_fits_is_removed_before_the_next_placement() -> None:
+    w = run(CapacityWorld(iter(()), make_group(), room={("one", ""): 3, ("one", "demand"): 0}))
+    assert w.moves == ["one"]
+    assert all(s.placement == 2 for s in w.servers.values())
+
+
+def test_a_group_whose_configuration_flows_stays_and_says_so() -> None:
+    w = run(CapacityWorld(iter(()), make_group(), room={("one", ""): 5, ("one", "demand"): 0}))
+    w.replicas["a"] = 4
+    for _ in range(60):
+        w.step()
+        w.get_on()
+    assert w.moves == []
+    plan = decide_group(w.world(), w.now)
+    ready = next(c for c in group_status(w.world(), plan, w.now).conditions if c.type == "Ready")
+    assert (ready.status, ready.reason) == ("False", "NoRoom")
+    assert "configuration has flowed" in ready.message
+    w.room["one", ""] = 6
+    run(w)
+    assert all(s.ready for s in w.servers.values())
+
+
+def test_without_room_anywhere_it_waits_where_it_is_with_back_off_and_says_so() -> None:
+    full = {(name, market): 0 for name in ("one", "two", "three") for market in ("", "demand")}
+    w = CapacityWorld(iter(()), make_group(), room=full)
+    made: list[int] = []
+    for _ in range(3600):
+        w.step()
+        w.get_on()
+        made.append(w.count)
+    assert len(w.moves) >= 2
+    assert made[-1] - made[-600] <= 5 * 8, "tries are spaced"
+    placement = w.group.status.placement
+    conditions = {c.type: (c.reason, c.message) for c in w.group.status.conditions}
+    if placement is not None:
+        assert "none has room" in conditions["Ready"][1]
+    else:
+        assert conditions["Placed"][0] == "NoFeasibleService"
+    w.room = {("two", ""): 5, **{key: 0 for key in full if key[0] != "two"}}
+    run(w, limit=3000)
+    assert [service for _, service in w.chosen][-1] == "two"
+    assert all(s.ready for s in w.servers.values())
+
+
+def test_a_stopped_policy_a_suspension_and_a_deletion_move_nothing() -> None:
+    for spec, verdict in (({}, "Unmet"), ({}, "Unknown"), ({"suspend": True}, "Met")):
+        w = CapacityWorld(iter(()), make_group(), room=dict(FULL))
+        while not any(want.exhausted for want in w.world().wants):
+            w.step()
+            w.get_on()
+        held = make_group(**spec).model_copy(update={"status": w.group.status})
+        w.group, w.verdict = held, verdict  # type: ignore[assignment]
+        for _ in range(20):
+            w.step()
+            w.get_on()
+        assert w.moves == []
+
+
+@settings(max_examples=60, deadline=None)
+@given(CHAOS, st.booleans(), st.sampled_from(["GroupInstantiated", "ServerInstantiated"]), st.booleans())
+def test_two_placements_never_overlap_and_a_fair_world_comes_to_rest(
+    chaos: list[int], release: bool, mode: str, retain: bool
+) -> None:
+    """The world itself asserts at each step; at the end there is room on one service."""
+    spec: dict[str, Any] = {"configureWhen": mode, "remediation": {"maxUnhealthy": "100%"}}
+    spec["deletionPolicy"] = "Retain" if retain else "Delete"
+    w = CapacityWorld(iter(chaos), make_group(**spec), release=release)
+    for number in range(200):
+        if number < 60:
+            w.happen()
+        w.step()
+        w.get_on()
+    w.chaos, w.slow = iter(()), False
+    w.room = {("two", ""): 10, **{key: 0 for key in w.room if key[0] != "two"}}
+    placement = w.group.status.placement
+    stays = placement is not None and placement.gate_opened is not None
+    if stays and placement is not None:
+        w.room[placement.service, ""] = 10
+    run(w, limit=4000)
+    if w.verdict == "Met":
+        wanted = {f"g-{name}-{ordinal}" for name, count in w.replicas.items() for ordinal in range(count)}
+        assert set(w.servers) == wanted
+        assert all(s.ready for s in w.servers.values())
+
+
+@settings(max_examples=30, deadline=None)
+@given(CHAOS)
+def test_the_same_world_gives_the_same_plan_in_any_order(chaos: list[int]) -> None:
+    w = CapacityWorld(iter(chaos), make_group())
+    for _ in range(60):
+        w.happen()
+        world = w.world()
+        turned = replace(world, servers=list(reversed(world.servers)))
+        assert decide_group(turned, w.now) == decide_group(world, w.now)
+        w.step()
+        w.get_on()
