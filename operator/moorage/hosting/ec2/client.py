@@ -196,7 +196,10 @@ _CONFIG: Final = Config(
 
 def region_of(region: str, endpoint: str) -> str:
     """The region, or the one that the endpoint's name tells. Raises Invalid(field="region")."""
-    told = region or _region_in(endpoint)
+    elsewhere = _region_in(endpoint)
+    if region and elsewhere and region != elsewhere:
+        raise Invalid(f"the endpoint is that of region {elsewhere}", field="region")
+    told = region or elsewhere
     if not told or not told.replace("-", "").isalnum() or not told.isascii():
         raise Invalid("a service of type ec2 needs its region, such as eu-central-1", field="region")
     return told
