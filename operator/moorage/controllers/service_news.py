@@ -81,4 +81,6 @@ def _adopted_changed(server: Obj, connection: ServiceConnection) -> bool:
     if adopt is None or connection.latest is None:
         return False
     before = connection.previous.by_id.get(adopt["providerID"]) if connection.previous is not None else None
-    return connection.latest.by_id.get(adopt["providerID"]) != before
+    now, told = connection.latest.by_id.get(adopt["providerID"]), (server.get("status") or {}).get("state")
+    # The inventory before is kept while it is younger than the lag: what went and came back since equals it.
+    return now != before or (now is not None and now.state.value != told)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from tests.support.controller_bench import Bench
 
 from moorage.controllers.adoption import rival_of
-from moorage.kube.kinds import VIRTUAL_SERVER
+from moorage.controllers.service_news import ServiceNews
+from moorage.core.facts import Inventory, Seen, SeenState
+from moorage.kube.kinds import HOSTING_SERVICE, VIRTUAL_SERVER
+from moorage.runtime.service import ServiceConnection
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 OURS = {"providerID": "i-1", "recordedAt": "2026-01-01T00:00:00Z"}
 REFUSED = {"type": "Stalled", "status": "True", "reason": "AdoptRefused", "lastTransitionTime": "2026-01-01T00:00:00Z"}
@@ -51,3 +58,18 @@ async def test_whose_a_server_is(bench: Bench, case: str) -> None:
     server = bench.tables.servers.parsed("ns", "mine")
     assert server is not None
     assert rival_of(bench.tables, server, "i-1") is expected
+
+
+@pytest.mark.parametrize("told", ["Running", "Stopped"])
+async def test_an_adopted_server_that_came_back_between_two_kept_inventories_is_looked_at(
+    bench: Bench, told: str
+) -> None:
+    seen = Seen("i-1", None, None, SeenState.RUNNING)
+    listing = Inventory(NOW, 0.0, {"i-1": seen}, {})
+    service = await bench.put(HOSTING_SERVICE, "s", {"type": "local", "endpoint": "http://h"}, namespace=None)
+    connection = SimpleNamespace(latest=listing, previous=listing)
+    bench.context.connections[service["metadata"]["uid"]] = cast(ServiceConnection, connection)
+    await put(bench, "mine", managementPolicy="Observe", status={"providerID": "i-1", "state": told})
+    bench.asked()
+    ServiceNews(bench.context, bench.tables).on_inventory("s", set())
+    assert (("VirtualServer", "ns", "mine") in bench.asked()) is (told == "Stopped")
