@@ -39,6 +39,11 @@ _SLOW = frozenset({Fault.LATE, Fault.DELAYED, Fault.HANG})
 _LATER = frozenset({Fault.DELAYED, Fault.DUPLICATE})
 """Faults after which a service without idempotent creation may well have two servers: nobody could prevent it."""
 _MOST_CALLS = 40
+_FEW = {
+    "create": (Fault.CUT, Fault.DROP, Fault.LATE, Fault.DELAYED, Fault.DUPLICATE),
+    "delete": (Fault.DROP, Fault.LATE, Fault.DUPLICATE),
+}
+"""Where a service is slow, these are tried; another operation has one fault, each the next one."""
 
 
 class InterruptionContract(Contract):
@@ -62,6 +67,8 @@ class InterruptionContract(Contract):
         backend = service.open()
         if not operation.possible(backend):
             not_applicable(f"the backend has not the ability {operation.ability}")
+        if fault not in _tried(service, name):
+            not_applicable(f"the service is slow: {EVERY_FAULT}=1 tries every fault with every operation")
         if name == "create" and fault in _LATER and not backend.capabilities.idempotent_create:
             not_applicable("a service without idempotent creation makes two servers of a request that comes twice")
         stage = await scene(service)
@@ -115,6 +122,13 @@ class InterruptionContract(Contract):
             for survivor in (stage.server, stage.bystander):
                 await backend.get(survivor)
                 await backend.delete(survivor)
+
+
+def _tried(service: ServiceUnderTest, name: str) -> tuple[Fault, ...]:
+    """The faults that are tried with the operation."""
+    if service.faults_at == "every call" or os.environ.get(EVERY_FAULT):
+        return FAULTS
+    return _FEW.get(name) or (FAULTS[list(BY_NAME).index(name) % len(FAULTS)],)
 
 
 def _places(service: ServiceUnderTest, fault: Fault, calls: int) -> list[int]:
