@@ -7,7 +7,10 @@ import contextlib
 import functools
 import itertools
 import json
+import ssl
 import subprocess
+import uuid
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +19,14 @@ from kubernetes.client.exceptions import ApiException
 from kubernetes.config import new_client_from_config
 from tests.support.hostd import until
 
+from moorage.hosting.contract import Backend
 from moorage.testbed import Running
 from moorage.testbed.kubevirt.simulator import GROUP, HERE, NAMESPACE
+from moorage.testing.proxy import FaultProxy
 from moorage.testing.service import Faults, Made, ServiceUnderTest
 
 ROLE = HERE / "role.yaml"
+COUNT = "count/virtualmachines.kubevirt.io"
 _names = itertools.count(1)
 
 
@@ -49,15 +55,16 @@ class KubevirtFaults(Faults):
             await self._service.do("delete_namespaced_resource_quota", "suite", NAMESPACE)
 
     async def quota(self, servers: int) -> None:
-        body = {"metadata": {"name": "suite"}, "spec": {"hard": {"count/virtualmachines.kubevirt.io": str(servers)}}}
-        await self._service.do("create_namespaced_resource_quota", NAMESPACE, body)
-        # The quota's controller has to count what is there before the API server goes by it.
-        for _ in range(300):
+        hard = {COUNT: str(servers)}
+        await self._service.do(
+            "create_namespaced_resource_quota", NAMESPACE, {"metadata": {"name": "suite"}, "spec": {"hard": hard}}
+        )
+
+        async def in_force() -> bool:
             quota = await self._service.do("read_namespaced_resource_quota", "suite", NAMESPACE)
-            if quota.status.hard:
-                return
-            await asyncio.sleep(0.1)
-        raise AssertionError("the quota never came into force")
+            return bool(quota.status.hard)
+
+        await until(in_force, "the quota's status")
 
     async def revoke(self) -> None:
         self._revoked = True
@@ -80,7 +87,11 @@ class KubevirtService(ServiceUnderTest):
         self.endpoint = running.endpoint
         self.project = running.project
         self.credentials = {name: value.encode() for name, value in running.credentials.items()}
-        self.image, self.offering = running.image, running.offering
+        self.image, self.offering, self.other_offering = running.image, running.offering, "u1.medium"
+        self._image = running.image
+        self.unknown_id = f"m-nobody/{uuid.uuid4()}"
+        self.wrong_credentials = [{**self.credentials, "token": b"nobody"}, {"ca.crt": self.credentials["ca.crt"]}]
+        self.upstream_tls = ssl.create_default_context(cadata=running.credentials["ca.crt"])
         self.faults = KubevirtFaults(self)
         api: Any = new_client_from_config(running.extra["kubeconfig"])  # type: ignore[no-untyped-call]
         self._core: Any = client.CoreV1Api(api)
@@ -106,6 +117,7 @@ class KubevirtService(ServiceUnderTest):
 
     async def begin(self) -> None:
         """An empty namespace, and the ledger from here on."""
+        self.image = self._image
         await self.faults.clear()
         await self.remove_all()
         self._began = len(self._lines())
@@ -114,6 +126,35 @@ class KubevirtService(ServiceUnderTest):
         """Remove what is there."""
         await self.faults.clear()
         await self.remove_all()
+
+    def open_through(self, proxy: FaultProxy, **changes: Any) -> Backend:
+        """The roots are part of the credentials."""
+        trusting = {**self.credentials, "ca.crt": proxy.authority.encode()}
+        return self.open(endpoint=proxy.url(self.endpoint), **{"credentials": trusting, **changes})
+
+    def lagging(self, seconds: float) -> dict[str, Any]:
+        """Lists are never late."""
+        return {}
+
+    def invalid_requests(self) -> Sequence[tuple[Mapping[str, Any], str]]:
+        """What the cluster finds out only after the creation (an image, an instance type) is not among them."""
+        return [
+            ({"name": "Not A Name"}, "name"),
+            ({"key": "no key"}, "key"),
+            ({"tags": {"t": "x" * 64}}, "tags.t"),
+            ({"tags": {"moorage-key": "x"}}, "tags.moorage-key"),
+            ({"user_data": "x" * 600_000}, "userData"),
+            ({"settings": {"nonsense": 1}}, "settings.nonsense"),
+            ({"image": "a/b/c", "settings": {"imageSource": "DataSource"}}, "image"),
+        ]
+
+    def invalid_specs(self) -> Sequence[tuple[Mapping[str, Any], str]]:
+        """An endpoint that is none, and a region, which there are none of."""
+        return [
+            ({"endpoint": "https://"}, "endpoint"),
+            ({"region": "eu"}, "region"),
+            ({"pageSize": 0}, "settings.pageSize"),
+        ]
 
     async def ledger(self) -> list[Made]:
         """The simulator's, once it has all that is there now."""
