@@ -368,6 +368,8 @@ class FaultProxy:
         while self.huge_bytes < MOST_HUGE and request.transport is not None and not request.transport.is_closing():
             try:
                 await response.write(HUGE_CHUNK)
+                # A write that does not wait leaves the loop no time to hear of the end of the connection.
+                await asyncio.sleep(0)
             except (ConnectionError, aiohttp.ClientError):
                 break
             self.huge_bytes += len(HUGE_CHUNK)
