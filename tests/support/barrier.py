@@ -26,7 +26,8 @@ class Barrier:
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", self._forward)
         self._client = aiohttp.ClientSession()
-        self._runner = web.AppRunner(app, access_log=None)
+        # An event stream has no end of its own.
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()

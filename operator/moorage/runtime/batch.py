@@ -14,8 +14,11 @@ from moorage.runtime.workers import outlive_turn
 
 R = TypeVar("R")
 
+FIRST: Final = 0.005
 WINDOW: Final = 0.04
-"""Seconds in which questions are collected before a call; while one is under way the next ones wait, too."""
+RECENT: Final = 1.0
+"""Seconds in which questions are collected before a call: a single one now and then should not wait for company, while
+soon after another call more are likely to come. While a call is under way the next ones are collected, too."""
 
 
 class Batcher(Generic[R]):
@@ -31,12 +34,11 @@ class Batcher(Generic[R]):
         call: Callable[[Sequence[str]], Awaitable[Mapping[str, R]]],
         size: int,
         clock: Clock,
-        window: float = WINDOW,
     ) -> None:
         self._call = call
         self._size = max(1, size)
         self._clock = clock
-        self._window = window
+        self._ended = float("-inf")
         self._waiting: dict[str, list[asyncio.Future[R]]] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -62,13 +64,15 @@ class Batcher(Generic[R]):
         try:
             while self._waiting:
                 if len(self._waiting) < self._size:
-                    await self._clock.sleep(self._window)
+                    recent = self._clock.monotonic() - self._ended < RECENT
+                    await self._clock.sleep(WINDOW if recent else FIRST)
                 ids = list(self._waiting)[: self._size]
                 taken = {id_: self._waiting.pop(id_) for id_ in ids}
                 try:
                     # Whoever was cancelled meanwhile needs no answer.
                     await self._ask({id_: f for id_, f in taken.items() if not all(one.done() for one in f)})
                 finally:
+                    self._ended = self._clock.monotonic()
                     # Those that were not reached: this was cancelled, at the end of the connection.
                     _fail(taken, Unavailable("the connection was closed during the call"))
         finally:

@@ -5,7 +5,6 @@ inventory. They prove nothing: what is gone is called gone on the word of invent
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import AsyncIterator
 from datetime import datetime
@@ -29,6 +28,7 @@ PAUSE: Final = 0.3
 MANY: Final = 50
 """With more servers than this to ask about at once, one inventory is the cheaper question."""
 RETRY_LONGEST: Final = 60.0
+CLOSING: Final = 5.0
 
 
 class Listener(Protocol):
@@ -175,6 +175,10 @@ class Follower:
 
 async def _close(stream: AsyncIterator[str]) -> None:
     closing = getattr(stream, "aclose", None)
-    if closing is not None:
-        with contextlib.suppress(HostingError):
+    if closing is None:
+        return
+    try:
+        async with asyncio.timeout(CLOSING):
             await closing()
+    except Exception:
+        log.debug("a stream of events did not close well", exc_info=True)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from moorage.hosting.errors import HostingError, Invalid, Throttled, Unavailable, Unknown
-from moorage.runtime.batch import WINDOW, Batcher
+from moorage.runtime.batch import FIRST, RECENT, WINDOW, Batcher
 from moorage.runtime.clock import ManualClock
 
 
@@ -60,6 +60,25 @@ async def test_what_is_asked_within_the_window_goes_out_in_one_call() -> None:
     await scene.window()
     assert scene.service.calls == [("a", "b")]
     assert [task.result() for task in tasks] == ["A", "B", "A"]
+
+
+async def test_a_single_question_waits_for_next_to_nothing_and_the_next_ones_for_company() -> None:
+    scene = Scene()
+    (first,) = await scene.ask("a")
+    scene.clock.advance(FIRST)
+    await turns()
+    assert first.result() == "A"
+    (second,) = await scene.ask("b")
+    scene.clock.advance(FIRST)
+    await turns()
+    assert not second.done()
+    await scene.window()
+    assert second.result() == "B"
+    scene.clock.advance(RECENT)
+    (third,) = await scene.ask("c")
+    scene.clock.advance(FIRST)
+    await turns()
+    assert third.result() == "C"
 
 
 async def test_a_full_batch_waits_for_nothing_and_no_call_is_larger() -> None:
