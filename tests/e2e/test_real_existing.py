@@ -21,8 +21,8 @@ from moorage.kube.kinds import HOSTING_SERVICE, VIRTUAL_SERVER
 from moorage.testbed import Running
 from moorage.testing.service import Spec
 
-BEDS = ("ec2", "hetzner", "incus", "kubevirt")
-PATIENCE = 120.0
+BEDS = ("ec2", "hetzner", "incus")
+PATIENCE = 180.0
 
 
 @pytest.fixture(params=[pytest.param(name, marks=pytest.mark.bed(name)) for name in BEDS])
