@@ -52,7 +52,6 @@ class LibvirtBackend:
         self._connection = connection
         self._driver = driver
         self._settings = settings
-        self._memory = None if settings.memory is None else int(settings.memory)
         self._under_way: set[str] = set()
         self.capabilities = Capabilities(
             idempotent_create=True, listing_lag=0.0, create_timeout=settings.create_timeout
@@ -78,17 +77,18 @@ class LibvirtBackend:
         """See `Backend.images`: the volumes of the image pool."""
         return await self._connection.run(self._settings.request_timeout, "images", self._images)
 
-    def _images(self, conn: Any, _: Deadline) -> tuple[str, ...]:
-        pool = host.pool_of(conn, self._settings.image_pool, "settings.imagePool")
-        host.refresh(pool)
-        return tuple(sorted(pool.listVolumes()))
+    def _images(self, conn: Any, deadline: Deadline) -> tuple[str, ...]:
+        with deadline.alone:
+            pool = host.pool_of(conn, self._settings.image_pool, "settings.imagePool")
+            host.refresh(pool)
+            return tuple(sorted(pool.listVolumes()))
 
     async def capacity(self) -> Capacity:
         """See `Backend.capacity`: how often the smallest offering's memory fits."""
         return await self._connection.run(self._settings.request_timeout, "capacity", self._capacity)
 
     def _capacity(self, conn: Any, _: Deadline) -> Capacity:
-        left, used = host.room(conn, self._memory)
+        left, used = host.room(conn, self._settings.memory_limit)
         smallest = self._settings.smallest()
         return Capacity(limit=used + max(0, left) // int(smallest) if smallest else None, used=used)
 
@@ -177,7 +177,7 @@ class LibvirtBackend:
             self._under_way.discard(request.key)
 
     def _create(self, conn: Any, deadline: Deadline, plan: Plan) -> ServerRecord:
-        return record(making.create(conn, deadline, plan, self._settings, self._memory))
+        return record(making.create(conn, deadline, plan, self._settings))
 
     async def delete(self, provider_id: str) -> None:
         """See `Backend.delete`."""
@@ -207,7 +207,7 @@ class LibvirtBackend:
         size = self._settings.size(offering)
         if size is None:
             raise Invalid(f"there is no size {offering} in the settings of the service", field="offering")
-        call = partial(_resize, size, self._memory)
+        call = partial(_resize, size, self._settings.memory_limit)
         await self._with("resize", provider_id, call, seconds=self._settings.create_timeout)
 
     async def events(self) -> AsyncGenerator[str]:
@@ -263,5 +263,5 @@ def _stop(cut: bool, conn: Any, deadline: Deadline, domain: Any) -> None:
             domain.destroyFlags(libvirt.VIR_DOMAIN_DESTROY_GRACEFUL) if cut else domain.shutdown()
 
 
-def _resize(size: Size, memory: int | None, conn: Any, deadline: Deadline, domain: Any) -> None:
-    making.resize(conn, deadline, domain, size, memory)
+def _resize(size: Size, limit: int | None, conn: Any, deadline: Deadline, domain: Any) -> None:
+    making.resize(conn, deadline, domain, size, limit)

@@ -71,7 +71,8 @@ _AUTHENTICATION = frozenset(
 _UNAVAILABLE = frozenset(
     {
         *(Code.NO_MEMORY, Code.UNKNOWN_HOST, Code.NO_CONNECT, Code.INVALID_CONN, Code.RPC, Code.GNUTLS_ERROR),
-        *(Code.RESOURCE_BUSY, Code.OPERATION_ABORTED),
+        # Somebody else is at it just now: a volume is being written, a pool read anew, a domain being started.
+        *(Code.RESOURCE_BUSY, Code.OPERATION_ABORTED, Code.OPERATION_INVALID, Code.NO_STORAGE_VOL),
     }
 )
 _INVALID = frozenset(
@@ -96,6 +97,17 @@ class LibvirtError(Protocol):
 def has_code(error: LibvirtError, *codes: Code) -> bool:
     """Whether it is one of these, said by the daemon."""
     return error.get_error_code() in codes
+
+
+def refused_at_the_door(error: LibvirtError) -> bool:
+    """Whether an error of opening a connection is about our certificate.
+
+    libvirt looks at it before it connects, and tells what is wrong as a system error of no driver; a daemon that does
+    not accept it closes the connection where it should have confirmed it, which the words alone tell from other ends.
+    """
+    if error.get_error_code() != Code.SYSTEM_ERROR:
+        return False
+    return error.get_error_domain() == 0 or "TLS confirmation" in (error.get_error_message() or "")
 
 
 def typed(what: str, error: LibvirtError) -> HostingError:

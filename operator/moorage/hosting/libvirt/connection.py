@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 import libvirt
 
-from moorage.hosting.errors import HostingError, TimedOut, Unavailable
-from moorage.hosting.libvirt.codes import typed
+from moorage.hosting.errors import AuthenticationError, HostingError, TimedOut, Unavailable
+from moorage.hosting.libvirt.codes import refused_at_the_door, typed
 from moorage.hosting.libvirt.endpoint import Endpoint
 from moorage.hosting.threads import Threads
 
@@ -46,9 +46,14 @@ def _loop() -> None:
 
 
 class Deadline:
-    """A time until which steps may be begun, asked from within a thread."""
+    """A time until which steps may be begun, asked from within a thread.
 
-    def __init__(self, seconds: float, what: str) -> None:
+    `alone` is held by whoever of a connection changes a storage pool or reads it anew, which makes its volumes
+    disappear for a moment; and by whoever looks for room, since two would both find the last.
+    """
+
+    def __init__(self, seconds: float, what: str, alone: threading.RLock) -> None:
+        self.alone = alone
         self._seconds, self._what = seconds, what
         self._end = time.monotonic() + seconds
 
@@ -72,10 +77,11 @@ class Connection:
         self._opening: asyncio.Future[Any] | None = None
         self._conn: Any = None
         self._closed = False
+        self._alone = threading.RLock()
 
     async def run(self, seconds: float, what: str, call: Callable[..., T], *args: Any) -> T:
         """The answer of `call(connection, deadline, *args)`, run in a thread. Raises typed errors alone."""
-        deadline = Deadline(seconds, what)
+        deadline = Deadline(seconds, what, self._alone)
         conn = await self._open(deadline, what)
         return await self._threads.run(deadline.left(), what, guarded, what, call, conn, deadline, *args)
 
@@ -114,7 +120,13 @@ class Connection:
             *(libvirt.VIR_CRED_AUTHNAME, libvirt.VIR_CRED_ECHOPROMPT, libvirt.VIR_CRED_REALM),
             *(libvirt.VIR_CRED_PASSPHRASE, libvirt.VIR_CRED_NOECHOPROMPT),
         ]
-        conn = libvirt.openAuth(self._endpoint.uri(), [kinds, self._answer, None], 0)
+        try:
+            conn = libvirt.openAuth(self._endpoint.uri(), [kinds, self._answer, None], 0)
+        except libvirt.libvirtError as error:
+            if refused_at_the_door(error):
+                text = self._endpoint.without_folder(error.get_error_message() or "")
+                raise AuthenticationError(f"the client certificate is refused: {text}") from None
+            raise
         # An answer that does not come ends the connection, and with it every call that waits for one.
         conn.setKeepAlive(max(1, round(self._silence / 3)), 2)
         return conn

@@ -54,6 +54,10 @@ class Endpoint:
             f"?{urlencode(query, quote_via=quote)}" if query else ""
         )
 
+    def without_folder(self, text: str) -> str:
+        """The text without the folder of the files, whose name is another one each time."""
+        return text if self._folder is None else text.replace(f"{self._folder}/", "")
+
     def remove(self) -> None:
         """Remove the files."""
         folder, self._folder = self._folder, None

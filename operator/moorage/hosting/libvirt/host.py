@@ -84,7 +84,7 @@ def remove(conn: Any, deadline: Deadline, domain: Any) -> None:
                 domain.destroy()
         deadline.left()
         if found.server is not None:
-            with ignoring(Code.NO_STORAGE_POOL):
+            with deadline.alone, ignoring(Code.NO_STORAGE_POOL):
                 remove_volumes(conn.storagePoolLookupByName(found.server.pool), found.server)
         deadline.left()
         domain.undefineFlags(

@@ -16,7 +16,7 @@ from moorage.hosting.errors import HostingError, Invalid, KeyConflict, TimedOut,
 from moorage.hosting.libvirt import definition
 from moorage.hosting.libvirt.codes import Code, has_code, typed
 from moorage.hosting.libvirt.connection import Deadline
-from moorage.hosting.libvirt.definition import Domain, Plan, Server, Task
+from moorage.hosting.libvirt.definition import Plan, Server, Task
 from moorage.hosting.libvirt.host import (
     CHUNK,
     INACTIVE,
@@ -33,11 +33,13 @@ from moorage.hosting.libvirt.seed import seed
 from moorage.hosting.libvirt.settings import LibvirtSettings, Size
 
 
-def create(conn: Any, deadline: Deadline, plan: Plan, settings: LibvirtSettings, memory: int | None) -> Any:
+def create(conn: Any, deadline: Deadline, plan: Plan, settings: LibvirtSettings) -> Any:
     """The domain of a plan, defined and started; the one that is there where it was asked for by this very request."""
     domain = _existing(conn, plan.server)
+    ours = domain is None
     if domain is None:
-        domain = _define(conn, deadline, plan, settings, memory)
+        with deadline.alone:
+            domain = _define(conn, deadline, plan, settings)
     try:
         finish(conn, deadline, domain)
     except (Unavailable, TimedOut):
@@ -47,8 +49,11 @@ def create(conn: Any, deadline: Deadline, plan: Plan, settings: LibvirtSettings,
         remove(conn, deadline, domain)
         raise
     except libvirt.libvirtError as error:
+        if has_code(error, Code.NO_DOMAIN):
+            raise Unavailable("create: somebody else deleted the server meanwhile") from None
         problem = typed("create", error)
-        if not isinstance(problem, Unavailable | TimedOut):
+        # What nobody knows may be of the moment, and somebody else be just finishing what they defined.
+        if problem.definite or (ours and not isinstance(problem, Unavailable | TimedOut)):
             remove(conn, deadline, domain)
         raise problem from None
     return domain
@@ -64,7 +69,7 @@ def _existing(conn: Any, server: Server) -> Any | None:
     return None
 
 
-def _define(conn: Any, deadline: Deadline, plan: Plan, settings: LibvirtSettings, memory: int | None) -> Any:
+def _define(conn: Any, deadline: Deadline, plan: Plan, settings: LibvirtSettings) -> Any:
     """Define it, after looking whether there is all that it needs: what is refused later has to be undone."""
     image_of(conn, plan.server.image_pool, plan.server.image)
     pool = pool_of(conn, plan.server.pool, "settings.pool")
@@ -73,7 +78,7 @@ def _define(conn: Any, deadline: Deadline, plan: Plan, settings: LibvirtSettings
         raise Invalid("is no pool of folders (dir, fs or netfs)", field="settings.pool")
     if plan.nic.type == "network" and not conn.networkLookupByName(plan.nic.name).isActive():
         raise Invalid(f"the network {plan.nic.name} is not active", field="settings.nic")
-    check_room(conn, memory, int(plan.size.memory), pool)
+    check_room(conn, settings.memory_limit, int(plan.size.memory), pool)
     virtualization = kind(conn, settings.machine, settings.virtualization)
     xml = definition.domain_xml(plan, settings, kind=virtualization, folder=folder)
     deadline.left()
@@ -96,7 +101,7 @@ def finish(conn: Any, deadline: Deadline, domain: Any) -> None:
         _end_of_old(domain, found.server)
     if not domain.isActive():
         if found.task.name == "create":
-            _write_disks(conn, deadline, domain, found, found.server, found.task)
+            _write_disks(conn, deadline, found.server, found.task)
             domain.setAutostart(found.server.autostart)
         deadline.left()
         start(domain)
@@ -121,11 +126,16 @@ def start(domain: Any) -> None:
             raise
 
 
-def _write_disks(conn: Any, deadline: Deadline, domain: Any, found: Domain, server: Server, task: Task) -> None:
-    pool = pool_of(conn, server.pool, "settings.pool")
-    deadline.left()
+def _write_disks(conn: Any, deadline: Deadline, server: Server, task: Task) -> None:
+    with deadline.alone:
+        pool = pool_of(conn, server.pool, "settings.pool")
+        deadline.left()
+        _write_alone(conn, pool, deadline, server, task)
+
+
+def _write_alone(conn: Any, pool: Any, deadline: Deadline, server: Server, task: Task) -> None:
     try:
-        _overlay(conn, pool, found, server)
+        _overlay(conn, pool, server)
         deadline.left()
         _seed(conn, pool, deadline, server, task)
         _volume(pool, definition.volume_xml(server.volume("log"), 0, "raw"), server.volume("log"))
@@ -153,7 +163,7 @@ def image_of(conn: Any, pool_name: str, name: str) -> tuple[str, str, int]:
     return volume.path(), kind, volume.info()[1]
 
 
-def _overlay(conn: Any, pool: Any, found: Domain, server: Server) -> None:
+def _overlay(conn: Any, pool: Any, server: Server) -> None:
     path, kind, size = image_of(conn, server.image_pool, server.image)
     name = server.volume("qcow2")
     xml = definition.volume_xml(name, max(size, server.disk or 0), "qcow2", base=(path, kind))
@@ -200,16 +210,17 @@ def _volume(pool: Any, xml: str, name: str) -> Any:
         return volume
 
 
-def resize(conn: Any, deadline: Deadline, domain: Any, size: Size, memory: int | None) -> None:
+def resize(conn: Any, deadline: Deadline, domain: Any, size: Size, limit: int | None) -> None:
     """Give it another offering: with the next start, which is at once where it runs."""
     shown = definition.parse(domain.XMLDesc(0))
     if shown.server is not None and shown.server.offering != size.name:
         pool = pool_of(conn, shown.server.pool, "settings.pool")
-        check_room(conn, memory, int(size.memory) - domain.maxMemory() * 1024, pool)
         before = domain.XMLDesc(INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE)
         runs = bool(domain.isActive())
-        deadline.left()
-        conn.defineXML(definition.resized(before, size.name, size, restart=runs))
+        with deadline.alone:
+            check_room(conn, limit, int(size.memory) - domain.maxMemory() * 1024, pool)
+            deadline.left()
+            conn.defineXML(definition.resized(before, size.name, size, restart=runs))
         try:
             finish(conn, deadline, domain)
         except libvirt.libvirtError as error:

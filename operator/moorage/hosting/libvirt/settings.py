@@ -71,6 +71,11 @@ class LibvirtSettings(_Settings):
         default="Ask", description="How a server is stopped: by its power button (ACPI), or by taking its power."
     )
 
+    @property
+    def memory_limit(self) -> int | None:
+        """`memory` in bytes, None for as much as the host has."""
+        return None if self.memory is None else int(self.memory)
+
     def size(self, name: str) -> Size | None:
         """The offering of that name."""
         return next((size for size in self.sizes if size.name == name), None)

@@ -42,6 +42,8 @@ MOUNTS = {
 """Folders of the bed, and where libvirt has them."""
 POOLS = ("images", "servers")
 IMAGE = "debian-tiny.qcow2"
+CLIENT = "moorage"
+"""The name of the certificate that libvirtd lets in."""
 NETWORK = "lab"
 NETWORK_XML = f"""\
 <network>
@@ -97,7 +99,7 @@ class Libvirt:
         shutil.copyfile(boot_image.image(cache, say), state / "pools/images" / IMAGE)
         authority, port = files.Authority(), _free_port()
         self._write_tls(state, authority)
-        config = files.DAEMON.format(state=state, port=port, uuid=uuid.uuid4())
+        config = files.DAEMON.format(state=state, port=port, uuid=uuid.uuid4(), client=CLIENT)
         (state / "libvirtd.conf").write_text(config)
         start(state, daemons)
         for name in POOLS:
@@ -106,7 +108,7 @@ class Libvirt:
             virsh(state, "pool-autostart", name)
         # The first question takes seconds, in which every emulator is asked what it can do.
         virsh(state, "capabilities")
-        client = authority.issue("moorage", server=False)
+        client = authority.issue(CLIENT, server=False)
         return Running(
             type="libvirt",
             endpoint=f"qemu+tls://127.0.0.1:{port}/system",
@@ -141,7 +143,7 @@ class Libvirt:
 
     @staticmethod
     def _bad_credentials(authority: files.Authority) -> dict[str, str]:
-        """Secrets, as JSON, that the daemon must refuse: of another authority, and expired."""
+        """Secrets, as JSON, that must be refused: of another authority, and expired."""
         stranger = files.Authority().issue("moorage", server=False)
         expired = authority.issue("moorage", server=False, days=-1)
         return {

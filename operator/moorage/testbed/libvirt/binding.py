@@ -39,7 +39,7 @@ def _build(cache: Path, version: str, folder: Path) -> None:
     work = cache / "building"
     shutil.rmtree(work, ignore_errors=True)
     _run(sys.executable, "-m", "venv", work / "venv")
-    options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--wheel-dir", work]
+    options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--wheel-dir", str(work)]
     _run(work / "venv/bin/python", "-m", "pip", "wheel", *options, f"{NAME}=={version}")
     (wheel,) = work.glob("*.whl")
     with zipfile.ZipFile(wheel) as packed:

@@ -23,6 +23,7 @@ listen_tcp = 0
 listen_addr = "127.0.0.1"
 tls_port = "{port}"
 auth_tls = "none"
+tls_allowed_dn_list = ["CN={client}"]
 ca_file = "{state}/tls/ca.pem"
 cert_file = "{state}/tls/server.pem"
 key_file = "{state}/tls/server.key"
