@@ -86,7 +86,8 @@ class ServerController:
             connection.creations.give_back(seen.key)
             return await self._hold(seen, "ServiceUnavailable", message, left)
         if not connection.creations.take(seen.key, steady):
-            if steady - (connection.creations.since(seen.key) or steady) < QUEUED_QUIETLY:
+            since = connection.creations.since(seen.key)
+            if since is None or steady - since < QUEUED_QUIETLY:
                 return Result(after=QUEUED_QUIETLY)
             message = f"{connection.creations.count} creations are under way on {connection.name}: this one is in line"
             return await self._hold(seen, "WaitingInLine", message, UNTIMED_WAIT)

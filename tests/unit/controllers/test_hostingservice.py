@@ -96,10 +96,12 @@ async def test_a_service_that_stays_down_costs_no_writes(scene: Scene) -> None:
     scene.service.down = True
     assert await scene.look(10, 10.0) > 0
     assert (scene.available(), scene.status()["circuit"]["state"]) == ("CircuitOpen", "Open")
+    since = scene.status()["circuit"]["since"]
     tried = len(scene.service.calls)
     assert await scene.look(100, 10.0) == 0
-    assert len(scene.service.calls) - tried > 10
+    assert 10 < len(scene.service.calls) - tried < 1000 / 60 + 10
     assert scene.status()["lastError"]["message"] == "connection refused"
+    assert scene.status()["circuit"]["since"] == since, "it is open since then, trials or not"
     for connection in scene.bench.context.connections.values():
         connection.circuit.state = "HalfOpen"
     await scene.controller.reconcile(("", "s"))
@@ -110,6 +112,7 @@ async def test_a_service_that_stays_down_costs_no_writes(scene: Scene) -> None:
     scene.service.down = False
     await scene.look(10, 10.0)
     assert (scene.available(), scene.status()["circuit"]["state"]) == ("Available", "Closed")
+    assert scene.status()["circuit"]["since"] > since
     assert await scene.look(10, 10.0) == 0
 
 
