@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 from urllib.request import Request, urlopen
 
 from moorage.hosting.contract import Backend
@@ -62,7 +62,7 @@ class Control:
 class Ec2Faults(Faults):
     """The bed's own."""
 
-    why: ClassVar[Mapping[str, str]] = {
+    why: Mapping[str, str] = {
         "expire": "every request is signed with the key itself: there is no session that could be renewed",
         "boot_fails": "an instance that cannot start is terminated, that is: gone",
         "restart": "moto keeps everything in memory",
