@@ -16,7 +16,7 @@ from moorage.hosting.errors import HostingError
 from moorage.runtime.admission import Admission
 from moorage.runtime.budget import Priority
 from moorage.runtime.clock import Clock
-from moorage.runtime.inventory import pause_after
+from moorage.runtime.inventory import ATTENTION, pause_after
 from moorage.runtime.workers import outlive_turn
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,8 @@ COLLECT: Final = 0.05
 PAUSE: Final = 0.3
 """Seconds between two rounds of questions at least."""
 MANY: Final = 50
-"""With more servers than this to ask about at once, one inventory is the cheaper question."""
+"""With more servers than this to ask about at once, one inventory is the cheaper question (unless the service answers
+about many in one call), one in `ATTENTION` seconds."""
 RETRY_LONGEST: Final = 60.0
 CLOSING: Final = 5.0
 
@@ -41,6 +42,9 @@ class Listener(Protocol):
 
     @property
     def is_settled(self) -> bool: ...
+
+    @property
+    def asks_many(self) -> bool: ...
 
     def need_inventory(self, newer_than: datetime) -> None: ...
 
@@ -142,8 +146,9 @@ class Follower:
             if self._listener.is_settled:
                 self._hinted.clear()
                 hints, self._hints = self._hints, set()
-                if len(hints) > MANY:
+                if len(hints) > MANY and not self._listener.asks_many:
                     self._listener.need_inventory(self._clock.now())
+                    await self._clock.sleep(ATTENTION)
                 else:
                     await asyncio.gather(*(self._look(provider_id) for provider_id in sorted(hints)))
             await self._clock.sleep(PAUSE)

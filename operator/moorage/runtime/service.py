@@ -148,6 +148,11 @@ class ServiceConnection:
         might tell otherwise."""
         return not self.is_shut and self.foreign_account is None and not self.timetable.is_awaited
 
+    @property
+    def asks_many(self) -> bool:
+        """Whether the service answers about many servers in one call."""
+        return self._gets is not None
+
     # Inventories
 
     def start(self) -> None:
