@@ -97,6 +97,7 @@ async def rounds(stack: Stack, running: Running, point: Point, count: int, serve
         script = [{"name": "start", "script": "true"}]
         await api.apply(machine(running, "web", steps=script), always("policy", "containers"))
         python = PYTHON.format(url=point.url, tls=f"https://{running.guests}:{stack.config_port}")
+        await asyncio.to_thread(alone, running, 1, python, point)  # what the first one of all pays
         for _ in range(count):
             shell = await asyncio.to_thread(alone, running, servers, SHELL.format(url=point.url), point)
             with_python = await asyncio.to_thread(alone, running, servers, python, point)
