@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from moorage.hosting.factory import BackendFactory
-from moorage.hosting.libvirt.backend import LibvirtBackend, open_backend
-from moorage.hosting.libvirt.settings import LibvirtServerSettings, LibvirtSettings
+from typing import Any
 
-FACTORY = BackendFactory(
-    type="libvirt",
-    implementation=LibvirtBackend,
-    settings_model=LibvirtSettings,
-    server_settings_model=LibvirtServerSettings,
-    open=open_backend,
-)
 
-__all__ = ["FACTORY", "LibvirtBackend"]
+def __getattr__(name: str) -> Any:
+    """`FACTORY`. Made when it is asked for: what builds and reads definitions works where libvirt is not installed."""
+    if name != "FACTORY":
+        raise AttributeError(name)
+    from moorage.hosting.libvirt.backend import FACTORY
+
+    return FACTORY

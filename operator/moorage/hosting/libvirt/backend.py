@@ -14,7 +14,7 @@ import libvirt
 
 from moorage.hosting.contract import Capabilities, Capacity, CreateRequest, Inventory, Offering, ServerRecord
 from moorage.hosting.errors import HostingError, Invalid, NotFound, Unavailable
-from moorage.hosting.factory import ServiceSpec, parse_settings
+from moorage.hosting.factory import BackendFactory, ServiceSpec, parse_settings
 from moorage.hosting.libvirt import definition, host, making
 from moorage.hosting.libvirt.codes import Code
 from moorage.hosting.libvirt.connection import Connection, Deadline
@@ -265,3 +265,12 @@ def _stop(cut: bool, conn: Any, deadline: Deadline, domain: Any) -> None:
 
 def _resize(size: Size, limit: int | None, conn: Any, deadline: Deadline, domain: Any) -> None:
     making.resize(conn, deadline, domain, size, limit)
+
+
+FACTORY = BackendFactory(
+    type="libvirt",
+    implementation=LibvirtBackend,
+    settings_model=LibvirtSettings,
+    server_settings_model=LibvirtServerSettings,
+    open=open_backend,
+)

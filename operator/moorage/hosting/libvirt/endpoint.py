@@ -85,7 +85,7 @@ def _url(text: str | None) -> SplitResult:
         query = parse_qsl(url.query, strict_parsing=True) if url.query else []
         usable = url.scheme in TRANSPORTS and url.path in {"/system", "/session"} and not url.fragment
         remote = url.scheme in {"qemu+tls", "qemu+ssh"}
-        usable = usable and bool(url.hostname) == remote and (url.port or 1) > 0 and url.password is None
+        usable = usable and bool(url.hostname) == remote and url.port != 0 and url.password is None
         usable = usable and (url.username is None or url.scheme == "qemu+ssh")
     except ValueError:
         raise Invalid(_FORMS, field="endpoint") from None
