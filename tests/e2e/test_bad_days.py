@@ -8,7 +8,7 @@ import pytest
 from tests.support.scene import Scene
 from tests.support.stack import always, condition, config, group
 
-from moorage.kube.kinds import HOSTING_SERVICE, SERVER_GROUP
+from moorage.kube.kinds import HOSTING_SERVICE, SERVER_GROUP, VIRTUAL_SERVER
 
 PLAIN = config("plain", steps=[{"name": "start", "script": "true"}])
 EVERYTHING = ["account", "offerings", "images", "capacity", "list", "get", "create", "delete", "tag"]
@@ -94,3 +94,15 @@ async def test_a_service_that_hangs_delays_no_other(scene: Scene) -> None:
     assert condition(found, "Ready") is not None
     assert scene.here() == []
     scene.host.faults()
+
+
+async def test_what_happens_between_rare_inventories_is_noticed_by_its_event(scene: Scene) -> None:
+    """Without events nothing would be heard of either server before the next hour."""
+    await scene.serve(inventoryInterval="1h")
+    await scene.api.apply(always("policy", scene.service), PLAIN, group("g", "policy", ("web", "plain", 2)))
+    await scene.api.ready("g")
+    first, second = await scene.api.servers("g")
+    scene.host.call("POST", f"/v1/servers/{first['status']['providerID']}/stop")
+    await scene.api.condition(VIRTUAL_SERVER, first["metadata"]["name"], "Ready", "False", "ServerStopped")
+    scene.host.faults(vanish=[second["status"]["providerID"]])
+    await scene.replaced(second)
