@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -12,13 +13,21 @@ from pathlib import Path
 from moorage.testbed.bed import Lacking, Say
 
 
+_USUAL = """\
+URIs: http://deb.debian.org/debian
+Suites: bookworm
+Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
+"""
+"""Where a machine names its sources in another form."""
+
+
 def lacks() -> list[str]:
     """What keeps packages from being installed."""
     found = []
     if os.geteuid() != 0:
         found.append("it needs root")
-    if shutil.which("apt-get") is None:
-        found.append("it needs Debian (apt-get)")
+    if shutil.which("apt-get") is None or _codename() != "bookworm":
+        found.append("it needs Debian 12")
     return found
 
 
@@ -58,10 +67,19 @@ def _add_release(release: str) -> None:
     source = Path("/etc/apt/sources.list.d") / f"{release}.sources"
     if source.exists():
         return
-    fields = _main_source(Path("/etc/apt/sources.list.d/debian.sources").read_text(), release.partition("-")[0])
+    sources = Path("/etc/apt/sources.list.d/debian.sources")
+    fields = _main_source(sources.read_text() if sources.exists() else _USUAL, release.partition("-")[0])
     source.write_text(
         f"Types: deb\nURIs:{fields['URIs']}\nSuites: {release}\nComponents: main\nSigned-By:{fields['Signed-By']}\n"
     )
+
+
+def _codename() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/etc/os-release").read_text().splitlines():
+            if line.startswith("VERSION_CODENAME="):
+                return line.partition("=")[2].strip('"')
+    return ""
 
 
 def _main_source(text: str, suite: str) -> dict[str, str]:

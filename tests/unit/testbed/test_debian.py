@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from moorage.testbed import Lacking
-from moorage.testbed.debian import _main_source
+from moorage.testbed.debian import _USUAL, _main_source
 
 SOURCES = """\
 Types: deb
@@ -32,3 +32,7 @@ def test_the_mirror_of_the_release_itself_is_taken_not_that_of_security() -> Non
 def test_sources_without_the_release_are_told() -> None:
     with pytest.raises(Lacking, match="trixie"):
         _main_source(SOURCES, "trixie")
+
+
+def test_a_machine_with_another_form_of_sources_takes_the_usual_mirror() -> None:
+    assert set(_main_source(_USUAL, "bookworm")) == {"URIs", "Suites", "Signed-By"}

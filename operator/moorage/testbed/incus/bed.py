@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -49,7 +50,7 @@ class IncusBed:
     def lacks(self) -> list[str]:
         """See `Bed.lacks`."""
         found = debian.lacks()
-        if not Path("/sys/fs/cgroup").is_mount() and not list(Path("/sys/fs/cgroup").glob("*")):
+        if not Path("/sys/fs/cgroup").is_dir() or not any(Path("/sys/fs/cgroup").iterdir()):
             found.append("it needs cgroups (mounted at /sys/fs/cgroup)")
         return found
 
@@ -104,7 +105,8 @@ class IncusBed:
         # What the daemon knows nothing of (it was killed at a bad moment), and what it never removes.
         daemons.stop("incusd")
         _end_stragglers(state)
-        subprocess.run(["ip", "link", "delete", BRIDGE], stderr=subprocess.DEVNULL, check=False)
+        for link in (BRIDGE, *_stranded_cards()):
+            subprocess.run(["ip", "link", "delete", link], stderr=subprocess.DEVNULL, check=False)
         for mount in reversed(_mounts(state)):
             subprocess.run(["umount", "--lazy", mount], check=False)
         for folder in Path("/sys/fs/cgroup").rglob("lxc.*"):
@@ -197,6 +199,13 @@ def _end_stragglers(state: Path) -> None:
     end = time.monotonic() + 10
     while any(procs.alive(pid, start) for pid, start in found) and time.monotonic() < end:
         time.sleep(0.02)
+
+
+def _stranded_cards() -> list[str]:
+    """Containers' ends of their cables that are in this machine's own namespace: a container that was never started, or
+    that died with its monitor, left them there. Their addresses begin with what belongs to Incus."""
+    shown = subprocess.run(["ip", "-json", "link", "show", "type", "veth"], capture_output=True, check=False).stdout
+    return [link["ifname"] for link in json.loads(shown or b"[]") if link["address"].startswith("10:66:6a:")]
 
 
 def _processes() -> Iterator[int]:
