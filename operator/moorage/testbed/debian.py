@@ -12,7 +12,6 @@ from pathlib import Path
 
 from moorage.testbed.bed import Lacking, Say
 
-
 _USUAL = """\
 URIs: http://deb.debian.org/debian
 Suites: bookworm
