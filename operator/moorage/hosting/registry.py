@@ -26,6 +26,7 @@ BUILT_IN: Mapping[str, str] = MappingProxyType(
         "hetzner": "hcloud",
         "incus": "aiohttp",
         "kubevirt": "kubernetes",
+        "libcloud": "libcloud",
         "libvirt": "libvirt",
         "local": "aiohttp",
     }

@@ -45,6 +45,7 @@ def open_backend(spec: ServiceSpec, credentials: Mapping[str, bytes]) -> Libclou
     """Open a backend; see `BackendFactory.open`. The credentials' keys are arguments of the driver's constructor."""
     settings = parse_settings(LibcloudSettings, spec.settings)
     profile = profile_of(settings.driver, _driver(settings.driver))
+    profile.page_size = settings.page_size
     if not profile.whole_lists and not settings.trust_listing:
         raise Invalid(
             "it is not known that this driver lists all servers over all pages; find out, and set trustListing",

@@ -10,7 +10,13 @@ from urllib.parse import urlencode
 from xml.etree import ElementTree
 
 from libcloud.compute.base import Node, NodeImage, NodeSize
-from libcloud.compute.drivers.ec2 import NAMESPACE, EC2Connection, EC2NodeDriver, EC2Response
+from libcloud.compute.drivers.ec2 import (
+    NAMESPACE,
+    VALID_EC2_REGIONS,
+    EC2Connection,
+    EC2NodeDriver,
+    EC2Response,
+)
 
 from moorage.hosting.contract import ServerState
 from moorage.hosting.errors import (
@@ -26,7 +32,7 @@ from moorage.hosting.errors import (
 )
 from moorage.hosting.http import seconds
 from moorage.hosting.libcloud.exchange import Exchange, Reply
-from moorage.hosting.libcloud.profiles import Details, Profile, only_id
+from moorage.hosting.libcloud.profiles import Details, Profile, Service, only_id
 
 _STATES: Final[Mapping[str, ServerState]] = {
     "pending": ServerState.PENDING,
@@ -122,6 +128,13 @@ class Ec2(Profile):
     def __init__(self, driver: Any) -> None:
         super().__init__(Ec2Driver)
 
+    def arguments(self, service: Service) -> dict[str, Any]:
+        """As most drivers take them, with a region that Libcloud knows."""
+        found = super().arguments(service)
+        if "region" not in found or found["region"] not in VALID_EC2_REGIONS:
+            raise Invalid("must be a region that Libcloud knows, such as eu-central-1", field="region")
+        return found
+
     def account(self, driver: Any, exchange: Exchange) -> str | None:
         """The owner of the default security group, which every account has."""
         driver.ex_get_security_groups(filters={"group-name": "default"})
@@ -130,20 +143,33 @@ class Ec2(Profile):
         return owner.group(1) if owner is not None else None
 
     def nodes(self, driver: Any, exchange: Exchange, key: str | None = None) -> list[Node]:
-        """Without a page size EC2 answers all at once; the driver would not see that there is more."""
-        found = list(driver.list_nodes(ex_filters={"tag:moorage-key": key} if key is not None else None))
-        for reply in exchange.replies:
-            if b"Action=DescribeInstances" in reply.sent and not _is_whole(reply):
-                raise Unavailable("the answer is no whole list of instances")
-            if not found and b"<instanceId>" in reply.body:
-                raise Unavailable("the driver does not understand the list of instances")
-        return found
+        """The driver's own way asks for one page and does not see that there are more."""
+        asked = {"Action": "DescribeInstances", "Filter.1.Name": "instance-state-name"}
+        # EC2 shows terminated ones for an hour.
+        asked |= {f"Filter.1.Value.{number}": state for number, state in enumerate(_STATES, start=1)}
+        if key is None:
+            asked["MaxResults"] = str(self.page_size)
+        else:
+            asked |= {"Filter.2.Name": "tag:moorage-key", "Filter.2.Value.1": key}
+        found: list[Node] = []
+        seen: set[str] = set()
+        while True:
+            answer = driver.connection.request(driver.path, params=asked).object
+            found += _nodes(driver, answer)
+            token = answer.findtext(f"{{{NAMESPACE}}}nextToken") or ""
+            if not token:
+                return found
+            if token in seen:
+                raise Unavailable("the service's list does not go on where it stopped")
+            seen.add(token)
+            asked = {**asked, "NextToken": token}
 
     def node(self, driver: Any, exchange: Exchange, provider_id: str) -> Node:
         """DescribeInstances of the one; EC2 has a code for ids that it does not know."""
         if not re.fullmatch(r"i-[0-9a-z]{1,32}", provider_id):
             raise NotFound("the id is not one of an instance of EC2")
-        found: list[Node] = list(driver.list_nodes(ex_node_ids=[provider_id]))
+        asked = {"Action": "DescribeInstances", "InstanceId.1": provider_id}
+        found = _nodes(driver, driver.connection.request(driver.path, params=asked).object)
         if len(found) != 1 or found[0].id != provider_id:
             raise Unavailable("the service answered with another server than the one asked for")
         if self.state(found[0]) is None:
@@ -223,8 +249,11 @@ class Ec2(Profile):
         return made(text) if made is not None else None
 
 
-def _is_whole(reply: Reply) -> bool:
-    return b"<reservationSet" in reply.body and b"<nextToken>" not in reply.body
+def _nodes(driver: Any, answer: Any) -> list[Node]:
+    listed = answer.find(f"{{{NAMESPACE}}}reservationSet")
+    if listed is None:
+        raise Unavailable("the answer is no list of instances")
+    return [node for each in listed for node in driver._to_nodes(each, "instancesSet/item")]
 
 
 def _error(body: bytes) -> tuple[str, str]:

@@ -30,7 +30,9 @@ def arguments_of(request: CreateRequest, settings: LibcloudServerSettings, profi
     if request.user_data and profile.user_data is not None:
         own[profile.user_data] = request.user_data
     if profile.tags is not None:
-        own[profile.tags] = {**request.tags, TAG_KEY: request.key, TAG_REQUEST: request.digest()}
+        tags = {**request.tags, TAG_KEY: request.key, TAG_REQUEST: request.digest()}
+        # In order: a provider may take the same tags in another order for another request.
+        own[profile.tags] = {name: tags[name] for name in sorted(tags)}
     for field, names in (("arguments", settings.arguments), ("references", settings.references)):
         taken = sorted(set(names) & {*own, "size", "image", profile.user_data, profile.tags})
         if taken:

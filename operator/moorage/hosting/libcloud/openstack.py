@@ -101,7 +101,9 @@ class OpenStack(Profile):
 
     def nodes(self, driver: Any, exchange: Exchange, key: str | None = None) -> list[Node]:
         """The driver follows the pages, and takes an answer without servers for an empty list."""
-        found = list(driver.list_nodes())
+        asked = {"limit": self.page_size}
+        listed = driver._paginated_request("/servers/detail", "servers", driver.connection, params=asked)
+        found: list[Node] = driver._to_nodes(listed)
         pages = [reply for reply in exchange.replies if "/servers/detail" in reply.url]
         if not pages or any(not isinstance(_json(reply).get("servers"), list) for reply in pages):
             raise Unavailable("the answer is no list of servers")

@@ -61,6 +61,7 @@ class Profile:
 
     def __init__(self, driver: type[NodeDriver]) -> None:
         self.driver = driver
+        self.page_size = 500
         arguments = inspect.signature(driver.create_node).parameters
         self.user_data = next((name for name in USER_DATA if name in arguments), None)
         self.tags = next((name for name in TAGS if name in arguments), None)

@@ -54,6 +54,12 @@ class LibcloudSettings(_Settings):
     create_timeout: Seconds = Field(default=90.0, gt=0, le=3600, description="Bound of a creation.")
     inventory_timeout: Seconds = Field(default=120.0, gt=0, le=3600, description="Bound of an inventory.")
     listing_lag: Seconds = Field(default=60.0, le=3600, description="How late the provider's lists may be.")
+    page_size: int = Field(
+        default=500,
+        ge=1,
+        le=1000,
+        description="Servers asked for per page, for the drivers ec2 (5 or more) and openstack.",
+    )
     sizes: tuple[Word, ...] = Field(
         default=(),
         max_length=200,
