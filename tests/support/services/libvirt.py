@@ -223,6 +223,12 @@ class LibvirtService(ServiceUnderTest):
         flags = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
         return str(self._conn.lookupByUUIDString(provider_id).XMLDesc(flags))
 
+    def guest_pids(self) -> list[int]:
+        """The processes of the guests."""
+        return sorted(
+            int(path.read_text()) for path in (self.state / "run/qemu").glob("*.pid") if path.stem != "driver"
+        )
+
     # What the faults do
 
     def fill(self, free: int) -> None:

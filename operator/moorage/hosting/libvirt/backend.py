@@ -199,8 +199,10 @@ class LibvirtBackend:
         await self._with("start", provider_id, _start)
 
     async def stop(self, provider_id: str) -> None:
-        """See `Power.stop`: by the power button, which the guest's system has to heed, or by taking its power."""
-        await self._with("stop", provider_id, partial(_stop, self._settings.stop == "Cut"))
+        """See `Power.stop`: by the power button, and where the guest does not heed it, by taking its power."""
+        patience = self._settings.stop_timeout
+        seconds = patience + self._settings.request_timeout
+        await self._with("stop", provider_id, partial(_stop, patience), seconds=seconds)
 
     async def resize(self, provider_id: str, offering: str) -> None:
         """See `Resize.resize`. A running server is taken its power, and started again; its disk stays as large."""
@@ -255,12 +257,8 @@ def _start(conn: Any, deadline: Deadline, domain: Any) -> None:
         making.start(domain)
 
 
-def _stop(cut: bool, conn: Any, deadline: Deadline, domain: Any) -> None:
-    # A paused guest sees no button.
-    cut = cut or domain.state(0)[0] == libvirt.VIR_DOMAIN_PAUSED
-    if domain.isActive():
-        with host.ignoring(Code.OPERATION_INVALID):
-            domain.destroyFlags(libvirt.VIR_DOMAIN_DESTROY_GRACEFUL) if cut else domain.shutdown()
+def _stop(patience: float, conn: Any, deadline: Deadline, domain: Any) -> None:
+    host.stop(deadline, domain, patience)
 
 
 def _resize(size: Size, limit: int | None, conn: Any, deadline: Deadline, domain: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import libvirt
@@ -17,6 +18,8 @@ INACTIVE = libvirt.VIR_DOMAIN_XML_INACTIVE
 SPARE = 32 * 1024 * 1024
 """Bytes that a pool must have to spare for a new server's disk to begin with."""
 CHUNK = 64 * 1024
+PRESS_AGAIN = 5.0
+"""Seconds between two pressings of a guest's power button."""
 
 
 class ignoring:  # noqa: N801 - used as contextlib.suppress is
@@ -69,7 +72,26 @@ def tell(domain: Any, uri: str, prefix: str, xml: str | None) -> None:
     raise Unavailable("the server is started and stopped all the time")
 
 
-# Deleting
+# Stopping and deleting
+
+
+def stop(deadline: Deadline, domain: Any, patience: float) -> None:
+    """Press the power button, also again, since a guest that boots does not notice; take the power in the end.
+
+    A guest that is paused, or is to have no time, is not asked.
+    """
+    end = time.monotonic() + patience
+    pressed = 0.0
+    while domain.isActive() and time.monotonic() < end and domain.state(0)[0] != libvirt.VIR_DOMAIN_PAUSED:
+        deadline.left()
+        if time.monotonic() - pressed > PRESS_AGAIN:
+            with ignoring(Code.OPERATION_INVALID):
+                domain.shutdown()
+            pressed = time.monotonic()
+        time.sleep(0.1)
+    if domain.isActive():
+        with ignoring(Code.OPERATION_INVALID):
+            domain.destroyFlags(libvirt.VIR_DOMAIN_DESTROY_GRACEFUL)
 
 
 def remove(conn: Any, deadline: Deadline, domain: Any) -> None:

@@ -67,8 +67,10 @@ class LibvirtSettings(_Settings):
     )
     firmware: Literal["bios", "efi"] = Field(default="bios", description="What boots the image.")
     autostart: bool = Field(default=True, description="Start servers again when their host has started.")
-    stop: Literal["Ask", "Cut"] = Field(
-        default="Ask", description="How a server is stopped: by its power button (ACPI), or by taking its power."
+    stop_timeout: Seconds = Field(
+        default=30.0,
+        le=600,
+        description="Seconds that a guest has to shut down when its power button was pressed; then its power is taken.",
     )
 
     @property

@@ -61,6 +61,7 @@ SETTINGS = {
     "imagePool": "images",
     "pool": "servers",
     "nic": {"type": "user"},
+    "stopTimeout": "10s",
     "sizes": [
         {"name": "tiny", "cpu": 1, "memory": "128Mi"},
         {"name": "small", "cpu": 1, "memory": "160Mi"},
