@@ -100,14 +100,16 @@ def has_code(error: LibvirtError, *codes: Code) -> bool:
 
 
 def refused_at_the_door(error: LibvirtError) -> bool:
-    """Whether an error of opening a connection is about our certificate.
+    """Whether an error of opening a connection is about our credentials.
 
-    libvirt looks at it before it connects, and tells what is wrong as a system error of no driver; a daemon that does
-    not accept it closes the connection where it should have confirmed it, which the words alone tell from other ends.
+    libvirt looks at a certificate before it connects, and tells what is wrong as a system error of no driver. For the
+    rest there are words alone: a daemon that does not accept a certificate closes the connection where it should have
+    confirmed it, and libssh tells every failure by one number.
     """
-    if error.get_error_code() != Code.SYSTEM_ERROR:
-        return False
-    return error.get_error_domain() == 0 or "TLS confirmation" in (error.get_error_message() or "")
+    code, text = error.get_error_code(), error.get_error_message() or ""
+    if code in _AUTHENTICATION or "authenticat" in text:
+        return True
+    return code == Code.SYSTEM_ERROR and (error.get_error_domain() == 0 or "TLS confirmation" in text)
 
 
 def typed(what: str, error: LibvirtError) -> HostingError:

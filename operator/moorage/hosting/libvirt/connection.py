@@ -125,7 +125,7 @@ class Connection:
         except libvirt.libvirtError as error:
             if refused_at_the_door(error):
                 text = self._endpoint.without_folder(error.get_error_message() or "")
-                raise AuthenticationError(f"the client certificate is refused: {text}") from None
+                raise AuthenticationError(f"the service does not let us in: {text}") from None
             raise
         # An answer that does not come ends the connection, and with it every call that waits for one.
         conn.setKeepAlive(max(1, round(self._silence / 3)), 2)

@@ -85,8 +85,10 @@ def test_what_is_missing_names_its_field() -> None:
         (Error(Code.SYSTEM_ERROR, 0), True),
         (Error(Code.SYSTEM_ERROR, FROM_RPC, errno.EIO, "Unable to read TLS confirmation: Input/output error"), True),
         (Error(Code.SYSTEM_ERROR, FROM_RPC, errno.ECONNREFUSED, "Connection refused"), False),
-        (Error(Code.AUTH_FAILED, 0), False),
+        (Error(Code.AUTH_FAILED, FROM_RPC), True),
+        (Error(98, 66, message="libssh transport error: failed to authenticate: Access denied"), True),
+        (Error(98, 66, message="libssh transport error: the remote command has ended"), False),
     ],
 )
-def test_a_refused_certificate_is_told_from_a_service_that_is_away(error: Error, ours: bool) -> None:
+def test_refused_credentials_are_told_from_a_service_that_is_away(error: Error, ours: bool) -> None:
     assert refused_at_the_door(error) is ours
