@@ -75,7 +75,6 @@ class HetznerService(ServiceUnderTest):
     type = "hetzner"
     unknown_id = "4711"
     other_offering = "cpx32"
-    public_address = "203.0.113.7"
     volume_gib = 10
     most_bytes = 20 * 1024 * 1024
 

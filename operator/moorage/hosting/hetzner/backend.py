@@ -7,10 +7,10 @@ and what it made before is then looked up by that name.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final
 
 import hcloud
 from hcloud.actions import BoundAction
@@ -33,9 +33,9 @@ from moorage.hosting.hetzner.client import Client, list_servers
 from moorage.hosting.hetzner.launch import asked_of, check_labels
 from moorage.hosting.hetzner.records import LABEL_KEY, LABEL_REQUEST, images_of, offerings_of, record
 from moorage.hosting.hetzner.settings import HetznerSettings
+from moorage.hosting.hetzner.volumes import HetznerVolumes, is_number, number_of
 from moorage.hosting.http import endpoint_url
 
-T = TypeVar("T")
 _UP: Final = frozenset({"running", "starting", "initializing", "rebuilding", "migrating"})
 _BOOT: Final = frozenset({"create_server", "start_server"})
 _POWER: Final = _BOOT | {"stop_server", "shutdown_server", "reboot_server", "reset_server"}
@@ -64,9 +64,9 @@ def _token(credentials: Mapping[str, bytes]) -> str:
     return token
 
 
-class HetznerBackend:
+class HetznerBackend(HetznerVolumes):
     """One project of the Hetzner Cloud; new servers are made in one location. Satisfies `Backend` and the abilities
-    Retag, Power and Images."""
+    Retag, Power, Images and Volumes."""
 
     def __init__(self, client: Client, region: str, settings: HetznerSettings) -> None:
         self._client = client
@@ -140,7 +140,7 @@ class HetznerBackend:
 
     async def get(self, provider_id: str) -> ServerRecord:
         """See `Backend.get`. A server that is off is asked why: one more call."""
-        number = _number(provider_id)
+        number = number_of(provider_id)
 
         def ask(sdk: hcloud.Client) -> ServerRecord:
             server = _server(sdk, number)
@@ -180,7 +180,7 @@ class HetznerBackend:
 
     async def delete(self, provider_id: str) -> None:
         """See `Backend.delete`."""
-        if not _is_number(provider_id):
+        if not is_number(provider_id):
             return
 
         def remove(sdk: hcloud.Client) -> None:
@@ -199,7 +199,7 @@ class HetznerBackend:
 
     async def console(self, provider_id: str) -> str | None:
         """See `Backend.console`: there is a screen to look at, but no text that is kept."""
-        number = _number(provider_id)
+        number = number_of(provider_id)
         await self._ask("console", lambda sdk: _server(sdk, number), one=True)
         return None
 
@@ -209,7 +209,7 @@ class HetznerBackend:
         """See `Retag.retag`. The API takes all labels at once and knows no condition: a label that somebody else
         writes between the two calls is lost. Ours are written by one controller alone."""
         check_labels(tags)
-        number = _number(provider_id)
+        number = number_of(provider_id)
 
         def change(sdk: hcloud.Client) -> None:
             server = _server(sdk, number)
@@ -224,7 +224,7 @@ class HetznerBackend:
 
     async def start(self, provider_id: str) -> None:
         """See `Power.start`."""
-        number = _number(provider_id)
+        number = number_of(provider_id)
 
         def turn_on(sdk: hcloud.Client) -> None:
             server = _server(sdk, number)
@@ -235,7 +235,7 @@ class HetznerBackend:
 
     async def stop(self, provider_id: str) -> None:
         """See `Power.stop`."""
-        number = _number(provider_id)
+        number = number_of(provider_id)
 
         def turn_off(sdk: hcloud.Client) -> None:
             server = _server(sdk, number)
@@ -251,25 +251,6 @@ class HetznerBackend:
     async def close(self) -> None:
         """See `Backend.close`."""
         self._client.close()
-
-    async def _ask(self, what: str, call: Callable[[hcloud.Client], T], *, one: bool = False) -> T:
-        return await self._client.run(what, self._settings.request_timeout, call, one=one)
-
-    async def _all(self, what: str, call: Callable[[hcloud.Client], T]) -> T:
-        return await self._client.run(what, self._settings.inventory_timeout, call)
-
-
-def _is_number(provider_id: str) -> bool:
-    return provider_id.isascii() and provider_id.isdigit() and len(provider_id) <= 16
-
-
-def _number(provider_id: str) -> int:
-    if provider_id in {"", ".", ".."}:
-        raise Invalid("is not the id of a server", field="providerID")
-    if not _is_number(provider_id):
-        # Ids are numbers, so this is none of any server, and the API cannot be asked for it.
-        raise NotFound("the id is not one of a server at Hetzner")
-    return int(provider_id)
 
 
 def _server(sdk: hcloud.Client, number: int) -> BoundServer:

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 import hcloud
 from hcloud.core.domain import Meta, Pagination
 from hcloud.servers import BoundServer
+from hcloud.volumes import BoundVolume
 
 from moorage.hosting.errors import Unavailable
 from moorage.hosting.hetzner.answers import failure
@@ -22,6 +23,12 @@ CALLS: Final = 32
 MARGIN: Final = 0.25
 """Seconds that a call gets less than its caller waits: it is over before it is given up."""
 MAX_PAGES: Final = 2000
+
+
+def list_volumes(sdk: hcloud.Client, **query: Any) -> tuple[list[BoundVolume], Meta]:
+    """A page of volumes in the order of their ids."""
+    answer = sdk.request("GET", "/volumes", params={"sort": "id:asc", **query})
+    return [BoundVolume(sdk.volumes, each) for each in answer["volumes"]], Meta.parse_meta(answer)
 
 
 def list_servers(sdk: hcloud.Client, **query: Any) -> tuple[list[BoundServer], Meta]:

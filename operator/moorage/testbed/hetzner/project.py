@@ -69,29 +69,10 @@ class Project:
         self.servers: dict[int, Server] = {}
         self.groups: dict[int, Obj] = {}
         self.volumes: dict[int, Obj] = {}
-        self.floating_ips: dict[int, Obj] = {}
         self.keys = {"admin": next(ids)}
         self.networks = [next(ids)]
         self.firewalls = [next(ids)]
         self.made: list[Obj] = []
-        self._add_address("203.0.113.7", "fsn1")
-
-    def _add_address(self, ip: str, location: str) -> None:
-        number = next(self.ids)
-        self.floating_ips[number] = {
-            "id": number,
-            "name": f"address-{number}",
-            "description": "",
-            "ip": ip,
-            "type": "ipv4",
-            "server": None,
-            "dns_ptr": [],
-            "home_location": LOCATIONS[location],
-            "blocked": False,
-            "protection": {"delete": False},
-            "labels": {},
-            "created": stamp(time.time()),
-        }
 
     # Servers
 
@@ -212,9 +193,9 @@ class Project:
         return self.act(server, "delete_server", TURN)
 
     def _let_go(self, server: Server) -> None:
-        for each in (*self.volumes.values(), *self.floating_ips.values()):
-            if each["server"] == server.id:
-                each["server"] = None
+        for volume in self.volumes.values():
+            if volume["server"] == server.id:
+                volume["server"] = None
 
     def _name(self, asked: Obj) -> str:
         name = asked.get("name")
@@ -297,8 +278,6 @@ class Project:
         for server in self.servers.values():
             server.ends = 0.0
         self.volumes.clear()
-        for address in self.floating_ips.values():
-            address["server"] = None
 
 
 def check_labels(labels: Any) -> dict[str, str]:

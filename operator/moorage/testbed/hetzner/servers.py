@@ -66,7 +66,6 @@ class Server:
     ends: float | None = None
     protected: bool = False
     volumes: list[int] = field(default_factory=list)
-    floating_ips: list[int] = field(default_factory=list)
     actions: list[Action] = field(default_factory=list)
 
     def gone(self, now: float) -> bool:
@@ -99,7 +98,7 @@ class Server:
             "public_net": {
                 "ipv4": v4 if self.ipv4 else None,
                 "ipv6": v6 if self.ipv6 else None,
-                "floating_ips": self.floating_ips,
+                "floating_ips": [],
                 "firewalls": [{"id": number, "status": "applied"} for number in self.firewalls],
             },
             "private_net": self.networks,

@@ -1,7 +1,7 @@
 """The Hetzner Cloud API, simulated over HTTP: `python -m moorage.testbed.hetzner.simulator FOLDER`.
 
 Written from its reference, https://docs.hetzner.cloud/reference/cloud: servers, their actions, server types, images,
-locations, SSH keys, placement groups, volumes, Floating IPs; errors (#errors), labels and their limits (#labels), label
+locations, SSH keys, placement groups, volumes; errors (#errors), labels and their limits (#labels), label
 selectors (#label-selector), pagination (#pagination), the rate limit and its headers (#rate-limiting). Its fields and
 limits were compared with the OpenAPI description of the same reference, and Hetzner's own SDK parses the answers in the
 tests. What it cannot tell: how late real lists are, how a real placement fails, how long anything takes.

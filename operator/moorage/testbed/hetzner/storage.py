@@ -1,4 +1,4 @@
-"""Volumes and Floating IPs of the simulated API."""
+"""Volumes of the simulated API."""
 
 from __future__ import annotations
 
@@ -21,9 +21,6 @@ def add_storage(app: web.Application) -> None:
     add("DELETE", "/v1/volumes/{id}", _delete_volume)
     add("POST", "/v1/volumes/{id}/actions/attach", _attach_volume)
     add("POST", "/v1/volumes/{id}/actions/detach", _detach_volume)
-    add("GET", "/v1/floating_ips", _list_addresses)
-    add("POST", "/v1/floating_ips/{id}/actions/assign", _assign_address)
-    add("POST", "/v1/floating_ips/{id}/actions/unassign", _unassign_address)
 
 
 def _action(project: Project, command: str, volume: int) -> Obj:
@@ -112,38 +109,3 @@ async def _detach_volume(request: web.Request) -> web.Response:
     holder.volumes.remove(volume["id"])
     volume["server"] = None
     return web.json_response({"action": _action(project, "detach_volume", volume["id"])}, status=201)
-
-
-async def _list_addresses(request: web.Request) -> web.Response:
-    found = [each for _, each in sorted(project_of(request).floating_ips.items())]
-    return page(request, "floating_ips", found)
-
-
-def _address(request: web.Request) -> Obj:
-    number = number_of(request, "Floating IP")
-    found = project_of(request).floating_ips.get(number)
-    if found is None:
-        raise missing(f"Floating IP with ID '{number}'")
-    return found
-
-
-async def _assign_address(request: web.Request) -> web.Response:
-    project, address, asked = project_of(request), _address(request), await body_of(request)
-    server = project.server(asked["server"])
-    if address["server"] is not None:
-        raise Refusal(422, "floating_ip_assigned", "Floating IP is already assigned")
-    address["server"] = server.id
-    server.floating_ips.append(address["id"])
-    action = project.act(server, "assign_floating_ip", TURN)
-    return web.json_response({"action": action.show(time.time())}, status=201)
-
-
-async def _unassign_address(request: web.Request) -> web.Response:
-    project, address = project_of(request), _address(request)
-    if address["server"] is None:
-        raise invalid("floating_ip", "Floating IP is not assigned")
-    server = project.servers[address["server"]]
-    server.floating_ips.remove(address["id"])
-    address["server"] = None
-    action = project.act(server, "unassign_floating_ip", TURN)
-    return web.json_response({"action": action.show(time.time())}, status=201)

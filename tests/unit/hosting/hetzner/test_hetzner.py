@@ -333,4 +333,4 @@ async def test_a_wrong_service_is_refused(
 
 
 def test_abilities_are_what_the_page_says() -> None:
-    assert {str(each) for each in FACTORY.abilities} == {"Retag", "Power", "Images"}
+    assert {str(each) for each in FACTORY.abilities} == {"Retag", "Power", "Images", "Volumes"}
