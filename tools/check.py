@@ -35,6 +35,9 @@ WITH_BEDS = ("contract", "e2e")
 STAGES = ("lint", *TESTS)
 SECOND_TRIES = 10
 """The most failed tests of a stage that are tried a second time: more than that is no accident."""
+ELSEWHERE = {"not applicable": "not applicable", "left to the full matrix": "left to test-backends"}
+"""How the reasons of skips begin that say nothing of this machine, and how they are counted: `skipped` is what this
+machine cannot run."""
 
 
 @dataclass
@@ -143,10 +146,15 @@ def _second_try(stage: str, failed: int, extra: Sequence[str]) -> bool:
 
 
 def count(report: Path) -> dict[str, int]:
-    """How many tests of a JUnit report passed, failed and were skipped."""
+    """How many tests of a JUnit report passed, failed and were skipped, those that do not apply counted apart."""
     suites = ET.parse(report).getroot().iter("testsuite")  # noqa: S314 - pytest wrote it a moment ago
-    total = {"passed": 0, "failed": 0, "skipped": 0}
+    total = {"passed": 0, "failed": 0, "skipped": 0, **dict.fromkeys(ELSEWHERE.values(), 0)}
     for suite in suites:
+        for reason in (skip.get("message", "") for skip in suite.iter("skipped")):
+            word = next((word for start, word in ELSEWHERE.items() if reason.startswith(start)), None)
+            if word is not None:
+                total[word] += 1
+                total["skipped"] -= 1
         failed = int(suite.get("failures", "0")) + int(suite.get("errors", "0"))
         skipped = int(suite.get("skipped", "0"))
         total["failed"] += failed
@@ -202,7 +210,7 @@ def _locked(text: str) -> dict[str, str]:
 def summary(outcomes: Sequence[Outcome]) -> str:
     """The table at the end; its last line says it in one form that every reader of logs knows."""
     lines = [""]
-    total = {"passed": 0, "failed": 0, "skipped": 0}
+    total = {"passed": 0, "failed": 0, "skipped": 0, **dict.fromkeys(ELSEWHERE.values(), 0)}
     for outcome in outcomes:
         counts = ", ".join(f"{number} {word}" for word, number in outcome.counts.items() if number)
         detail = "; ".join(filter(None, [counts, *outcome.failed]))
@@ -211,6 +219,9 @@ def summary(outcomes: Sequence[Outcome]) -> str:
             total[word] += number
         if not outcome.ok and not outcome.counts.get("failed"):
             total["failed"] += 1
+    beside = "; ".join(f"{total[word]} {word}" for word in ELSEWHERE.values() if total[word])
+    if beside:
+        lines.append(f"beside these: {beside}")
     lines.append(f"{total['passed']} passed, {total['failed']} failed, {total['skipped']} skipped")
     return "\n".join(lines)
 

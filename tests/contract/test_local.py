@@ -1,4 +1,4 @@
-"""The contract's suite over hostd, with real processes and simulated."""
+"""The contract's suite over hostd: with real processes, simulated, and killed."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.support.services.local import LocalService
+from tests.support.services.local import KillableService, LocalService
 
 from moorage.testing import BackendContract
+from moorage.testing.base import Contract
+from moorage.testing.batches import BatchesContract
+from moorage.testing.identity import IdentityContract
+from moorage.testing.interruption import InterruptionContract
 
 
 class TestProcesses(BackendContract):
@@ -29,3 +33,19 @@ class TestSimulated(BackendContract):
         """A hostd of the test's own."""
         async with LocalService(tmp_path, simulate=True) as service:
             yield service
+
+
+class TestKilled(Contract):
+    """A hostd of a process of its own, whose servers outlive it."""
+
+    @pytest.fixture
+    async def service(self, tmp_path: Path) -> AsyncIterator[KillableService]:
+        """A hostd of the test's own."""
+        async with KillableService(tmp_path) as service:
+            yield service
+
+    test_a_repeated_creation_finds_its_server = (
+        IdentityContract.test_a_repeated_creation_finds_its_server_after_a_restart
+    )
+    test_creations_survive = InterruptionContract.test_creations_survive_the_death_of_the_service
+    test_events_may_have_been_missed = BatchesContract.test_after_the_service_came_back_events_may_have_been_missed

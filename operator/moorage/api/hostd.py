@@ -21,6 +21,8 @@ MAX_USER_DATA = 16 * 1024
 MAX_BODY = 256 * 1024
 """Bytes of a request that a service reads."""
 MAX_TAGS = 50
+MAX_BATCH = 100
+"""Servers that one call can be about."""
 
 
 def _seconds(value: object) -> object:
@@ -30,6 +32,7 @@ def _seconds(value: object) -> object:
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0, le=365 * 86400, allow_inf_nan=False)]
 Key = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+Id = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 TagName = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 TagValue = Annotated[str, StringConstraints(max_length=256)]
 Tags = Annotated[dict[TagName, TagValue], Field(max_length=MAX_TAGS)]
@@ -83,6 +86,7 @@ class Offering(Wire):
     memory: int = Field(gt=0)
     arch: str = "amd64"
     price_per_hour: Decimal = Field(ge=0)
+    spot_price_per_hour: Decimal | None = Field(default=None, ge=0)
 
 
 class OfferingList(Wire):
@@ -132,11 +136,13 @@ class ServerSettings(Request):
     """Settings of one server: `VirtualServerConfig.spec.settings[]` for the type `local`.
 
     environment: added to the environment of everything that runs in the server. boot_delay: time from creation to
-    the start of the user-data.
+    the start of the user-data. spot: at the lower price, where the service may take the server back; where there is no
+    room for it so, it is asked for at the full price.
     """
 
     environment: dict[EnvironmentName, EnvironmentValue] = Field(default_factory=dict, repr=False)
     boot_delay: Seconds = 0.0
+    spot: bool = False
     simulate: SimulateSettings | None = None
 
 
@@ -197,6 +203,62 @@ class TagPatch(Request):
     tags: Tags
 
 
+class Resize(Request):
+    """The offering that a server is to have."""
+
+    offering: Annotated[str, StringConstraints(min_length=1, max_length=256)]
+
+
+class Ids(Request):
+    """The servers that a call is about."""
+
+    ids: tuple[Id, ...] = Field(max_length=MAX_BATCH)
+
+
+class ServerBatch(Wire):
+    """The servers that were asked for, and the ids of those that there are not: each id is in one of the two."""
+
+    items: tuple[Server, ...] = ()
+    missing: tuple[str, ...] = ()
+
+
+class Change(Wire):
+    """A line of the events: the id of a server that appeared, changed or went; "" where some may have been missed."""
+
+    id: str
+
+
+class CreateVolume(Request):
+    """A volume. The same key gives the same volume for as long as it is there."""
+
+    key: Key
+    size_gib: int = Field(ge=1, le=65536)
+    tags: Tags = Field(default_factory=dict)
+
+
+class Attach(Request):
+    """The server that a volume or an address is to hang on."""
+
+    server: Id
+
+
+class Volume(Wire):
+    """A disk with a life of its own."""
+
+    id: Id
+    key: str | None = None
+    size_gib: int
+    server: str | None = None
+    tags: dict[str, str] = Field(default_factory=dict)
+
+
+class VolumeList(Wire):
+    """A page of volumes; `continue` is set where more follow."""
+
+    items: tuple[Volume, ...]
+    continue_: str | None = Field(default=None, alias="continue")
+
+
 class Console(Wire):
     """The end of what the server printed."""
 
@@ -243,6 +305,11 @@ class Operation(StrEnum):
     TAG = "tag"
     CONSOLE = "console"
     POWER = "power"
+    RESIZE = "resize"
+    BATCH = "batch"
+    EVENTS = "events"
+    VOLUME = "volume"
+    ADDRESS = "address"
     LEDGER = "ledger"
 
 
@@ -287,7 +354,9 @@ class Faults(Request):
     lose_answers: that many of the next changing calls (or those of `lose_operations`) do their work, then the
     connection is cut. listing_lag: servers appear in listings so much later, and stay in them so much longer.
     capacity: replaces the service's limit. boot_never: servers created now stay Pending. boot_fail: they fail.
-    vanish: ids of servers to lose now. ignore_keys: a repeated creation makes another server.
+    vanish: ids of servers to lose now. ignore_keys: a repeated creation makes another server. quota: the account may
+    have so many servers. spot_capacity: room for so many at the spot price. no_room_to_grow: no server can get another
+    offering. revoked: no token is good. skew: the service's clock is so many seconds ahead.
     """
 
     latency: Seconds = 0.0
@@ -302,3 +371,8 @@ class Faults(Request):
     boot_fail: bool = False
     vanish: tuple[str, ...] = ()
     ignore_keys: bool = False
+    quota: int | None = Field(default=None, ge=0)
+    spot_capacity: int | None = Field(default=None, ge=0)
+    no_room_to_grow: bool = False
+    revoked: bool = False
+    skew: float = Field(default=0.0, ge=-(10**9), le=10**9, allow_inf_nan=False)

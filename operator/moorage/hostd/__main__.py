@@ -27,6 +27,9 @@ def _arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("--images", default=",".join(DEFAULT_IMAGES), help="comma-separated (default: %(default)s)")
     parser.add_argument("--capacity", type=int, default=100, help="most servers; negative: any (default: %(default)s)")
+    parser.add_argument(
+        "--addresses", default="", help="comma-separated public addresses of the account (default: none)"
+    )
     parser.add_argument("--price-factor", default="1", help="multiplies all prices (default: %(default)s)")
     token = parser.add_mutually_exclusive_group()
     token.add_argument(
@@ -70,6 +73,7 @@ def _config(options: argparse.Namespace) -> Config:
         offerings=() if options.offerings == "defaults" else load_offerings(Path(options.offerings)),
         images=images,
         capacity=options.capacity if options.capacity >= 0 else None,
+        addresses=tuple(address for address in options.addresses.split(",") if address),
         price_factor=factor,
         token=_token(options.token_file),
         own_token=options.token_file is None and not options.no_token,

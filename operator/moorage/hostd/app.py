@@ -9,6 +9,8 @@ import json
 import logging
 import math
 import ssl
+import time
+from email.utils import formatdate
 from types import TracebackType
 from typing import Self
 
@@ -16,7 +18,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from moorage.api.hostd import MAX_BODY, ErrorBody, Operation
-from moorage.hostd import routes
+from moorage.hostd import extras, routes
 from moorage.hostd.config import Config, ConfigError
 from moorage.hostd.driver import Driver
 from moorage.hostd.faults import FaultState, Mischief
@@ -88,6 +90,8 @@ def _faulty(operation: Operation, handler: routes.Handler) -> Handler:
         if mischief is not None:
             return await _misbehave(request, mischief)
         response = await handler(request)
+        if faults.now.skew and not response.prepared:
+            response.headers["Date"] = formatdate(time.time() + faults.now.skew, usegmt=True)
         if faults.loses_answer(operation) and request.transport is not None:
             request.transport.abort()
         return response
@@ -119,7 +123,7 @@ def build(service: Service, token: str | None) -> web.Application:
     """The web application of a service."""
     app = web.Application(client_max_size=MAX_BODY, middlewares=[_errors, _tokens(token, service.config.host)])
     app[routes.SERVICE] = service
-    for method, path, operation, handler in routes.OPERATIONS:
+    for method, path, operation, handler in (*routes.OPERATIONS, *extras.OPERATIONS):
         app.router.add_route(method, path, _faulty(operation, handler))
     for method, path, handler in routes.CONTROLS:
         app.router.add_route(method, path, handler)

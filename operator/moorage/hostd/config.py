@@ -34,6 +34,7 @@ class _OfferingFile(BaseModel):
     memory: Quantity
     arch: str = "amd64"
     price_per_hour: Price
+    spot_price_per_hour: Price | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ class Config:
     data: the directory with its servers and its ledger; made if missing, mode 0700.
     host, port: where it listens; port 0 takes a free one.
     capacity: the most servers at one time; None: no limit.
+    addresses: public addresses of the account, that can be moved from server to server.
     price_factor: multiplies the offerings' prices.
     token: bearer token that every call must carry; None: none, or with `own_token` the one that hostd makes for itself
     and keeps in the file `token` of its directory. certificate and key: PEM files, for https.
@@ -68,6 +70,7 @@ class Config:
     offerings: tuple[Offering, ...] = ()
     images: tuple[str, ...] = DEFAULT_IMAGES
     capacity: int | None = 100
+    addresses: tuple[str, ...] = ()
     price_factor: Decimal = Decimal(1)
     token: str | None = field(default=None, repr=False)
     own_token: bool = False
@@ -80,13 +83,26 @@ class Config:
     def priced_offerings(self) -> tuple[Offering, ...]:
         """The offerings with their prices times `price_factor`; the defaults where none are given."""
         chosen = self.offerings or default_offerings()
-        return tuple(o.model_copy(update={"price_per_hour": o.price_per_hour * self.price_factor}) for o in chosen)
+        return tuple(_times(offering, self.price_factor) for offering in chosen)
+
+
+def _times(offering: Offering, factor: Decimal) -> Offering:
+    spot = offering.spot_price_per_hour
+    prices = {
+        "price_per_hour": offering.price_per_hour * factor,
+        "spot_price_per_hour": None if spot is None else spot * factor,
+    }
+    return offering.model_copy(update=prices)
 
 
 def default_offerings() -> tuple[Offering, ...]:
     """small, medium and large."""
     return tuple(
-        _offering(_OfferingFile.model_validate({"name": n, "cpu": c, "memory": m, "pricePerHour": p}))
+        _offering(
+            _OfferingFile.model_validate(
+                {"name": n, "cpu": c, "memory": m, "pricePerHour": p, "spotPricePerHour": str(Decimal(p) / 2)}
+            )
+        )
         for n, c, m, p in DEFAULT_OFFERINGS
     )
 
@@ -116,5 +132,10 @@ def load_offerings(path: Path) -> tuple[Offering, ...]:
 
 def _offering(item: _OfferingFile) -> Offering:
     return Offering(
-        name=item.name, cpu=item.cpu, memory=int(item.memory), arch=item.arch, price_per_hour=item.price_per_hour
+        name=item.name,
+        cpu=item.cpu,
+        memory=int(item.memory),
+        arch=item.arch,
+        price_per_hour=item.price_per_hour,
+        spot_price_per_hour=item.spot_price_per_hour,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
 from moorage.api.hostd import Console, Image
@@ -52,6 +53,11 @@ class Driver(Protocol):
 
     async def console(self, machine: Machine) -> Console:
         """The end of what the machine printed."""
+        ...
+
+    def link(self, server_id: str, name: str, data: Path | None) -> None:
+        """Show the volume's data to the machine under that name; None: show it no more. May be called from any thread
+        and wait for a disk."""
         ...
 
     async def close(self) -> None:

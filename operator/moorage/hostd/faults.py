@@ -65,6 +65,8 @@ class FaultState:
         """Called before a call does its work: may wait, raise a Refusal, or order a wrong answer."""
         if self.now.latency:
             await asyncio.sleep(self.now.latency)
+        if self.now.revoked:
+            raise Refusal(401, "Unauthorized", "the token was revoked")
         if self._bucket is not None and not self._bucket.take(asyncio.get_running_loop().time()):
             after = self._bucket.settings.retry_after
             raise Refusal(429, "Throttled", "too many requests", retry_after=after)

@@ -26,8 +26,9 @@ class Machine:
     """One server.
 
     sequence: its place in the order of creations. boots: number of the last boot begun. halted: it is down and not to
-    be started before it is told to again (a failure, or a stop). listed_from, listed_until: times on the loop's clock
-    between which listings show it.
+    be started before it is told to again (a failure, or a stop). resized: the offering it has now, where it is another
+    than the one asked for. public: the account's addresses that lead to it. listed_from, listed_until: times on the
+    loop's clock between which listings show it.
     """
 
     id: str
@@ -43,6 +44,8 @@ class Machine:
     running: bool = False
     halted: bool = False
     removed: bool = False
+    resized: str = ""
+    public: list[str] = field(default_factory=list)
     boot_never: bool = False
     boot_fail: bool = False
     listed_from: float = 0.0
@@ -50,6 +53,11 @@ class Machine:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)
     task: asyncio.Task[None] | None = None
+
+    @property
+    def offering(self) -> str:
+        """The offering it has."""
+        return self.resized or self.request.offering
 
     def to_wire(self) -> dict[str, Any]:
         """The server as an answer shows it."""
@@ -59,9 +67,12 @@ class Machine:
             "name": self.request.name,
             "state": self.state.value,
             "image": self.request.image,
-            "offering": self.request.offering,
+            "offering": self.offering,
             "tags": self.tags,
-            "addresses": [{"type": "Internal", "address": self.address}],
+            "addresses": [
+                {"type": "Internal", "address": self.address},
+                *({"type": "External", "address": address} for address in self.public),
+            ],
             "created": self.created.isoformat(),
         }
         if self.message:
@@ -84,6 +95,8 @@ class Machine:
             "halted": self.halted,
             "bootNever": self.boot_never,
             "bootFail": self.boot_fail,
+            "resized": self.resized,
+            "public": self.public,
         }
 
     @classmethod
@@ -104,4 +117,6 @@ class Machine:
             halted=record["halted"],
             boot_never=record["bootNever"],
             boot_fail=record["bootFail"],
+            resized=record.get("resized", ""),
+            public=list(record.get("public", ())),
         )

@@ -37,6 +37,11 @@ def conflict(message: str) -> Refusal:
     return Refusal(409, "Conflict", message)
 
 
-def no_capacity(limit: int) -> Refusal:
+def no_capacity(message: str) -> Refusal:
     """507: the service is full."""
-    return Refusal(507, "InsufficientCapacity", f"all {limit} places are taken")
+    return Refusal(507, "InsufficientCapacity", message)
+
+
+def over_quota(limit: int) -> Refusal:
+    """403: the account may not have more."""
+    return Refusal(403, "QuotaExceeded", f"the account may have {limit} servers and has them")

@@ -28,7 +28,7 @@ from moorage.hostd.service import Service
 
 SERVICE: web.AppKey[Service] = web.AppKey("service", Service)
 MAX_PAGE = 1000
-Handler = Callable[[web.Request], Awaitable[web.Response]]
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Body = TypeVar("Body", bound=BaseModel)
 
 
@@ -75,8 +75,7 @@ async def capacity(request: web.Request) -> web.Response:
 
 
 async def list_servers(request: web.Request) -> web.Response:
-    limit = _number(request.query.get("limit", str(MAX_PAGE)), "limit")
-    after = _number(request.query.get("continue", "0"), "continue")
+    limit, after = number(request, "limit", MAX_PAGE), number(request, "continue", 0)
     key = request.query.get("key")
     found = [
         machine
@@ -91,7 +90,9 @@ async def list_servers(request: web.Request) -> web.Response:
     return answer(body)
 
 
-def _number(text: str, field: str) -> int:
+def number(request: web.Request, field: str, default: int) -> int:
+    """A parameter of the query. Raises Refusal."""
+    text = request.query.get(field, str(default))
     if not text.isascii() or not text.isdigit() or len(text) > 15:
         raise invalid("must be a whole number", field)
     return int(text)
@@ -102,33 +103,34 @@ async def create(request: web.Request) -> web.Response:
     return answer(machine, 201 if new else 200)
 
 
-def _machine(request: web.Request) -> Machine:
+def machine_of(request: web.Request) -> Machine:
+    """The live machine that the path names. Raises Refusal."""
     return request.app[SERVICE].get(request.match_info["id"])
 
 
 async def get(request: web.Request) -> web.Response:
-    return answer(_machine(request))
+    return answer(machine_of(request))
 
 
 async def delete(request: web.Request) -> web.Response:
-    machine = _machine(request)
+    machine = machine_of(request)
     await request.app[SERVICE].delete(machine)
     return answer(machine, 202)
 
 
 async def retag(request: web.Request) -> web.Response:
-    machine = _machine(request)
+    machine = machine_of(request)
     await request.app[SERVICE].retag(machine, (await read(request, TagPatch)).tags)
     return answer(machine)
 
 
 async def console(request: web.Request) -> web.Response:
-    return answer(await request.app[SERVICE].driver.console(_machine(request)))
+    return answer(await request.app[SERVICE].driver.console(machine_of(request)))
 
 
 def power(goal: Goal) -> Handler:
     async def handler(request: web.Request) -> web.Response:
-        machine = _machine(request)
+        machine = machine_of(request)
         await request.app[SERVICE].power(machine, goal)
         return answer(machine, 202)
 

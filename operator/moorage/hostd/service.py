@@ -8,10 +8,11 @@ import logging
 import secrets
 from collections import Counter
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from moorage.api.hostd import CreateServer, LedgerEntry, LedgerEvent, ServerState
+from moorage.hostd.changes import Changes
 from moorage.hostd.config import Config
 from moorage.hostd.crashpoints import crash_point
 from moorage.hostd.driver import BootFailed, Driver
@@ -19,7 +20,9 @@ from moorage.hostd.faults import FaultState
 from moorage.hostd.ledger import Ledger
 from moorage.hostd.machine import Goal, Machine
 from moorage.hostd.refusals import conflict, invalid, key_conflict, no_capacity, not_found
+from moorage.hostd.room import check_room
 from moorage.hostd.store import Home, Store
+from moorage.hostd.volumes import Volumes
 
 log = logging.getLogger(__name__)
 RETRY_HALT = 1.0
@@ -34,11 +37,13 @@ class Service:
         self.faults = faults
         self.ledger = ledger
         self.driver = driver
+        self.changes = Changes()
+        self.volumes = Volumes(home.path, driver, durable=store.blocking)
         self.machines: dict[str, Machine] = {}
         self.calls: Counter[str] = Counter()
         self._store = store
         self._blocking = store.blocking
-        self._offerings = {offering.name for offering in config.priced_offerings()}
+        self.offerings = {offering.name: offering for offering in config.priced_offerings()}
         self._images = set(config.images)
         self._next = 1
         self._reserved = 0
@@ -53,6 +58,7 @@ class Service:
     async def open(self) -> None:
         """Find the machines of an earlier life and go on where it stopped. Raises ConfigError and OSError."""
         await self.driver.prepare()
+        await self._call(self.volumes.load)
         for machine in await self._call(self._store.load):
             self.machines[machine.id] = machine
             self._addresses.add(machine.address)
@@ -70,6 +76,7 @@ class Service:
     async def close(self) -> None:
         """Stop working; the machines live on unless they are ephemeral."""
         self._closing = True
+        self.changes.close()
         tasks = [*self._tasks, *self._making.values()]
         for task in tasks:
             task.cancel()
@@ -164,6 +171,30 @@ class Service:
         await self._save(machine)
         self._spur(machine)
 
+    async def resize(self, machine: Machine, offering: str) -> None:
+        """Give the machine another offering. Raises Refusal; it is then as it was."""
+        if offering not in self.offerings:
+            raise invalid(f"there is no offering {offering!r}", "offering")
+        if offering == machine.offering:
+            return
+        if machine.goal in {Goal.GONE, Goal.VANISHED}:
+            raise conflict("the server is being deleted")
+        if self.faults.now.no_room_to_grow:
+            raise no_capacity("there is no room for another offering")
+        machine.resized = offering
+        await self._save(machine)
+
+    async def move_address(self, address: str, target: Machine | None) -> None:
+        """Make the account's address lead to the machine (None: nowhere), and to no other. Raises Refusal."""
+        if address not in self.config.addresses:
+            raise invalid(f"{address} is not an address of the account", "address")
+        for machine in [m for m in self.machines.values() if address in m.public and m is not target]:
+            machine.public.remove(address)
+            await self._save(machine)
+        if target is not None and address not in target.public:
+            target.public.append(address)
+            await self._save(target)
+
     async def vanish(self, server_id: str) -> None:
         """Lose a machine, as a service does that breaks. Unknown ids are none of our business."""
         machine = self.machines.get(server_id)
@@ -177,20 +208,17 @@ class Service:
     # -- making machines -------------------------------------------------------------------------------------------
 
     async def _make(self, server_id: str, request: CreateServer) -> Machine:
-        limit = self.limit
         if request.image not in self._images:
             raise invalid(f"there is no image {request.image!r}", "image")
-        if request.offering not in self._offerings:
-            raise invalid(f"there is no offering {request.offering!r}", "offering")
-        if limit is not None and len(self.machines) + self._reserved >= limit:
-            raise no_capacity(limit)
+        offering, machines = self.offerings.get(request.offering), self.machines.values()
+        check_room(request, offering, machines, self._reserved, self.limit, self.faults.now)
         machine = Machine(
             id=server_id,
             sequence=self._next,
             request=request,
             tags=dict(request.tags),
             address=self._take_address(),
-            created=datetime.now(UTC),
+            created=datetime.now(UTC) + timedelta(seconds=self.faults.now.skew),
             boot_never=self.faults.now.boot_never,
             boot_fail=self.faults.now.boot_fail,
         )
@@ -213,6 +241,7 @@ class Service:
         finally:
             self._reserved -= 1
         self.machines[server_id] = machine
+        self.changes.tell(server_id)
         self._spur(machine)
         return machine
 
@@ -318,7 +347,9 @@ class Service:
         async with machine.writing:
             await self._call(self._store.remove, machine.id)
             machine.removed = True
+        await self._call(self.volumes.release, machine.id)
         self.machines.pop(machine.id, None)
+        self.changes.tell(machine.id)
         self._addresses.discard(machine.address)
         lag = self.faults.now.listing_lag
         if lag:
@@ -348,6 +379,7 @@ class Service:
         await self._save(machine)
 
     async def _save(self, machine: Machine) -> None:
+        self.changes.tell(machine.id)
         if not self._blocking:
             return
         async with machine.writing:

@@ -7,12 +7,10 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing, suppress
 from typing import Any
 
-import pytest
-
 from moorage.hosting.abilities import Ability
 from moorage.hosting.contract import Backend
 from moorage.hosting.errors import HostingError
-from moorage.testing.base import Contract, finish, in_state, is_gone, needs_ability
+from moorage.testing.base import Contract, finish, in_state, is_gone, needs_ability, needs_fault
 from moorage.testing.promises import keeps
 from moorage.testing.proxy import FaultProxy
 from moorage.testing.service import ServiceUnderTest
@@ -99,10 +97,7 @@ class BatchesContract(Contract):
     async def test_after_the_service_came_back_events_may_have_been_missed(self, service: ServiceUnderTest) -> None:
         backend = service.open()
         needs_ability(backend, Ability.EVENTS)
-        if not service.faults.can("restart"):
-            pytest.skip(
-                f"not applicable: restart: {service.faults.why.get('restart', 'the service cannot be told to')}"
-            )
+        needs_fault(service, "restart")
         async with _Listener(backend) as heard:
             await heard.has("", service.patience)
             heard.ids.clear()

@@ -14,7 +14,7 @@ import pytest
 from moorage.hosting.errors import HostingError
 from moorage.testing.base import Contract, needs_fault, outcome
 from moorage.testing.operations import BY_NAME, Operation, Scene, again, scene
-from moorage.testing.promises import keeps, not_applicable
+from moorage.testing.promises import keeps, left_out, not_applicable
 from moorage.testing.proxy import Fault, FaultProxy
 from moorage.testing.service import ServiceUnderTest
 
@@ -68,7 +68,7 @@ class InterruptionContract(Contract):
         if not operation.possible(backend):
             not_applicable(f"the backend has not the ability {operation.ability}")
         if fault not in _tried(service, name):
-            not_applicable(f"the service is slow: {EVERY_FAULT}=1 tries every fault with every operation")
+            left_out(f"the service is slow; {EVERY_FAULT}=1 tries every fault with every operation")
         if name == "create" and fault in _LATER and not backend.capabilities.idempotent_create:
             not_applicable("a service without idempotent creation makes two servers of a request that comes twice")
         stage = await scene(service)
@@ -144,6 +144,7 @@ async def _break_one(operation: Operation, stage: Scene, proxy: FaultProxy, faul
     service = stage.service
     hasty = service.short_timeouts(service.hasty if fault in _SLOW else service.hasty * 10)
     backend = service.open_through(proxy, **hasty)
+    known = {made.provider_id for made in await service.ledger()}
     proxy.arm(fault, first=first, count=1)
     async with asyncio.timeout(service.patience):
         answer = await outcome(operation.act(backend, stage))
@@ -154,7 +155,18 @@ async def _break_one(operation: Operation, stage: Scene, proxy: FaultProxy, faul
     allowed = 1 if all(call.method in REPEATABLE for call in repeated) else 0
     assert len(repeated) <= allowed or fault is Fault.DUPLICATE, f"{where} was {fault}, and sent again by itself"
     proxy.calm()
+    await _belongs_to_somebody(stage, known)
     try:
         await operation.check(stage, await operation.complete(stage, backend))
     except AssertionError as error:
         raise AssertionError(f"{operation.name}, {where} broken ({fault}), gave {answer!r}: {error}") from error
+
+
+async def _belongs_to_somebody(stage: Scene, known: set[str]) -> None:
+    """What the broken call created carries the whole identity already: there may be no second call to put it there."""
+    backend = stage.service.open()
+    for made in await stage.service.ledger():
+        answer = await outcome(backend.get(made.provider_id)) if made.provider_id not in known else None
+        if answer is not None and not isinstance(answer, HostingError):
+            assert answer.key == stage.request.key, "a server without its key is there after an interruption"
+            assert answer.tags == stage.request.tags, "a server without its tags is there after an interruption"

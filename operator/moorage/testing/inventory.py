@@ -22,7 +22,6 @@ class InventoryContract(Contract):
             settings = service.small_pages(size)
             if settings is None:
                 not_applicable("the service has no pages")
-                return
             backend = service.open(**settings)
             found = [server.provider_id for server in (await backend.inventory()).servers]
             assert sorted(found) == sorted(made)
@@ -35,7 +34,6 @@ class InventoryContract(Contract):
         settings = service.small_pages(1)
         if settings is None:
             not_applicable("the service has no pages")
-            return
         backend = service.open_through(proxy, **settings)
         await backend.inventory()
         calls = len(proxy.calls)
@@ -53,7 +51,6 @@ class InventoryContract(Contract):
         settings = service.small_pages(1)
         if settings is None:
             not_applicable("the service has no pages")
-            return
         remover, reader = service.open(), service.open_through(proxy, **settings)
         order = [server.provider_id for server in (await reader.inventory()).servers]
         pages = len(proxy.calls)

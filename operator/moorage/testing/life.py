@@ -74,7 +74,6 @@ class LifeContract(Contract):
         elsewhere = await service.elsewhere()
         if elsewhere is None:
             not_applicable("there is no second service or account to compare with")
-            return
         assert await elsewhere.account() != await backend.account()
         made = await backend.create(service.request())
         assert made.provider_id not in {s.provider_id for s in (await elsewhere.inventory()).servers}
@@ -88,7 +87,6 @@ class LifeContract(Contract):
         text = await backend.console(made.provider_id)
         if text is None:
             not_applicable("the service keeps no console")
-            return
 
         async def says() -> bool:
             shown = await backend.console(made.provider_id)

@@ -11,7 +11,7 @@ from typing import Any
 
 from moorage.hosting.abilities import Ability, abilities_of
 from moorage.hosting.contract import Backend, CreateRequest, ServerState
-from moorage.testing.base import finish, in_state, is_gone, listed, made_with, repeat, until
+from moorage.testing.base import finish, in_state, is_gone, listed, made_with, repeat
 from moorage.testing.service import ServiceUnderTest
 
 TAG = "suite"
@@ -136,12 +136,7 @@ async def _are_the_servers(scene: Scene, records: Mapping[str, Any]) -> None:
 
 async def _is_running(scene: Scene, _: Any) -> None:
     # Back to what the next case expects: a server that runs.
-    service, backend = scene.service, scene.service.open()
-
-    async def runs() -> bool:
-        return (await backend.get(scene.server)).state is ServerState.RUNNING
-
-    await until(service, runs, "the server runs again")
+    await in_state(scene.service, scene.service.open(), scene.server)
 
 
 async def _stopped(scene: Scene, _: Any) -> None:

@@ -6,7 +6,7 @@ import ast
 import inspect
 import re
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import pytest
 
@@ -14,6 +14,10 @@ from moorage.hosting import abilities, contract
 
 Test = TypeVar("Test", bound=Callable[..., Any])
 ATTRIBUTE = "__promises__"
+NOT_APPLICABLE = "not applicable"
+"""How the reason of a skip begins where the service has nothing that could be tested."""
+LEFT_OUT = "left to the full matrix"
+"""How it begins where only time is saved."""
 
 
 def keeps(*phrases: str) -> Callable[[Test], Test]:
@@ -56,6 +60,11 @@ def kept(suite: type) -> dict[str, list[str]]:
     return table
 
 
-def not_applicable(reason: str) -> None:
+def not_applicable(reason: str) -> NoReturn:
     """Skip a test that makes no sense for this service. Not the same as one that this machine cannot run."""
-    pytest.skip(f"not applicable: {reason}")
+    pytest.skip(f"{NOT_APPLICABLE}: {reason}")
+
+
+def left_out(reason: str) -> NoReturn:
+    """Skip a test that only the full matrix runs."""
+    pytest.skip(f"{LEFT_OUT}: {reason}")

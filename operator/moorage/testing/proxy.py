@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Self
 
 import aiohttp
@@ -20,6 +18,9 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from moorage.testing.certificates import loopback_tls
+from moorage.testing.faults import BODIES, STATUSES, Armed, Call, Fault, Gate
+
+__all__ = ["Call", "Fault", "FaultProxy"]
 
 HUGE_CHUNK = b" " * 65536
 MOST_HUGE = 512 * 1024 * 1024
@@ -27,95 +28,6 @@ _HOP = frozenset({"connection", "keep-alive", "proxy-connection", "te", "trailer
 _OWN_LENGTH = frozenset({"content-length"})
 _TEXT = ("json", "xml", "text")
 _HTML = b"<!doctype html><title>404</title><h1>404 page not found</h1>\n"
-
-
-class Fault(StrEnum):
-    """What happens to a call.
-
-    CUT: the connection ends before the service heard of it. DROP: the service acts, the answer is lost. HALF: the
-    answer ends in its middle. LATE: the service acts, the answer never comes. HANG: the service hears nothing and no
-    answer comes. DELAYED: the service hears of it only after the backend gave up. DUPLICATE: the service gets it
-    twice, the backend the second answer. REPLAY: the answer is that of the call before to the same path.
-    GARBAGE, HUGE, EMPTY, HTML, OTHER_JSON: 200 with nonsense, an endless body, no body, another service's page,
-    another service's JSON. NOT_FOUND, ERROR, GATEWAY, THROTTLED, UNAUTHORIZED: a bare 404, 500, 502, 429 (Retry-After:
-    7), 401 with a page of HTML, as a proxy would answer; the service hears nothing.
-    """
-
-    CUT = "cut"
-    DROP = "drop"
-    HALF = "half"
-    LATE = "late"
-    HANG = "hang"
-    DELAYED = "delayed"
-    DUPLICATE = "duplicate"
-    REPLAY = "replay"
-    GARBAGE = "garbage"
-    HUGE = "huge"
-    EMPTY = "empty"
-    HTML = "html"
-    OTHER_JSON = "other json"
-    NOT_FOUND = "404"
-    ERROR = "500"
-    GATEWAY = "502"
-    THROTTLED = "429"
-    UNAUTHORIZED = "401"
-
-
-_BODIES = {
-    Fault.GARBAGE: ("application/json", b"\x00\xff<html>"),
-    Fault.EMPTY: ("application/json", b""),
-    Fault.HTML: ("text/html", b"<!doctype html><title>Welcome</title><h1>Welcome to another service</h1>\n"),
-    Fault.OTHER_JSON: ("application/json", b'{"hello": "world", "items": 7, "version": [1, 2, 3]}'),
-}
-_STATUSES = {
-    Fault.NOT_FOUND: 404,
-    Fault.ERROR: 500,
-    Fault.GATEWAY: 502,
-    Fault.THROTTLED: 429,
-    Fault.UNAUTHORIZED: 401,
-}
-
-
-@dataclass(slots=True)
-class Call:
-    """A call that reached the proxy. `status` is None until it was answered; `fault` is what was done to it."""
-
-    number: int
-    method: str
-    path: str
-    body: bytes
-    status: int | None = None
-    fault: Fault | None = None
-
-    @property
-    def signature(self) -> tuple[str, str, bytes]:
-        """Equal for a call and its repetition."""
-        return self.method, self.path, self.body
-
-    def __str__(self) -> str:
-        return f"call {self.number} ({self.method} {self.path.partition('?')[0]})"
-
-
-@dataclass(slots=True)
-class _Armed:
-    fault: Fault
-    first: int
-    count: int
-
-
-class _Gate:
-    """Holds one call, before or after the service acted, until it is opened."""
-
-    def __init__(self, number: int, *, after: bool) -> None:
-        self.number = number
-        self.after = after
-        self.reached = asyncio.Event()
-        self.opened = asyncio.Event()
-
-    async def wait(self, number: int, *, after: bool) -> None:
-        if number == self.number and after is self.after:
-            self.reached.set()
-            await self.opened.wait()
 
 
 class FaultProxy:
@@ -131,8 +43,8 @@ class FaultProxy:
         self._here: dict[URL, URL] = {}
         self._runners: list[web.AppRunner] = []
         self._client: aiohttp.ClientSession | None = None
-        self._armed: list[_Armed] = []
-        self._gate: _Gate | None = None
+        self._armed: list[Armed] = []
+        self._gate: Gate | None = None
         self._answers: dict[str, tuple[int, CIMultiDict[str], bytes]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.authority = ""
@@ -194,7 +106,7 @@ class FaultProxy:
     def arm(self, fault: Fault, *, first: int = 0, count: int = 1_000_000) -> None:
         """Break `count` calls from the `first` one on, counted from now; calls made so far are forgotten."""
         self.forget()
-        self._armed = [_Armed(fault, first, count)]
+        self._armed = [Armed(fault, first, count)]
 
     def calm(self) -> None:
         """Break nothing from now on, and forget the calls."""
@@ -211,7 +123,7 @@ class FaultProxy:
         """Hold that call, counted from now, before the service hears of it or `after` it acted, until `open`. The
         event tells that the call is there."""
         self.calm()
-        self._gate = _Gate(number, after=after)
+        self._gate = Gate(number, after=after)
         return self._gate.reached
 
     def open(self) -> None:
@@ -259,11 +171,11 @@ class FaultProxy:
 
     async def _answer(self, request: web.Request, origin: URL, call: Call) -> web.StreamResponse:
         fault = call.fault
-        if fault in _STATUSES:
+        if fault in STATUSES:
             wait = {"Retry-After": "7"} if fault is Fault.THROTTLED else {}
-            return web.Response(status=_STATUSES[fault], body=_HTML, content_type="text/html", headers=wait)
-        if fault in _BODIES:
-            kind, body = _BODIES[fault]
+            return web.Response(status=STATUSES[fault], body=_HTML, content_type="text/html", headers=wait)
+        if fault in BODIES:
+            kind, body = BODIES[fault]
             return web.Response(body=body, content_type=kind)
         path = request.raw_path.partition("?")[0]
         if fault is Fault.REPLAY and path in self._answers:

@@ -1,21 +1,32 @@
-"""hostd for the contract's suite: real processes, or simulated servers."""
+"""hostd for the contract's suite: real processes, or simulated servers, or as a daemon that can be killed."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tests.support.hostd import Hostd
 
-from moorage.hosting.contract import Backend
-from moorage.testing.service import Faults, Made, ServiceUnderTest
+from moorage.hosting.contract import Backend, CreateRequest
+from moorage.testing.service import INSTALLATION, Faults, Made, ServiceUnderTest
 
 TOKEN = "the-token-of-this-hostd"
+ADDRESS = "192.0.2.10"
+TALKATIVE = "#!/bin/sh\nprintf '\\033[1mboo\\033[0mted\\r\\nbooted\\r\\n'\n"
 
 
 class LocalFaults(Faults):
     """What hostd does wrong through its own faults."""
+
+    why: Mapping[str, str] = {
+        "expire": "a bearer token has no session that could expire",
+        "restart": "this hostd runs in the tests' own process; the one that can be killed has tests of its own",
+    }
 
     def __init__(self, service: LocalService) -> None:
         self._service = service
@@ -26,6 +37,9 @@ class LocalFaults(Faults):
     async def capacity(self, servers: int) -> None:
         await self._service.hostd.faults(capacity=servers)
 
+    async def quota(self, servers: int) -> None:
+        await self._service.hostd.faults(quota=servers)
+
     async def throttle(self, retry_after: float | None) -> None:
         throttle: dict[str, Any] = {"requestsPerSecond": 0.001, "burst": 1, "retryAfter": retry_after or 0}
         await self._service.hostd.faults(throttle=throttle)
@@ -35,11 +49,20 @@ class LocalFaults(Faults):
     async def lag(self, seconds: float) -> None:
         await self._service.hostd.faults(listingLag=seconds)
 
+    async def revoke(self) -> None:
+        await self._service.hostd.faults(revoked=True)
+
     async def vanish(self, provider_id: str) -> None:
         await self._service.hostd.faults(vanish=[provider_id])
 
     async def boot_fails(self) -> None:
         await self._service.hostd.faults(bootFail=True)
+
+    async def skew(self, seconds: float) -> None:
+        await self._service.hostd.faults(skew=seconds)
+
+    async def no_room_to_grow(self) -> None:
+        await self._service.hostd.faults(noRoomToGrow=True)
 
 
 class LocalService(ServiceUnderTest):
@@ -50,17 +73,24 @@ class LocalService(ServiceUnderTest):
     offering = "small"
     other_offering = "medium"
     unknown_id = "i-0123456789abcdef"
+    public_address = ADDRESS
     wrong_credentials = ({}, {"token": b"another"}, {"token": b""}, {"tokn": b"x"})
 
-    def __init__(self, data: Path, *, simulate: bool) -> None:
+    def __init__(self, data: Path, *, simulate: bool = False) -> None:
         super().__init__()
         self._data = data
-        self.simulate = simulate
-        self.hostd = Hostd(data / "hostd", simulate=simulate, token=TOKEN, region="here")
+        self._simulate = simulate
+        self.hostd = self._daemon(data / "hostd")
         self._others: list[Hostd] = []
         self.credentials = {"token": TOKEN.encode()}
         self.faults = LocalFaults(self)
         self.console_says = None if simulate else "booted"
+
+    def _daemon(self, data: Path) -> Hostd:
+        return Hostd(data, simulate=self._simulate, token=TOKEN, region="here", addresses=(ADDRESS,))
+
+    def request(self, installation: str = INSTALLATION, **changes: Any) -> CreateRequest:
+        return super().request(installation, **{"user_data": TALKATIVE, **changes})
 
     async def begin(self) -> None:
         await self.hostd.start()
@@ -70,8 +100,8 @@ class LocalService(ServiceUnderTest):
         for hostd in [self.hostd, *self._others]:
             await hostd.stop()
 
-    async def elsewhere(self) -> Backend:
-        other = Hostd(self._data / "other", simulate=self.simulate, token=TOKEN)
+    async def elsewhere(self) -> Backend | None:
+        other = Hostd(self._data / "other", simulate=self._simulate, token=TOKEN)
         self._others.append(other)
         await other.start()
         return self.open(endpoint=other.url)
@@ -86,9 +116,13 @@ class LocalService(ServiceUnderTest):
         return str(answer["id"])
 
     async def remove_all(self) -> None:
-        _, answer = await self.hostd.call("GET", "servers")
-        for server in answer["items"]:
-            await self.hostd.call("DELETE", f"servers/{server['id']}")
+        while True:
+            _, answer = await self.hostd.call("GET", "servers")
+            if not answer["items"]:
+                return
+            for server in answer["items"]:
+                await self.hostd.call("DELETE", f"servers/{server['id']}")
+            await asyncio.sleep(0.02)
 
     def invalid_requests(self) -> Sequence[tuple[Mapping[str, Any], str]]:
         return [
@@ -110,3 +144,60 @@ class LocalService(ServiceUnderTest):
             ({"nonsense": True}, "settings.nonsense"),
             ({"caBundle": "no PEM"}, "settings.caBundle"),
         ]
+
+
+class Daemon(Hostd):
+    """A hostd in a process of its own, that is killed instead of stopped."""
+
+    _process: asyncio.subprocess.Process | None = None
+    _url = ""
+
+    @property
+    def url(self) -> str:
+        return self._url
+
+    async def start(self) -> None:
+        data, token = self.options["data"], Path(f"{self.options['data']}.token")
+        await asyncio.to_thread(token.write_text, TOKEN)
+        argv = ["--data", f"{data}", "--token-file", f"{token}", "--region", "here"]
+        argv += ["--port", f"{self.options.get('port', 0)}"]
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "moorage.hostd", *argv, stdout=asyncio.subprocess.PIPE
+        )
+        assert self._process.stdout is not None
+        self._url = str(json.loads(await self._process.stdout.readline())["url"])
+        self.options["port"] = int(self._url.rpartition(":")[2])
+
+    async def kill(self) -> None:
+        """SIGKILL."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+            await self._process.wait()
+
+
+class KillableFaults(LocalFaults):
+    """And it can be killed."""
+
+    async def restart(self) -> None:
+        hostd = self._service.hostd
+        assert isinstance(hostd, Daemon)
+        await hostd.kill()
+        await hostd.start()
+
+
+class KillableService(LocalService):
+    """A hostd whose servers outlive it."""
+
+    def __init__(self, data: Path) -> None:
+        super().__init__(data)
+        self.faults = KillableFaults(self)
+
+    def _daemon(self, data: Path) -> Hostd:
+        return Daemon(data, token=TOKEN)
+
+    async def end(self) -> None:
+        await self.faults.clear()
+        await self.remove_all()
+        assert isinstance(self.hostd, Daemon)
+        await self.hostd.kill()

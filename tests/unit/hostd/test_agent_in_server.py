@@ -45,6 +45,10 @@ async def test_the_agent_runs_in_a_server_and_goes_on_after_each_boot(world: Wor
     assert [row["value"] for row in outputs_now] == [f"{made.addresses[0].address}:1"]
 
     await hostd.call("POST", f"servers/{made.provider_id}/reboot")
+    # The boot before may still take the next revision: it is over when the second one has begun.
+    assert hostd.running is not None
+    machine = hostd.running.service.machines[made.provider_id]
+    await eventually(lambda: machine.boots == 2 and machine.running, 60)
     world.configure(server, 2, items={"x": "2"}, steps=steps, outputs=outputs)
     await eventually(lambda: world.agent_state(server)["acknowledgedRevision"] == 2, 60)
 

@@ -24,7 +24,7 @@ from moorage.hosting.errors import (
     Unknown,
 )
 from moorage.hosting.http import Answer, seconds
-from moorage.hosting.local import backend as local
+from moorage.hosting.local import client as local
 from moorage.hosting.local.answers import refusal
 from moorage.hosting.local.backend import LocalBackend, open_backend
 

@@ -66,7 +66,22 @@ def test_the_agents_own_modules_and_the_standard_library_are_fine(tmp_path: Path
 def test_the_counts_are_those_of_the_report(tmp_path: Path) -> None:
     report = tmp_path / "report.xml"
     report.write_text('<testsuites><testsuite tests="9" failures="1" errors="2" skipped="3"/></testsuites>')
-    assert count(report) == {"passed": 3, "failed": 3, "skipped": 3}
+    assert {word: number for word, number in count(report).items() if number} == {
+        "passed": 3,
+        "failed": 3,
+        "skipped": 3,
+    }
+
+
+def test_what_does_not_apply_is_counted_apart_from_what_cannot_run(tmp_path: Path) -> None:
+    report = tmp_path / "report.xml"
+    skips = ("not applicable: lag: none", "not applicable: no pages", "left to the full matrix: slow", "no incusd")
+    cases = "".join(f'<testcase><skipped message="{reason}"/></testcase>' for reason in skips)
+    report.write_text(f'<testsuites><testsuite tests="5" skipped="4">{cases}<testcase/></testsuite></testsuites>')
+    counts = {"passed": 1, "failed": 0, "skipped": 1, "not applicable": 2, "left to test-backends": 1}
+    assert count(report) == counts
+    lines = summary([Outcome("contract", True, counts=counts)]).splitlines()
+    assert lines[-2:] == ["beside these: 2 not applicable; 1 left to test-backends", "1 passed, 0 failed, 1 skipped"]
 
 
 def test_the_last_line_sums_up_in_plain_words() -> None:

@@ -255,6 +255,14 @@ class ProcessDriver:
                 raw += (directory / name).read_bytes()
         return Console(text=raw[-CONSOLE_TAIL:].decode(errors="replace"), truncated=len(raw) > CONSOLE_TAIL)
 
+    def link(self, server_id: str, name: str, data: Path | None) -> None:
+        """See `Driver.link`."""
+        place = self._store.directory(server_id) / "root" / "volumes" / name
+        place.unlink(missing_ok=True)
+        if data is not None:
+            place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            place.symlink_to(data.absolute())
+
     async def close(self) -> None:
         """See `Driver.close`. Ephemeral servers end here; others live on."""
         guests = list(self._guests.values())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import resource
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from moorage.api.hostd import Console, Image, SimulateSettings
 from moorage.hostd.config import Config, SimulateConfig
@@ -94,6 +95,9 @@ class SimulateDriver:
         """See `Driver.console`."""
         place = self._places.get(machine.id)
         return Console(text=place.console if place else "")
+
+    def link(self, server_id: str, name: str, data: Path | None) -> None:
+        """See `Driver.link`: there is no disk to show."""
 
     async def close(self) -> None:
         """See `Driver.close`."""

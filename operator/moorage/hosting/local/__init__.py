@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from moorage.api.hostd import ServerSettings
 from moorage.hosting.factory import BackendFactory
 from moorage.hosting.local.backend import LocalBackend, open_backend
 from moorage.hosting.local.settings import LocalSettings
+
+
+def _fallback(settings: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """At the full price after the spot price."""
+    return {**settings, "spot": False} if settings.get("spot") else None
+
 
 FACTORY = BackendFactory(
     type="local",
@@ -13,6 +22,7 @@ FACTORY = BackendFactory(
     settings_model=LocalSettings,
     server_settings_model=ServerSettings,
     open=open_backend,
+    fallback=_fallback,
 )
 
 __all__ = ["FACTORY", "LocalBackend"]

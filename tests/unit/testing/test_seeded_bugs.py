@@ -1,0 +1,285 @@
+"""Backends with a bug each: the suite finds every one of them, and has nothing against the backend without it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.services.local import LocalService
+
+from moorage.hosting.contract import Backend, CreateRequest, Inventory, ServerRecord, ServerState
+from moorage.hosting.errors import CapacityError, HostingError, NotFound, Retryable, Throttled, Unavailable
+from moorage.hosting.http import Http
+from moorage.hosting.local.backend import LocalBackend
+from moorage.testing import BackendContract
+from moorage.testing.operations import Scene
+from moorage.testing.proxy import Fault, FaultProxy
+
+Setup = Callable[[pytest.MonkeyPatch], None]
+Try = Callable[[BackendContract, "Bench"], Awaitable[None]]
+
+
+class Bench:
+    """What the suite's fixtures would give."""
+
+    def __init__(self, service: LocalService, proxy: FaultProxy, caplog: pytest.LogCaptureFixture) -> None:
+        self.service = service
+        self.proxy = proxy
+        self.caplog = caplog
+
+    @property
+    def backend(self) -> Backend:
+        """A backend on the service."""
+        return self.service.open()
+
+    async def stage(self) -> Scene:
+        """See `LiesContract.stage`."""
+        made = [(await self.service.open().create(self.service.request())).provider_id for _ in range(2)]
+        request = self.service.request()
+        return Scene(self.service, made[0], made[1], request, request.key)
+
+
+def replaced(name: str, method: Callable[..., Any]) -> Setup:
+    """The backend with another method."""
+    return lambda patch: patch.setattr(LocalBackend, name, method)
+
+
+inventory, create, delete, get, retag, get_many = (
+    getattr(LocalBackend, name) for name in ("inventory", "create", "delete", "get", "retag", "get_many")
+)
+
+
+async def believes_a_partial_list(self: LocalBackend) -> Inventory:
+    try:
+        return await inventory(self)  # type: ignore[no-any-return]
+    except Retryable:
+        return Inventory(account="", servers=())
+
+
+async def leaves_out_what_failed(self: LocalBackend) -> Inventory:
+    found = await inventory(self)
+    return Inventory(found.account, tuple(s for s in found.servers if s.state is not ServerState.FAILED))
+
+
+async def leaves_out_what_is_foreign(self: LocalBackend) -> Inventory:
+    found = await inventory(self)
+    return Inventory(found.account, tuple(s for s in found.servers if s.tags))
+
+
+async def sends_again_by_itself(self: LocalBackend, request: CreateRequest) -> ServerRecord:
+    try:
+        return await create(self, request)  # type: ignore[no-any-return]
+    except Unavailable:
+        return await create(self, request)  # type: ignore[no-any-return]
+
+
+async def tags_in_a_second_call(self: LocalBackend, request: CreateRequest) -> ServerRecord:
+    bare = CreateRequest(**{**{f: getattr(request, f) for f in request.__slots__}, "tags": {}})
+    made = await create(self, bare)
+    await retag(self, made.provider_id, request.tags)
+    return await get(self, made.provider_id)  # type: ignore[no-any-return]
+
+
+async def forgets_the_key(self: LocalBackend, provider_id: str) -> ServerRecord:
+    found = await get(self, provider_id)
+    return ServerRecord(provider_id, None, found.tags, found.state)
+
+
+async def takes_a_bare_404_for_gone(self: LocalBackend, provider_id: str) -> ServerRecord:
+    try:
+        return await get(self, provider_id)  # type: ignore[no-any-return]
+    except Unavailable as error:
+        if "404" in error.message:
+            raise NotFound("gone") from None
+        raise
+
+
+async def minds_what_is_gone(self: LocalBackend, provider_id: str) -> None:
+    await get(self, provider_id)
+    await delete(self, provider_id)
+
+
+async def calls_a_full_service_unavailable(self: LocalBackend, request: CreateRequest) -> ServerRecord:
+    try:
+        return await create(self, request)  # type: ignore[no-any-return]
+    except CapacityError as error:
+        raise Unavailable(error.message) from None
+
+
+async def forgets_the_time_to_wait(self: LocalBackend, request: CreateRequest) -> ServerRecord:
+    try:
+        return await create(self, request)  # type: ignore[no-any-return]
+    except Throttled as error:
+        raise Throttled(error.message) from None
+
+
+async def does_not_let_itself_be_cancelled(self: LocalBackend) -> Inventory:
+    while True:
+        with suppress(asyncio.CancelledError, HostingError):
+            return await inventory(self)  # type: ignore[no-any-return]
+
+
+async def lets_another_exception_out(self: LocalBackend) -> Inventory:
+    try:
+        return await inventory(self)  # type: ignore[no-any-return]
+    except HostingError as error:
+        raise ConnectionError(error.message) from None
+
+
+async def replaces_all_tags(self: LocalBackend, provider_id: str, tags: Mapping[str, str]) -> None:
+    old = (await get(self, provider_id)).tags
+    await retag(self, provider_id, {**dict.fromkeys(old, ""), **tags})
+
+
+async def stumbles_over_one_that_is_gone(
+    self: LocalBackend, provider_ids: Sequence[str]
+) -> Mapping[str, ServerRecord | None]:
+    found = await get_many(self, provider_ids)
+    if None in found.values():
+        raise NotFound("one of them is gone")
+    return found  # type: ignore[no-any-return]
+
+
+async def logs_what_it_sends(self: LocalBackend, request: CreateRequest) -> ServerRecord:
+    logging.getLogger("moorage.hosting.local").debug("creating: %s", request.to_json())
+    return await create(self, request)  # type: ignore[no-any-return]
+
+
+async def keeps_keys_in_memory(self: LocalBackend, request: CreateRequest) -> ServerRecord:
+    known: dict[str, ServerRecord] = self.__dict__.setdefault("_known", {})
+    if request.key not in known:
+        # A key that only this process knows stands for the one it was asked for.
+        other = CreateRequest(**{**{f: getattr(request, f) for f in request.__slots__}, "key": f"x-{id(self)}"})
+        known[request.key] = await create(self, other)
+    return known[request.key]
+
+
+def never_gives_up(patch: pytest.MonkeyPatch) -> None:
+    """Time-outs are for others."""
+    call = Http.call
+
+    async def patient(self: Http, *arguments: Any, **options: Any) -> Any:
+        return await call(self, *arguments, **{**options, "seconds_allowed": 3600.0})
+
+    patch.setattr(Http, "call", patient)
+
+
+def reads_to_the_end(patch: pytest.MonkeyPatch) -> None:
+    """More than anybody has memory for."""
+    call = Http.call
+
+    async def greedy(self: Http, *arguments: Any, **options: Any) -> Any:
+        return await call(self, *arguments, **{**options, "limit": 128 * 1024 * 1024})
+
+    patch.setattr(Http, "call", greedy)
+
+
+def broken(operation: str, fault: Fault) -> Try:
+    """The test that breaks single calls."""
+    return lambda suite, bench: suite.test_a_broken_call_is_mended_by_repeating(
+        bench.service, bench.proxy, operation, fault
+    )
+
+
+async def the_endless_answer(suite: BackendContract, bench: Bench) -> None:
+    await suite.test_an_endless_answer_is_not_read_to_its_end(bench.service, bench.proxy, await bench.stage())
+
+
+async def no_answer(suite: BackendContract, bench: Bench) -> None:
+    await suite.test_a_service_that_never_answers_is_given_up(
+        bench.service, bench.proxy, await bench.stage(), Fault.HANG
+    )
+
+
+async def a_wrong_answer(suite: BackendContract, bench: Bench) -> None:
+    await suite.test_a_wrong_answer_is_no_answer(bench.service, bench.proxy, await bench.stage(), Fault.ERROR)
+
+
+async def the_bare_404(suite: BackendContract, bench: Bench) -> None:
+    await suite.test_only_the_services_own_word_is_not_found(bench.service, bench.proxy, await bench.stage())
+
+
+async def secrets(suite: BackendContract, bench: Bench) -> None:
+    await suite.test_nothing_secret_is_logged_or_raised(bench.service, bench.proxy, await bench.stage(), bench.caplog)
+
+
+BUGS: tuple[tuple[Setup, Try], ...] = (
+    (replaced("inventory", believes_a_partial_list), broken("inventory", Fault.ERROR)),
+    (replaced("inventory", believes_a_partial_list), a_wrong_answer),
+    (
+        replaced("inventory", leaves_out_what_failed),
+        lambda suite, bench: suite.test_a_server_that_fails_to_boot_says_so_and_is_listed(bench.service),
+    ),
+    (
+        replaced("inventory", leaves_out_what_is_foreign),
+        lambda suite, bench: suite.test_servers_of_others_are_listed_and_left_alone(bench.service, bench.backend),
+    ),
+    (replaced("create", sends_again_by_itself), broken("create", Fault.DROP)),
+    (replaced("create", tags_in_a_second_call), broken("create", Fault.CUT)),
+    (
+        replaced("create", keeps_keys_in_memory),
+        lambda suite, bench: suite.test_a_repeated_creation_gives_the_same_server(bench.service, bench.backend),
+    ),
+    (
+        replaced("get", forgets_the_key),
+        lambda suite, bench: suite.test_the_identity_is_on_the_server_at_once(bench.service, bench.backend),
+    ),
+    (replaced("get", takes_a_bare_404_for_gone), the_bare_404),
+    (
+        replaced("delete", minds_what_is_gone),
+        lambda suite, bench: suite.test_deleting_what_is_gone_is_harmless(bench.service, bench.backend),
+    ),
+    (
+        replaced("create", calls_a_full_service_unavailable),
+        lambda suite, bench: suite.test_a_full_service_says_so_and_creates_nothing(bench.service),
+    ),
+    (
+        replaced("create", forgets_the_time_to_wait),
+        lambda suite, bench: suite.test_throttling_is_told_with_the_time_to_wait(bench.service, 7.0),
+    ),
+    (
+        replaced("inventory", does_not_let_itself_be_cancelled),
+        lambda suite, bench: suite.test_a_cancelled_call_leaves_everything_usable(
+            bench.service, bench.proxy, "inventory", False
+        ),
+    ),
+    (replaced("inventory", lets_another_exception_out), broken("inventory", Fault.GATEWAY)),
+    (
+        replaced("retag", replaces_all_tags),
+        lambda suite, bench: suite.test_retag_sets_some_tags_and_leaves_the_others(bench.service, bench.backend),
+    ),
+    (
+        replaced("get_many", stumbles_over_one_that_is_gone),
+        lambda suite, bench: suite.test_many_are_read_at_once_also_where_one_is_gone(bench.service, bench.backend),
+    ),
+    (replaced("create", logs_what_it_sends), secrets),
+    (never_gives_up, no_answer),
+    (reads_to_the_end, the_endless_answer),
+)
+
+
+@pytest.fixture
+async def bench(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> AsyncIterator[Bench]:
+    """A hostd that simulates, and a proxy before it. Nothing takes long in there."""
+    async with LocalService(tmp_path, simulate=True) as service:
+        service.patience, service.hasty = 5.0, 0.3
+        async with FaultProxy(service.addresses()) as proxy:
+            yield Bench(service, proxy, caplog)
+
+
+@pytest.mark.parametrize(("bug", "test"), BUGS)
+async def test_a_bug_is_found(bench: Bench, monkeypatch: pytest.MonkeyPatch, bug: Setup, test: Try) -> None:
+    bug(monkeypatch)
+    with pytest.raises((AssertionError, HostingError, ConnectionError, TimeoutError, pytest.fail.Exception)):
+        await test(BackendContract(), bench)
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize("test", dict.fromkeys(test for _, test in BUGS))
+async def test_nothing_is_found_where_nothing_is_wrong(bench: Bench, test: Try) -> None:
+    await test(BackendContract(), bench)
