@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -43,3 +45,50 @@ async def test_a_closed_pool_takes_nothing() -> None:
     threads.close()
     with pytest.raises(Unavailable):
         await threads.run(1, "late", str, 1)
+
+
+async def test_what_waits_when_the_pool_is_closed_is_told_so_and_not_cancelled() -> None:
+    threads, release, begun = Threads("t", 1), threading.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def hang() -> None:
+        loop.call_soon_threadsafe(begun.set)
+        release.wait()
+
+    hanging = asyncio.create_task(threads.run(30, "hang", hang))
+    await begun.wait()
+    waiting = asyncio.create_task(threads.run(30, "wait", str, 1))
+    await asyncio.sleep(0)
+    threads.close()
+    with pytest.raises(Unavailable, match="closed"):
+        await waiting
+    release.set()
+    await hanging
+
+
+async def test_threads_are_started_as_needed_and_used_again() -> None:
+    threads, meet = Threads("t", 3), threading.Barrier(3)
+    await asyncio.gather(*(threads.run(30, "meet", meet.wait) for _ in range(3)))
+    names = {await threads.run(30, "name", lambda: threading.current_thread().name) for _ in range(5)}
+    assert names <= {"t_0", "t_1", "t_2"}
+    threads.close()
+
+
+HANGS = """
+import asyncio, threading
+from moorage.hosting.errors import TimedOut
+from moorage.hosting.threads import Threads
+
+async def main():
+    try:
+        await Threads("t", 1).run(0.01, "hang", threading.Event().wait)
+    except TimedOut:
+        print("given up")
+
+asyncio.run(main())
+"""
+
+
+def test_a_call_that_hangs_for_ever_does_not_keep_the_process_from_ending() -> None:
+    ended = subprocess.run([sys.executable, "-c", HANGS], capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stdout) == (0, "given up\n"), ended.stderr
