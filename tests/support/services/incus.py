@@ -82,7 +82,13 @@ class IncusService(ServiceUnderTest):
     def __init__(self, running: Running) -> None:
         super().__init__()
         self.running = running
-        self.endpoint, self.project, self.settings = running.endpoint, running.project, running.settings
+        self.endpoint, self.project = running.endpoint, running.project
+        # So that Incus itself refuses them.
+        self.settings = {
+            **running.settings,
+            "serverProfiles": ["default", "no-such-profile"],
+            "serverOptions": ["no.such.option", "security.privileged"],
+        }
         self.credentials = {name: value.encode() for name, value in running.credentials.items()}
         self.image, self.offering = running.image, running.offering
         self.faults = IncusFaults(self)

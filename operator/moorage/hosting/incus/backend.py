@@ -138,6 +138,7 @@ class IncusBackend:
     async def create(self, request: CreateRequest) -> ServerRecord:
         """See `Backend.create`."""
         server = parse_settings(IncusServerSettings, request.settings)
+        self._settings.check(server)
         size = self._settings.size(request.offering)
         if size is None:
             raise Invalid(f"there is no size {request.offering} in the service's settings", field="offering")

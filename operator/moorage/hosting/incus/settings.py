@@ -9,17 +9,32 @@ from pydantic.alias_generators import to_camel
 
 from moorage.api.hostd import Seconds
 from moorage.api.quantities import Price, Quantity
+from moorage.hosting.errors import Invalid
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$")]
 Target = Annotated[str, StringConstraints(pattern=r"^@?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$")]
 ConfigKey = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9._-]{0,126}$")]
+OptionPattern = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9._-]{0,126}(\.\*)?$")]
 InstanceType = Literal["container", "virtual-machine"]
+HARMLESS = (
+    "boot.autostart",
+    "boot.autostart.delay",
+    "boot.autostart.priority",
+    "limits.processes",
+    "security.secureboot",
+)
+"""Options that touch nothing but the server itself. With others (`raw.lxc`, `security.privileged`, ...) its guest can
+become root on the host, or nobody can delete it."""
 _OWN_PREFIXES = ("user.", "volatile.")
 _OWN_CONFIG = frozenset({"cloud-init.user-data", "limits.cpu", "limits.memory"})
 
 
 class _Settings(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+
+
+def _covers(pattern: str, key: str) -> bool:
+    return key.startswith(pattern[:-1]) if pattern.endswith(".*") else key == pattern
 
 
 class Size(_Settings):
@@ -50,6 +65,15 @@ class IncusSettings(_Settings):
         default=120.0, gt=0, le=3600, description="Bound of a creation: the image is unpacked in it."
     )
     inventory_timeout: Seconds = Field(default=60.0, gt=0, le=3600, description="Bound of an inventory.")
+    server_profiles: tuple[Name, ...] = Field(
+        default=("default",), max_length=64, description="Profiles that a server's settings may name."
+    )
+    server_options: tuple[OptionPattern, ...] = Field(
+        default=HARMLESS,
+        max_length=64,
+        description="Incus's instance options that a server's settings may set in config; limits.* means all that "
+        "begin so. Some make the guest root on the host.",
+    )
     stop_timeout: int = Field(
         default=30, ge=1, le=600, description="Seconds that a guest has to shut down when it is stopped."
     )
@@ -57,6 +81,19 @@ class IncusSettings(_Settings):
     def size(self, name: str) -> Size | None:
         """The offering of that name."""
         return next((size for size in self.sizes if size.name == name), None)
+
+    def check(self, server: IncusServerSettings) -> None:
+        """Raises Invalid for what the service does not leave to whoever writes a server's settings."""
+        for name in server.profiles:
+            if name not in self.server_profiles:
+                text = f"the HostingService does not allow the profile {name}: its setting serverProfiles names others"
+                raise Invalid(text, field="settings.profiles")
+        for key in server.config:
+            if not any(_covers(pattern, key) for pattern in self.server_options):
+                text = (
+                    f"the HostingService does not allow the option {key}: its setting serverOptions names those it does"
+                )
+                raise Invalid(text, field="settings.config")
 
 
 class IncusServerSettings(_Settings):
@@ -79,7 +116,7 @@ class IncusServerSettings(_Settings):
     config: dict[ConfigKey, str] = Field(
         default_factory=dict,
         max_length=64,
-        description="More of Incus's instance options, such as security.nesting; not those that Moorage sets.",
+        description="More of Incus's instance options, of those that the service allows.",
     )
 
     @model_validator(mode="after")

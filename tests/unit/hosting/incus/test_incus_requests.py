@@ -33,6 +33,7 @@ from moorage.hosting.errors import (
     Unavailable,
     Unknown,
 )
+from moorage.hosting.incus.settings import IncusSettings
 
 ONE = f"GET instances/{REQUEST.key}"
 WAIT = f"GET {OPERATION.removeprefix('/1.0/')}/wait"
@@ -42,10 +43,13 @@ THERE = {"GET images/aliases/debian": ok({"type": "container"}), "GET profiles/d
 NEVER = "1970-01-01T00:00:00Z"
 
 
-async def made(request: CreateRequest, fake: Fake | None = None) -> dict[str, Any]:
+async def made(
+    request: CreateRequest, allowed: dict[str, Any] | None = None, fake: Fake | None = None
+) -> dict[str, Any]:
     """What is posted for the request."""
     fake = fake or Fake({"POST instances": started(), WAIT: done(), ONE: ok(instance(request))})
-    await opened(fake).create(request)
+    settings = IncusSettings.model_validate({**SETTINGS.model_dump(by_alias=True), **(allowed or {})})
+    await opened(fake, settings).create(request)
     return fake.body("POST instances")  # type: ignore[no-any-return]
 
 
@@ -79,7 +83,8 @@ async def test_a_virtual_machine_with_a_disk_and_a_network_of_its_own() -> None:
         "network": "lan",
         "config": {"security.secureboot": "false", "limits.memory.hugepages": "true"},
     }
-    body = await made(replace(REQUEST, offering="large", settings=settings, image="a" * 64))
+    allowed = {"serverProfiles": ["base", "vm"], "serverOptions": ["limits.*", "security.secureboot"]}
+    body = await made(replace(REQUEST, offering="large", settings=settings, image="a" * 64), allowed)
     assert (body["type"], body["profiles"]) == ("virtual-machine", ["base", "vm"])
     assert body["source"] == {"type": "image", "fingerprint": "a" * 64}
     assert body["devices"] == {
@@ -110,6 +115,10 @@ async def test_a_member_or_a_group_of_a_cluster_is_asked_for(target: str) -> Non
         ({"tags": {"moorage-request": "x"}}, "tags.moorage-request"),
         ({"settings": {"config": {"user.moorage-key": "x"}}}, "settings"),
         ({"settings": {"config": {"limits.cpu": "9"}}}, "settings"),
+        ({"settings": {"config": {"raw.lxc": "x"}}}, "settings.config"),
+        ({"settings": {"config": {"security.privileged": "true"}}}, "settings.config"),
+        ({"settings": {"config": {"security.protection.delete": "true"}}}, "settings.config"),
+        ({"settings": {"profiles": ["default", "privileged"]}}, "settings.profiles"),
         ({"settings": {"diskSize": "1Gi"}}, "settings"),
         ({"settings": {"target": "a/b"}}, "settings.target"),
         ({"settings": {"nonsense": 1}}, "settings.nonsense"),
