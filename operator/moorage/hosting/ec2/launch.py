@@ -45,7 +45,9 @@ def complete(service: Mapping[str, Any], key: str, server: Mapping[str, Any]) ->
 
 
 def pin(service: Ec2Settings, key: str, server: Ec2ServerSettings) -> Ec2ServerSettings:
-    """The same for parsed settings. Raises Invalid(field="settings.zone") for a zone without a subnet."""
+    """The same for parsed settings. Raises Invalid for a zone without a subnet, and for what the service does not
+    leave to its servers."""
+    service.check(server)
     values: dict[str, Any] = {
         name: getattr(service, name)
         for name in _DEFAULTS

@@ -9,10 +9,12 @@ from pydantic.alias_generators import to_camel
 
 from moorage.api.hostd import Seconds
 from moorage.api.quantities import Price
+from moorage.hosting.errors import Invalid
 
 Market = Literal["OnDemand", "Spot", "SpotThenOnDemand"]
 Zone = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,63}$")]
 SubnetId = Annotated[str, StringConstraints(pattern=r"^subnet-[0-9a-z]{1,32}$")]
+SnapshotId = Annotated[str, StringConstraints(pattern=r"^snap-[0-9a-z]{1,32}$")]
 GroupId = Annotated[str, StringConstraints(pattern=r"^sg-[0-9a-z]{1,32}$")]
 InstanceType = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$")]
 Device = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9/]{1,32}$")]
@@ -47,7 +49,7 @@ class BlockDevice(_Settings):
     throughput: Annotated[int, Field(ge=125, le=2000)] | None = None
     encrypted: bool | None = None
     kms_key: Annotated[str, StringConstraints(min_length=1, max_length=2048)] | None = None
-    snapshot: Annotated[str, StringConstraints(pattern=r"^snap-[0-9a-z]{1,32}$")] | None = None
+    snapshot: SnapshotId | None = None
     keep: bool = False
 
 
@@ -104,6 +106,9 @@ class Ec2Settings(_Launch):
     subnets: subnet by availability zone; a server that names none gets one of them, by its key. security_groups,
     key_name, instance_profile, block_devices, metadata_hop_limit, public_address: of servers that do not say otherwise.
     instance_types: the types to be offered, at most 100 (EC2 has more than 900). prices: price of one hour, by type.
+    instance_profiles: the IAM instance profiles that servers may name beside the service's own `instance_profile`:
+    whoever controls a server has the rights of its profile. snapshots: the snapshots that servers may have disks of:
+    whoever controls a server can read them.
     image_owners: whose images are listed (account ids, `self`, `amazon`): groups whose image is not listed are then
     not placed here. Without it images are not listed, and an image that does not exist shows at the creation.
     """
@@ -120,7 +125,19 @@ class Ec2Settings(_Launch):
     subnets: Annotated[dict[Zone, SubnetId], Field(max_length=32)] = {}
     instance_types: Annotated[tuple[InstanceType, ...], Field(max_length=100)] = ()
     prices: Annotated[dict[InstanceType, Price], Field(max_length=1000)] = {}
+    instance_profiles: Annotated[tuple[Profile, ...], Field(max_length=100)] = ()
+    snapshots: Annotated[tuple[SnapshotId, ...], Field(max_length=100)] = ()
     image_owners: Annotated[
         tuple[Annotated[str, StringConstraints(pattern=r"^([0-9]{12}|self|amazon|aws-marketplace)$")], ...],
         Field(max_length=16),
     ] = ()
+
+    def check(self, server: Ec2ServerSettings) -> None:
+        """Raises Invalid for what the service does not leave to whoever writes a server's settings."""
+        if server.instance_profile not in {None, self.instance_profile, *self.instance_profiles}:
+            text = "the HostingService does not allow this instance profile: its setting instanceProfiles names others"
+            raise Invalid(text, field="settings.instanceProfile")
+        own = {device.snapshot for device in self.block_devices or ()}
+        if not {device.snapshot for device in server.block_devices or ()} <= {None, *own, *self.snapshots}:
+            text = "the HostingService does not allow this snapshot: its setting snapshots names others"
+            raise Invalid(text, field="settings.blockDevices")

@@ -97,7 +97,23 @@ def test_a_public_address_is_asked_of_an_interface() -> None:
 def test_profile_by_name_or_arn() -> None:
     assert asked({"instanceProfile": "web"})["IamInstanceProfile"] == {"Name": "web"}
     arn = "arn:aws:iam::123456789012:instance-profile/web"
-    assert asked({}, {"instanceProfile": arn})["IamInstanceProfile"] == {"Arn": arn}
+    assert asked({"instanceProfiles": [arn]}, {"instanceProfile": arn})["IamInstanceProfile"] == {"Arn": arn}
+
+
+def test_a_server_gets_no_rights_and_no_data_that_the_service_does_not_name() -> None:
+    disks = [{"device": "/dev/sdf", "snapshot": "snap-1"}]
+    for server, field in (
+        ({"instanceProfile": "admin"}, "settings.instanceProfile"),
+        ({"blockDevices": disks}, "settings.blockDevices"),
+    ):
+        for service in ({}, {"instanceProfile": "web", "instanceProfiles": ["db"], "snapshots": ["snap-2"]}):
+            with pytest.raises(Invalid) as caught:
+                launch.complete(service, "m-key", server)
+            assert caught.value.field == field
+    found = asked(
+        {"instanceProfile": "web", "snapshots": ["snap-1"]}, {"instanceProfile": "web", "blockDevices": disks}
+    )
+    assert found["BlockDeviceMappings"][0]["Ebs"]["SnapshotId"] == "snap-1"
 
 
 def test_disks_go_with_the_server_unless_they_are_kept() -> None:
