@@ -88,7 +88,9 @@ class LibvirtService(ServiceUnderTest):
     def __init__(self, running: Running) -> None:
         super().__init__()
         self.running = running
-        self.endpoint, self.settings = running.endpoint, running.settings
+        self.endpoint = running.endpoint
+        # So that libvirt itself refuses it.
+        self.settings = {**running.settings, "nics": [{"type": "network", "name": "no-such-network"}]}
         self.credentials = {name: value.encode() for name, value in running.credentials.items()}
         self.image, self.offering = running.image, running.offering
         self.state = Path(running.extra["state"])

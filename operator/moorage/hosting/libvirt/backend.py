@@ -147,6 +147,7 @@ class LibvirtBackend:
         size = self._settings.size(request.offering)
         if size is None:
             raise Invalid(f"there is no size {request.offering} in the settings of the service", field="offering")
+        self._settings.check(wanted, size)
         if len(request.user_data.encode()) > MAX_USER_DATA:
             raise Invalid(f"is longer than {MAX_USER_DATA} bytes", field="userData")
         disk = wanted.disk if wanted.disk is not None else size.disk

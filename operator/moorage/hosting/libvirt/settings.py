@@ -10,6 +10,7 @@ from pydantic.alias_generators import to_camel
 
 from moorage.api.hostd import Seconds
 from moorage.api.quantities import Price, Quantity
+from moorage.hosting.errors import Invalid
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 """A name of a pool, a network, a bridge, a machine or a processor model: none needs more than this."""
@@ -53,6 +54,15 @@ class LibvirtSettings(_Settings):
         "and not the same pool.",
     )
     nic: Nic = Field(default=Nic(), description="The network card of servers that name none themselves.")
+    nics: tuple[Nic, ...] = Field(
+        default=(),
+        max_length=64,
+        description="What a server's settings may connect it to, beside `nic`. A bridge leads into the host's own "
+        "network, and `user` to what listens on the host itself.",
+    )
+    max_disk: Quantity | None = Field(
+        default=None, description="The largest disk that a server's settings may ask for. Default: the offering's."
+    )
     sizes: tuple[Size, ...] = Field(default=(), max_length=200, description="The offerings.")
     memory: Quantity | None = Field(
         default=None,
@@ -81,6 +91,16 @@ class LibvirtSettings(_Settings):
     def size(self, name: str) -> Size | None:
         """The offering of that name."""
         return next((size for size in self.sizes if size.name == name), None)
+
+    def check(self, server: LibvirtServerSettings, size: Size) -> None:
+        """Raises Invalid for what the service does not leave to whoever writes a server's settings."""
+        if server.nic is not None and server.nic not in {self.nic, *self.nics}:
+            text = "the HostingService does not allow this network card: its setting nics names others"
+            raise Invalid(text, field="settings.nic")
+        most = max((limit for limit in (self.max_disk, size.disk) if limit is not None), default=None)
+        if server.disk is not None and (most is None or server.disk > most):
+            text = "is more than the HostingService allows: its setting maxDisk, or the size's disk, is the most"
+            raise Invalid(text, field="settings.disk")
 
     def smallest(self) -> Decimal | None:
         """Memory of the smallest offering, in bytes."""
