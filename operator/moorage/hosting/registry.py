@@ -29,6 +29,7 @@ BUILT_IN: Mapping[str, str] = MappingProxyType(
         "libcloud": "libcloud",
         "libvirt": "libvirt",
         "local": "aiohttp",
+        "openstack": "keystoneauth1",
     }
 )
 """Built-in types, each in `moorage.hosting.<type>` and with the module that its extra `moorage[<type>]` brings."""

@@ -75,13 +75,14 @@ class OpenStack:
                 "applicationCredentialId": facts.credential_id,
                 "applicationCredentialSecret": facts.credential_secret,
             },
+            settings={"networks": "none"},
             image=prepared.IMAGE,
             offering="small",
             extra={
                 "endpoints": layout.endpoints,
                 "facts": facts.__dict__,
                 "databaseSocket": str(layout.database_socket),
-                "guests": str(state / "guests"),
+                "layout": layout.as_data(),
             },
         )
 
@@ -93,6 +94,15 @@ class OpenStack:
             if pid is not None:
                 os.killpg(pid, signal.SIGKILL)
         guests.end_all(state / "guests")
+
+
+def restart(running: Running) -> None:
+    """Kill Nova's API of a bed that runs, start it again, and wait until it answers."""
+    layout = Layout.of(running)
+    daemons = Daemons(layout.state / "daemons")
+    daemons.kill("nova-api")
+    services.start_web(layout, daemons, "nova-api")
+    services.wait_for_port("nova-api", layout.ports.nova, daemons)
 
 
 def _make_venv(venv: Path, say: Say) -> None:

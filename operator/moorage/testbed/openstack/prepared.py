@@ -90,7 +90,7 @@ def adjust(layout: Layout) -> None:
     """Write this bed's ports where the copied databases have those of another one."""
     urls = " ".join(f"WHEN '{kind}' THEN '{url}'" for kind, url in layout.endpoints.items())
     services.sql(
-        layout,
+        layout.database_socket,
         f"UPDATE keystone.endpoint e JOIN keystone.service s ON e.service_id = s.id "  # noqa: S608 - words of our own
         f"SET e.url = CASE s.type {urls} ELSE e.url END;\n"
         f"UPDATE nova_api.cell_mappings SET database_connection = '{layout.database('nova_cell0')}' "
@@ -117,7 +117,7 @@ def _databases(layout: Layout, daemons: Daemons) -> None:
     services.start_database(layout, daemons)
     made = "".join(f"CREATE DATABASE {name} CHARACTER SET utf8mb3;\n" for name in DATABASES)
     user = f"CREATE USER os@'127.0.0.1' IDENTIFIED BY '{layout.password}'; GRANT ALL ON *.* TO os@'127.0.0.1';\n"
-    services.sql(layout, made + user + "ALTER USER root@localhost IDENTIFIED VIA unix_socket;\n")
+    services.sql(layout.database_socket, made + user + "ALTER USER root@localhost IDENTIFIED VIA unix_socket;\n")
     nova, folder = _nova(layout), ["--config-dir", str(layout.config("keystone"))]
     services.run_all(
         layout,

@@ -37,12 +37,12 @@ def start_database(layout: Layout, daemons: Daemons) -> None:
         "user": "root",
     }
     daemons.start("mariadb", ["mariadbd", "--no-defaults", *(f"--{name}={value}" for name, value in options.items())])
-    until("MariaDB", daemons, lambda: sql(layout, "SELECT 1") != "")
+    until("MariaDB", daemons, lambda: sql(layout.database_socket, "SELECT 1") != "")
 
 
-def sql(layout: Layout, statements: str) -> str:
+def sql(socket: Path, statements: str) -> str:
     """What the database answers its administrator: a line for each row, columns apart by tabs. Raises OSError."""
-    client = ["mariadb", "--no-defaults", f"--socket={layout.database_socket}", "--user=root", "--skip-column-names"]
+    client = ["mariadb", "--no-defaults", f"--socket={socket}", "--user=root", "--skip-column-names"]
     done = subprocess.run([*client, "--batch"], input=statements, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise OSError(f"mariadb: {done.stderr.strip()[-500:]}")

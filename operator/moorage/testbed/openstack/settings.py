@@ -8,8 +8,10 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from moorage.controlplane.components import free_port
+from moorage.testbed.bed import Running
 
 REGION = "RegionOne"
 HOST = "moorage"
@@ -125,9 +127,16 @@ class Layout:
             (self.state / name).mkdir(exist_ok=True)
         (self.state / "nova" / "compute_id").write_text(NODE)
 
-    def ports_as_data(self) -> Mapping[str, int]:
-        """For those who look into a running bed."""
-        return asdict(self.ports)
+    def as_data(self) -> dict[str, Any]:
+        """It as JSON-able data, the password left out."""
+        return {"state": str(self.state), "venv": str(self.venv), "ports": asdict(self.ports)}
+
+    @classmethod
+    def of(cls, running: Running) -> Layout:
+        """That of a bed which runs."""
+        data = running.extra["layout"]
+        password = running.extra["facts"]["password"]
+        return cls(Path(data["state"]), Path(data["venv"]), password, Ports(**data["ports"]))
 
     def _login(self, **more: str) -> dict[str, str]:
         return {
@@ -152,6 +161,10 @@ class Layout:
             "DEFAULT": {"use_stderr": "true"},
             "database": {"connection": self.database("keystone")},
             "token": {"provider": "fernet"},
+            # Every call of every service asks it whether a token is good. It is one process, so that what it keeps is
+            # never behind; and passwords that are in a file beside it need no slow hashes.
+            "cache": {"enabled": "true", "backend": "dogpile.cache.memory"},
+            "identity": {"password_hash_rounds": "4"},
             "fernet_tokens": {"key_repository": str(keys / "fernet")},
             "credential": {"key_repository": str(keys / "credential")},
         }
@@ -201,6 +214,8 @@ class Layout:
             "database": {"connection": self.database("nova")},
             "wsgi": {"api_paste_config": str(self.config("nova") / "api-paste.ini")},
             "keystone_authtoken": self._checked(),
+            # A server counts from its creation, not only once a host was found for it.
+            "quota": {"count_usage_from_placement": "true"},
             "placement": self._login(),
             "glance": {"endpoint_override": self.endpoints["image"]},
             "neutron": self._login(endpoint_override=f"http://127.0.0.1:{self.ports.neutron}"),
