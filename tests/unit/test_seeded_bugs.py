@@ -30,15 +30,15 @@ class Mutant:
     killer: str
 
 
-PAGE = '            page = await self._ask("GET", "servers", hostd.ServerList, query=page_query)\n'
+PAGE = '            page = await self.ask("GET", path, model, query=page_query)\n'
 BELIEVED = f"            try:\n    {PAGE}            except Unavailable:\n                break\n"
 SETTLED = "    settled = f.attempts_since + seconds(max(lengths) + service.listing_lag)\n"
 
 MUTANTS = {
     "a partial inventory is believed: a page that fails ends the list": Mutant(
-        "moorage.hosting.local.backend",
+        "moorage.hosting.local.client",
         PAGE,
-        BELIEVED.replace("break", "return tuple(servers.values())"),
+        BELIEVED.replace("break", "return tuple(items.values())"),
         "tests/unit/hosting/test_local_backend.py::test_a_page_that_makes_no_sense_fails_the_inventory",
     ),
     "a partial inventory is believed: of another account": Mutant(
