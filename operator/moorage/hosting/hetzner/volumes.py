@@ -107,8 +107,8 @@ class HetznerVolumes:
 
 
 def is_number(provider_id: str) -> bool:
-    """Whether the text can be an id at all."""
-    return provider_id.isascii() and provider_id.isdigit() and len(provider_id) <= 16
+    """Whether the text can be an id at all; with zeros in front it would be a second one of the same object."""
+    return provider_id.isascii() and provider_id.isdigit() and len(provider_id) <= 16 and provider_id[0] != "0"
 
 
 def number_of(provider_id: str) -> int:

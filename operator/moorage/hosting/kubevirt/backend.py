@@ -163,8 +163,7 @@ class KubevirtBackend:
         """See `Backend.delete`."""
         name, uid = _split(provider_id)
         options: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
-        if uid:
-            options["preconditions"] = {"uid": uid}
+        options["preconditions"] = {"uid": uid}
         answer = await self._cluster.call(
             "DELETE",
             f"{self._machines}/{name}",
@@ -253,7 +252,7 @@ class KubevirtBackend:
         meta = machine.get("metadata") or {}
         if machine.get("kind") != "VirtualMachine" or meta.get("name") is None:
             raise Unavailable("get: the answer makes no sense")
-        if uid and meta.get("uid") != uid:
+        if meta.get("uid") != uid:
             raise NotFound("get: another virtual machine has the name by now")
         return machine
 
@@ -335,9 +334,10 @@ async def _bounded(seconds: float, what: str) -> AsyncIterator[None]:
 
 
 def _split(provider_id: str) -> tuple[str, str]:
-    """Name (as a segment of a path) and uid ("" where the id has none) of a provider id."""
+    """Name (as a segment of a path) and uid of a provider id. The name alone is none: it may come to mean another
+    machine, and would be a second id of the one it means now."""
     name, _, uid = provider_id.partition("/")
-    if not name or name in {".", ".."}:
+    if not name or name in {".", ".."} or not uid:
         raise Invalid("is not the id of a virtual machine, which is NAME/UID", field="providerID")
     return quote(name, safe=""), uid
 

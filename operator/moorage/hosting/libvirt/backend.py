@@ -132,7 +132,7 @@ class LibvirtBackend:
         return await self._with("get", provider_id, _record)
 
     async def _with(self, what: str, provider_id: str, call: Call[T], *, seconds: float | None = None) -> T:
-        name = _uuid(provider_id)
+        name = definition.uuid_of(provider_id)
 
         def run(conn: Any, deadline: Deadline) -> T:
             return call(conn, deadline, conn.lookupByUUIDString(name))
@@ -222,13 +222,6 @@ class LibvirtBackend:
     async def close(self) -> None:
         """See `Backend.close`."""
         self._connection.close()
-
-
-def _uuid(provider_id: str) -> str:
-    try:
-        return str(uuid.UUID(provider_id))
-    except ValueError:
-        raise Invalid("is not the id of a server: those of libvirt are UUIDs", field="providerID") from None
 
 
 def _record(conn: Any, deadline: Deadline, domain: Any) -> ServerRecord:

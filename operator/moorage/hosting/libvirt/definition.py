@@ -10,9 +10,11 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal
+from uuid import UUID
 from xml.etree import ElementTree as ET
 
 from moorage.hosting.errors import Invalid, Unavailable
@@ -297,6 +299,15 @@ def host_uuid(capabilities: str) -> str:
 def best_kind(capabilities: str) -> str:
     """The type of domain that the capabilities of domains are of: libvirt shows the best one that works."""
     return _required(_parsed(capabilities), "domain")
+
+
+def uuid_of(provider_id: str) -> str:
+    """The domain's UUID, as libvirt writes it: written in another way it would be a second id of the same server.
+    Raises Invalid."""
+    with suppress(ValueError):
+        if str(UUID(provider_id)) == provider_id:
+            return provider_id
+    raise Invalid("is not the id of a server: those of libvirt are UUIDs in lower case", field="providerID")
 
 
 def hostname(name: str) -> str:

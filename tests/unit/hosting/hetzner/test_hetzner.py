@@ -33,6 +33,7 @@ from moorage.hosting.hetzner.answers import Locked, NotUnique, Reply, failure, r
 from moorage.hosting.hetzner.client import Client
 from moorage.hosting.hetzner.launch import asked_of
 from moorage.hosting.hetzner.records import offerings_of, record
+from moorage.hosting.hetzner.volumes import number_of
 from moorage.testbed.hetzner.catalogue import SERVER_TYPES
 from moorage.testbed.hetzner.project import Project, id_source
 from moorage.testing.service import Spec
@@ -334,3 +335,10 @@ async def test_a_wrong_service_is_refused(
 
 def test_abilities_are_what_the_page_says() -> None:
     assert {str(each) for each in FACTORY.abilities} == {"Retag", "Power", "Images", "Volumes"}
+
+
+def test_a_server_has_one_id_alone() -> None:
+    assert number_of("4711") == 4711
+    for other in ("04711", "0", "+4711", "4711 ", "web"):
+        with pytest.raises(NotFound):
+            number_of(other)

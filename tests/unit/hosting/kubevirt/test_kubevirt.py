@@ -193,3 +193,13 @@ def test_what_cannot_be_opened_says_why(
     assert "canary" not in str(caught.value)
     if isinstance(caught.value, Invalid):
         assert caught.value.field == field
+
+
+@pytest.mark.parametrize("provider_id", ["web", "web/", "/1-2", "..", "../1-2"])
+async def test_a_name_alone_is_no_id(provider_id: str) -> None:
+    backend = FACTORY.open(Spec("https://cluster.example", "", "shop", {}), CREDENTIALS)
+    for call in (backend.get, backend.delete):
+        with pytest.raises(Invalid) as caught:
+            await call(provider_id)
+        assert caught.value.field == "providerID"
+    await backend.close()

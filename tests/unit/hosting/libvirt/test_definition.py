@@ -150,3 +150,18 @@ def test_an_overlay_names_its_image() -> None:
 )
 def test_hosts_get_names_that_hosts_can_have(name: str, host: str) -> None:
     assert definition.hostname(name) == host
+
+
+def test_a_server_has_one_id_alone() -> None:
+    assert definition.uuid_of("4dea22b3-1d52-d8f3-2516-782e98ab3fa0") == "4dea22b3-1d52-d8f3-2516-782e98ab3fa0"
+    for other in (
+        "4DEA22B3-1D52-D8F3-2516-782E98AB3FA0",
+        "4dea22b31d52d8f32516782e98ab3fa0",
+        "{4dea22b3-1d52-d8f3-2516-782e98ab3fa0}",
+        "urn:uuid:4dea22b3-1d52-d8f3-2516-782e98ab3fa0",
+        "web",
+        "",
+    ):
+        with pytest.raises(Invalid) as caught:
+            definition.uuid_of(other)
+        assert caught.value.field == "providerID"
