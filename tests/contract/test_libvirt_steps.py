@@ -141,9 +141,9 @@ async def test_guests_outlive_the_daemon_and_are_known_again(service: Any) -> No
 
 
 async def test_a_daemon_that_hangs_is_given_up_and_used_again(service: Any) -> None:
-    backend = service.open(**service.short_timeouts(2))
-    made = await backend.create(service.request())
-    fresh = service.open(**service.short_timeouts(2))
+    made = await service.open().create(service.request())
+    backend, fresh = (service.open(**service.short_timeouts(2)) for _ in range(2))
+    await backend.get(made.provider_id)
     with service.hanging():
         for waiting in (backend, fresh):
             with pytest.raises((TimedOut, Unavailable)):

@@ -120,13 +120,15 @@ class Connection:
             *(libvirt.VIR_CRED_AUTHNAME, libvirt.VIR_CRED_ECHOPROMPT, libvirt.VIR_CRED_REALM),
             *(libvirt.VIR_CRED_PASSPHRASE, libvirt.VIR_CRED_NOECHOPROMPT),
         ]
-        try:
-            conn = libvirt.openAuth(self._endpoint.uri(), [kinds, self._answer, None], 0)
-        except libvirt.libvirtError as error:
-            if refused_at_the_door(error):
-                text = self._endpoint.without_folder(error.get_error_message() or "")
-                raise AuthenticationError(f"the service does not let us in: {text}") from None
-            raise
+        with self._endpoint.uri() as (uri, folder):
+            try:
+                conn = libvirt.openAuth(uri, [kinds, self._answer, None], 0)
+            except libvirt.libvirtError as error:
+                if refused_at_the_door(error):
+                    # The folder has another name each time: a message with it would be another one, too.
+                    text = (error.get_error_message() or "").replace(f"{folder}/", "")
+                    raise AuthenticationError(f"the service does not let us in: {text}") from None
+                raise
         # An answer that does not come ends the connection, and with it every call that waits for one.
         conn.setKeepAlive(max(1, round(self._silence / 3)), 2)
         return conn
@@ -150,7 +152,6 @@ class Connection:
             threading.Thread(target=close, args=(conn,), name="libvirt-close", daemon=True).start()
         self._threads.close()
         self._opener.close()
-        self._endpoint.remove()
 
 
 def alive(conn: Any) -> bool:

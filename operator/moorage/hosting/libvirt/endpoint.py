@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 import ssl
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
@@ -18,51 +18,43 @@ _SSH_FILES = {"ssh-privatekey": "id", "known_hosts": "known_hosts"}
 _FORMS = "must be qemu:///system, qemu+unix:///system?socket=PATH, qemu+tls://HOST[:PORT]/system or qemu+ssh://USER@HOST/system"
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where libvirtd is, and what is shown to it. `files` are those that libvirt reads credentials from; they are in a
-    folder that nobody else can read, from `uri` until `remove`."""
+    """Where libvirtd is, and what is shown to it. `files` are those that libvirt reads credentials from."""
 
     url: SplitResult
     files: Mapping[str, bytes] = field(repr=False)
     user: str
     password: str = field(repr=False)
-    _folder: Path | None = None
 
     @property
     def driver(self) -> str:
         """Which of the host's libvirts it is: `/system` or `/session`."""
         return self.url.path
 
-    def uri(self) -> str:
-        """The URI to open; writes the files that it names."""
-        if self.files and (self._folder is None or not self._folder.exists()):
-            self._folder = Path(tempfile.mkdtemp(prefix="moorage-libvirt-"))
+    @contextmanager
+    def uri(self) -> Iterator[tuple[str, str]]:
+        """The URI to open, and the folder of the files that it names: they are there meanwhile, since libvirt reads
+        them while it connects, and nobody else can read them."""
+        with tempfile.TemporaryDirectory(prefix="moorage-libvirt-") as folder:
             for name, content in self.files.items():
-                (self._folder / name).touch(mode=0o600)
-                (self._folder / name).write_bytes(content)
+                (Path(folder) / name).touch(mode=0o600)
+                (Path(folder) / name).write_bytes(content)
+            yield self._uri(folder), folder
+
+    def _uri(self, folder: str) -> str:
         query = dict(parse_qsl(self.url.query))
         scheme = self.url.scheme
         if scheme == "qemu+tls":
-            query["pkipath"] = str(self._folder)
+            query["pkipath"] = folder
         if scheme == "qemu+ssh":
             # The library and not the program: it asks nobody, and trusts the hosts of the Secret alone.
             scheme = "qemu+libssh"
-            query |= {"keyfile": f"{self._folder}/id", "known_hosts": f"{self._folder}/known_hosts"}
+            query |= {"keyfile": f"{folder}/id", "known_hosts": f"{folder}/known_hosts"}
             query |= {"known_hosts_verify": "normal", "sshauth": "privkey"}
         return f"{scheme}://{self.url.netloc}{self.url.path}" + (
             f"?{urlencode(query, quote_via=quote)}" if query else ""
         )
-
-    def without_folder(self, text: str) -> str:
-        """The text without the folder of the files, whose name is another one each time."""
-        return text if self._folder is None else text.replace(f"{self._folder}/", "")
-
-    def remove(self) -> None:
-        """Remove the files."""
-        folder, self._folder = self._folder, None
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def endpoint(text: str | None, credentials: Mapping[str, bytes]) -> Endpoint:

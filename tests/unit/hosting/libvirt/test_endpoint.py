@@ -52,31 +52,29 @@ def test_what_would_run_programs_or_skip_checks_is_refused(text: str | None) -> 
 )
 def test_local_ones_are_opened_as_they_are(text: str, uri: str) -> None:
     found = endpoint(text, {})
-    assert found.uri() == uri
+    with found.uri() as (opened, folder):
+        assert opened == uri
+        assert list(Path(folder).iterdir()) == []
     assert found.driver in {"/system", "/session"}
 
 
-def test_certificates_are_in_a_folder_that_nobody_else_reads() -> None:
-    found = endpoint("qemu+tls://h:1234/system", tls())
-    folder = Path(parse_qs(urlsplit(found.uri()).query)["pkipath"][0])
-    assert found.uri() == found.uri()
-    assert folder.stat().st_mode & 0o777 == 0o700
-    assert sorted(path.name for path in folder.iterdir()) == ["cacert.pem", "clientcert.pem", "clientkey.pem"]
-    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
-    assert found.without_folder(f"bad {folder}/clientcert.pem") == "bad clientcert.pem"
-    found.remove()
-    found.remove()
+def test_certificates_are_in_a_folder_that_nobody_else_reads_while_they_are_needed() -> None:
+    with endpoint("qemu+tls://h:1234/system", tls()).uri() as (uri, name):
+        folder = Path(name)
+        assert parse_qs(urlsplit(uri).query)["pkipath"] == [name]
+        assert folder.stat().st_mode & 0o777 == 0o700
+        assert sorted(path.name for path in folder.iterdir()) == ["cacert.pem", "clientcert.pem", "clientkey.pem"]
+        assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
     assert not folder.exists()
 
 
 def test_ssh_goes_by_the_library_with_the_hosts_of_the_secret() -> None:
-    found = endpoint("qemu+ssh://root@h/system", SSH)
-    url = urlsplit(found.uri())
+    with endpoint("qemu+ssh://root@h/system", SSH).uri() as (uri, folder):
+        url = urlsplit(uri)
     query = parse_qs(url.query)
-    found.remove()
     assert (url.scheme, url.netloc, url.path) == ("qemu+libssh", "root@h", "/system")
     assert (query["known_hosts_verify"], query["sshauth"]) == (["normal"], ["privkey"])
-    assert [Path(query[name][0]).name for name in ("keyfile", "known_hosts")] == ["id", "known_hosts"]
+    assert (query["keyfile"], query["known_hosts"]) == ([f"{folder}/id"], [f"{folder}/known_hosts"])
 
 
 @pytest.mark.parametrize(
