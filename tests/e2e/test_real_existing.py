@@ -21,7 +21,7 @@ from moorage.kube.kinds import HOSTING_SERVICE, VIRTUAL_SERVER
 from moorage.testbed import Running
 from moorage.testing.service import Spec
 
-BEDS = ("ec2", "hetzner", "incus")
+BEDS = ("ec2", "hetzner", "incus", "libvirt")
 PATIENCE = 180.0
 
 
