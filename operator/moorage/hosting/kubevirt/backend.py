@@ -151,6 +151,7 @@ class KubevirtBackend:
     async def create(self, request: CreateRequest) -> ServerRecord:
         """See `Backend.create`."""
         settings = parse_settings(KubevirtServerSettings, request.settings)
+        self._settings.check(settings)
         _check(request)
         wanted = virtual_machine(request, settings, self._settings.size(request.offering))
         async with _bounded(self._settings.create_timeout, "the creation did not end in time"):

@@ -10,6 +10,7 @@ from pydantic.alias_generators import to_camel
 
 from moorage.api.hostd import Seconds
 from moorage.api.quantities import Price, Quantity
+from moorage.hosting.errors import Invalid
 
 _NAME = r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$"
 ObjectName = Annotated[str, StringConstraints(pattern=_NAME)]
@@ -48,6 +49,24 @@ class KubevirtSettings(_Settings):
     arch: Literal["amd64", "arm64", "s390x"] = Field(
         default="amd64", description="Architecture of the cluster's instance types, which do not tell theirs."
     )
+    image_sources: tuple[ImageSource, ...] = Field(
+        default=("ContainerDisk", "DataSource"),
+        max_length=3,
+        description="What a server's imageSource may be. With PersistentVolumeClaim, whoever writes a server's "
+        "settings can read every disk of the namespace, other servers' too.",
+    )
+    networks: tuple[ObjectName, ...] | None = Field(
+        default=None, max_length=64, description="Networks that a server may name. Default: all of the namespace."
+    )
+
+    def check(self, server: KubevirtServerSettings) -> None:
+        """Raises Invalid for what the service does not leave to whoever writes a server's settings."""
+        if server.image_source not in self.image_sources:
+            text = f"the HostingService does not allow {server.image_source}: its setting imageSources names others"
+            raise Invalid(text, field="settings.imageSource")
+        if server.network is not None and self.networks is not None and server.network not in self.networks:
+            text = "the HostingService does not allow this network: its setting networks names others"
+            raise Invalid(text, field="settings.network")
 
     def size(self, name: str) -> Size | None:
         """The declared size of that name."""

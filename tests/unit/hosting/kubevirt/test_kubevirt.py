@@ -203,3 +203,30 @@ async def test_a_name_alone_is_no_id(provider_id: str) -> None:
             await call(provider_id)
         assert caught.value.field == "providerID"
     await backend.close()
+
+
+@pytest.mark.parametrize(
+    ("service", "server", "field"),
+    [
+        ({}, {"imageSource": "PersistentVolumeClaim"}, "settings.imageSource"),
+        ({"imageSources": ["DataSource"]}, {}, "settings.imageSource"),
+        ({"networks": []}, {"network": "vlan7"}, "settings.network"),
+        ({"networks": ["vlan8"]}, {"network": "vlan7"}, "settings.network"),
+    ],
+)
+async def test_a_server_gets_no_disk_and_no_network_that_the_service_does_not_leave_to_it(
+    service: dict[str, Any], server: dict[str, Any], field: str
+) -> None:
+    backend = FACTORY.open(Spec("https://cluster.example", "", "shop", service), CREDENTIALS)
+    with pytest.raises(Invalid) as caught:
+        await backend.create(replace(REQUEST, settings=server))
+    assert caught.value.field == field
+    await backend.close()
+
+
+def test_what_the_service_leaves_to_a_server_is_allowed() -> None:
+    everything = KubevirtSettings.model_validate({"imageSources": ["PersistentVolumeClaim"], "networks": ["vlan7"]})
+    everything.check(
+        KubevirtServerSettings.model_validate({"imageSource": "PersistentVolumeClaim", "network": "vlan7"})
+    )
+    KubevirtSettings().check(KubevirtServerSettings(network="vlan7"))
