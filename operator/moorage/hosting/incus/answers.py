@@ -33,7 +33,7 @@ def body(answer: Answer, what: str) -> dict[str, Any]:
     """The JSON object of an answer. Raises Unavailable where it is none."""
     try:
         found = json.loads(answer.raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict) or found.get("type") not in {"sync", "async", "error"}:
         raise Unavailable(f"{what}: the answer makes no sense, or is not Incus's (status {answer.status})")
@@ -74,7 +74,7 @@ def failure(found: dict[str, Any], what: str) -> HostingError:
 def _error(answer: Answer) -> str | None:
     try:
         found = json.loads(answer.raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     typed = isinstance(found, dict) and found.get("type") == "error" and found.get("error_code") == answer.status
     return str(found.get("error")) if typed else None

@@ -231,7 +231,7 @@ class IncusBackend:
             try:
                 event = json.loads(text)["metadata"]
                 named = str(event["action"]).startswith("instance-") and str(event.get("name") or "")
-            except (ValueError, KeyError, TypeError, AttributeError):
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 raise Unavailable("events: what came makes no sense") from None
             if named:
                 yield await self._instances.id_of(named)

@@ -41,7 +41,7 @@ def parsed(answer: Answer, what: str) -> dict[str, Any]:
     """The JSON object of a successful answer. Raises Unavailable where it is none."""
     try:
         found = json.loads(answer.raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise Unavailable(f"{what}: the answer makes no sense")
@@ -52,7 +52,7 @@ def status_of(answer: Answer) -> Mapping[str, Any]:
     """The Status object of a refusal, empty where there is none."""
     try:
         found = json.loads(answer.raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) and found.get("kind") == "Status" else {}
 

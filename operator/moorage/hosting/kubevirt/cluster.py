@@ -105,7 +105,7 @@ class Cluster:
                     return
                 version = str(event["object"]["metadata"]["resourceVersion"])
                 changed = None if event["type"] == "BOOKMARK" else event["object"]
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, RecursionError):
                 raise Unavailable("events: the answer makes no sense") from None
             yield changed, version
 

@@ -27,6 +27,7 @@ from tests.unit.hosting.incus.fake import (
 
 from moorage.hosting.contract import RELEASED, TAG_SERVER, ServerState
 from moorage.hosting.errors import AuthenticationError, Invalid, NotFound, Unavailable
+from moorage.hosting.http import Answer
 from moorage.hosting.incus import records
 from moorage.hosting.incus.opening import open_backend
 from moorage.testing.certificates import loopback_tls
@@ -282,3 +283,9 @@ def test_an_authority_in_the_settings_stands_above_the_pinned_certificate() -> N
     spec = Spec("https://127.0.0.1:8443", settings={"caBundle": loopback_tls()[1]})
     backend = open_backend(spec, {"tls.crt": certificate, "tls.key": key, "server.crt": b"not looked at"})
     assert backend.capabilities.create_timeout == 120.0
+
+
+async def test_an_answer_that_is_nested_without_end_makes_no_sense() -> None:
+    deep = Answer(200, None, "", b'{"type":"sync","metadata":' + b"[" * 200_000)
+    with pytest.raises(Unavailable, match="makes no sense"):
+        await opened(Fake({"GET ": deep})).account()

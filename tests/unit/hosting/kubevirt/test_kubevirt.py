@@ -21,7 +21,7 @@ from moorage.hosting.errors import (
 )
 from moorage.hosting.http import Answer
 from moorage.hosting.kubevirt import FACTORY
-from moorage.hosting.kubevirt.answers import refusal
+from moorage.hosting.kubevirt.answers import parsed, refusal
 from moorage.hosting.kubevirt.objects import seed, virtual_machine
 from moorage.hosting.kubevirt.offerings import offerings_of
 from moorage.hosting.kubevirt.records import STATES, record
@@ -230,3 +230,10 @@ def test_what_the_service_leaves_to_a_server_is_allowed() -> None:
         KubevirtServerSettings.model_validate({"imageSource": "PersistentVolumeClaim", "network": "vlan7"})
     )
     KubevirtSettings().check(KubevirtServerSettings(network="vlan7"))
+
+
+def test_an_answer_that_is_nested_without_end_makes_no_sense() -> None:
+    deep = Answer(500, None, "", b"[" * 200_000)
+    with pytest.raises(Unavailable, match="makes no sense"):
+        parsed(deep, "get")
+    assert type(refusal(deep, "get", "shop")) is Unavailable
