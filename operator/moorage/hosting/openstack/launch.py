@@ -10,8 +10,8 @@ from typing import Any, Final
 from moorage.hosting.contract import CreateRequest
 from moorage.hosting.errors import Invalid
 from moorage.hosting.factory import parse_settings
-from moorage.hosting.openstack.records import KEY, OFFERING, Flavor
-from moorage.hosting.openstack.settings import Network, OpenStackServerSettings, OpenStackSettings
+from moorage.hosting.openstack.records import KEY, OFFERING, OWN, Flavor
+from moorage.hosting.openstack.settings import Network, Networks, OpenStackServerSettings, OpenStackSettings
 
 MAX_USER_DATA: Final = 65_535
 """Most characters of user-data, in base64."""
@@ -35,8 +35,29 @@ def complete(service: Mapping[str, Any], key: str, server: Mapping[str, Any]) ->
 
 def merged(service: OpenStackSettings, server: OpenStackServerSettings) -> OpenStackServerSettings:
     """The settings of a server, with the service's where it says nothing."""
+    if server.networks is not None and "networks" in server.model_fields_set:
+        _check_networks(service, server.networks)
     own = {name: getattr(service, name) for name in _MERGED if name not in server.model_fields_set}
     return server.model_copy(update=own)
+
+
+def _check_networks(service: OpenStackSettings, wanted: Networks) -> None:
+    """A server may be in what its service names: whoever writes its settings need not be let into every network of the
+    project. Raises Invalid."""
+    offered = service.networks if service.networks is not None else "auto"
+    if wanted in ("none", offered):
+        return
+    entries = () if isinstance(offered, str) else offered
+    names = {*service.server_networks, *(entry.network for entry in entries)}
+    if not isinstance(wanted, str) and all(
+        one.network in names if one.port is None else service.server_ports or one in entries for one in wanted
+    ):
+        return
+    raise Invalid(
+        "names a network that the HostingService's `networks` and `serverNetworks` do not, or a port without "
+        "`serverPorts`",
+        field="settings.networks",
+    )
 
 
 def check(request: CreateRequest) -> str:
@@ -44,6 +65,8 @@ def check(request: CreateRequest) -> str:
     if not request.name or len(request.name) > 255 or not request.name.isprintable():
         raise Invalid("a name has 1 to 255 printable characters", field="name")
     for name, value in request.tags.items():
+        if name in OWN:
+            raise Invalid("is the backend's own", field=f"tags.{name}")
         if not _TAG.fullmatch(name) or len(value) > 255:
             raise Invalid("metadata has names of letters, digits, _:. - and values of at most 255", field="tags")
     encoded = base64.b64encode(request.user_data.encode()).decode()

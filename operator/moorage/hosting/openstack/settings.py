@@ -105,6 +105,11 @@ class OpenStackSettings(_Launch):
         le=3600,
         description="How late listings may be. Nova's are not, but where its databases are copies.",
     )
+    server_networks: Annotated[tuple[Name, ...], Field(max_length=64)] = Field(
+        default=(),
+        description="Names or ids of the networks that a server's settings may name, beside those of `networks`.",
+    )
+    server_ports: bool = Field(default=False, description="Whether a server's settings may name ports of the project.")
     external_networks: Annotated[tuple[Name, ...], Field(max_length=32)] = Field(
         default=(), description="Names of networks whose addresses everybody can reach."
     )

@@ -18,7 +18,8 @@ class Empty(BaseHTTPRequestHandler):
         if len(parts) == 2:
             self._answer(200, {parts[1].removesuffix(".json").replace("-", "_"): []})
         else:
-            self._refuse(404, "NotFound")
+            # Nova tells what is missing by the word.
+            self._refuse(404, f"{parts[1].removesuffix('s').title()}NotFound" if len(parts) > 1 else "NotFound")
 
     def do_POST(self) -> None:
         """Refused."""
