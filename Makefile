@@ -5,7 +5,7 @@ PY := $(VENV)/bin/python
 ARGS ?=
 BENCH ?= $(basename $(notdir $(shell grep -l "^if __name__" bench/*.py)))
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit contract api e2e bench test-crash generate lock control-plane system-packages venv clean
+.PHONY: help demo test lint unit contract api e2e bench test-crash test-backends generate lock control-plane system-packages venv clean
 
 help: ## Say what there is
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ bench: venv ## Measure speed and cost, all of bench/ or BENCH=name; bench/README
 
 test-crash: venv ## Kill the controller at every single call of a group's life (long)
 	@MOORAGE_EVERY_CRASH=1 $(PY) -m pytest tests/e2e/test_crash.py --timeout=0 $(ARGS)
+
+test-backends: venv ## Break every call of every backend in every way, on each service that this machine can run (long)
+	@MOORAGE_EVERY_FAULT=1 $(PY) -m pytest tests/contract --timeout=0 $(ARGS)
 
 generate: venv ## Write the CRDs and the API reference anew from the models
 	@$(PY) -m moorage.api.crd --write crds
