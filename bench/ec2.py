@@ -56,6 +56,14 @@ class Bench:
         await self.api.gone(SERVER_GROUP, name, 600)
         return Counter(self.control.calls())
 
+    def creation(self) -> float:
+        """Mean seconds of a creation, as the controller saw them: a busy machine adds to the one that is set."""
+        found = {"sum": 0.0, "count": 0.0}
+        for name, labels, value in self.installed.metrics():
+            if labels.get("operation") == "create" and name.startswith("moorage_service_call_seconds_"):
+                found[name.rpartition("_")[2]] = value
+        return found["sum"] / found["count"]
+
     async def idle(self, servers: int, seconds: float) -> Counter[str]:
         """Calls while so many servers are Ready and nothing happens."""
         await self.api.apply(group("idle", "policy", ("node", "node", servers)))
@@ -69,11 +77,12 @@ class Bench:
         await self.api.gone(SERVER_GROUP, "idle", 600)
         return found
 
-    async def wall(self, servers: int) -> float:
-        """Seconds from the creation of a group to the last of its servers being made, RunInstances taking a second."""
+    async def wall(self, servers: int) -> tuple[float, dict[str, float]]:
+        """Seconds from the creation of a group to the last of its servers being made, RunInstances taking a second; and
+        the CPU seconds of each process until then, moto's and the proxy's left out."""
         self.control.guests(enabled=False)
         self.control.faults(latency={"RunInstances": 1.0})
-        before = len(self.control.ledger())
+        before, used = len(self.control.ledger()), await self.installed.usage()
         started = time.monotonic()
         await self.api.apply(group("slow", "policy", ("node", "node", servers)))
 
@@ -81,14 +90,14 @@ class Bench:
             return len(self.control.ledger()) - before >= servers
 
         await self.api.until(f"{servers} servers to be made", made, 600)
-        found = time.monotonic() - started
+        found, cpu = time.monotonic() - started, (await self.installed.usage() - used).cpu
         self.control.faults()
         await self.api.condition(SERVER_GROUP, "slow", "Instantiated", seconds=600)
         assert len(self.control.ledger()) - before == servers
         await self.api.delete(SERVER_GROUP, "slow")
         await self.api.gone(SERVER_GROUP, "slow", 600)
         self.control.guests(enabled=True)
-        return found
+        return found, dict(cpu)
 
 
 async def measure(options: argparse.Namespace, running: Running) -> None:
@@ -106,13 +115,18 @@ async def measure(options: argparse.Namespace, running: Running) -> None:
             elif "wall" in options.which:
                 await bench.serve(options.concurrency, options.interval)
             if "wall" in options.which:
-                seconds = await bench.wall(options.slow)
+                seconds, cpu = await bench.wall(options.slow)
                 allowed = math.ceil(options.slow / options.concurrency)
                 print(
                     f"\n### {options.slow} servers, RunInstances slowed by 1 s, {options.concurrency} calls at a time\n"
                 )
                 print("| allowed by the concurrency, s | measured, s | ratio |\n|---|---|---|")
-                print(f"| {allowed} | {seconds:.2f} | {seconds / allowed:.2f} |\n\nload {load():.1f}")
+                print(f"| {allowed} | {seconds:.2f} | {seconds / allowed:.2f} |\n")
+                real = bench.creation()
+                used = options.slow * real / options.concurrency / seconds
+                print(f"A creation took {real:.2f} s: with that, {used:.0%} of what the concurrency allows\n")
+                told = ", ".join(f"{name} {spent:.1f}" for name, spent in cpu.items())
+                print(f"load {load():.1f}; CPU s: {told}")
         finally:
             control.faults()
             control.call("DELETE", "instances")

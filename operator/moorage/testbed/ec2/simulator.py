@@ -36,8 +36,8 @@ class Simulator:
         }
         # moto closes every connection: one that it has just closed must not be taken for the next request.
         headers["Connection"] = "close"
-        # moto's threads get into each other's way where two change the same things; one at a time is as fast.
-        turn = contextlib.nullcontext() if _looks(form) else self._changes
+        # moto's threads get into each other's way where two change the same things.
+        turn = contextlib.nullcontext() if _in_no_way(form) else self._changes
         async with turn, self._session.post(f"{self._url}/", data=urlencode(form), headers=headers) as answer:
             return Reply(answer.status, await answer.read())
 
@@ -50,5 +50,6 @@ class Simulator:
         await self._session.close()
 
 
-def _looks(form: Mapping[str, str]) -> bool:
-    return form.get("Action", "").startswith(("Describe", "Get"))
+def _in_no_way(form: Mapping[str, str]) -> bool:
+    """Whether it changes nothing that is there."""
+    return form.get("Action", "").startswith(("Describe", "Get", "RunInstances"))
