@@ -8,6 +8,7 @@ caller waits and looks (`Capabilities.idempotent_create`).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import time
 from collections.abc import Mapping
@@ -223,21 +224,20 @@ class OpenStackBackend:
         deadline = time.monotonic() + self._settings.create_timeout
         flavor = await self._lists.flavor(offering, deadline)
         server = await self._server(provider_id)
-        began = False
+        began = confirmed = False
         while True:
-            right = server.flavor.original_name == flavor.name
             if server.status == "VERIFY_RESIZE":
-                await self._act(provider_id, {"confirmResize": None})
-                if right:
-                    return
+                if not confirmed:
+                    await self._confirm(provider_id)
+                confirmed = True
             elif server.status != "RESIZE" and server.task is None:
-                if right:
+                if server.flavor.original_name == flavor.name:
                     return
                 if began:
                     # Nova tells by nothing else that it found no host for it: the server is as it was.
                     raise CapacityError("resize: Nova gave it up, and the server is as it was; no host has room for it")
                 await self._resize(provider_id, flavor.id)
-                began = True
+                began, confirmed = True, False
             if time.monotonic() + _PAUSE > deadline:
                 raise Unavailable("resize: it is not over yet")
             await asyncio.sleep(_PAUSE)
@@ -248,6 +248,11 @@ class OpenStackBackend:
             await self._act(provider_id, {"resize": {"flavorRef": flavor_id}})
         except Invalid as refused:
             raise Invalid(refused.message, field="offering") from None
+
+    async def _confirm(self, provider_id: str) -> None:
+        # Nova calls it a bad request or a conflict where it is being confirmed already.
+        with contextlib.suppress(Invalid, Conflict):
+            await self._act(provider_id, {"confirmResize": None})
 
     async def close(self) -> None:
         """See `Backend.close`."""

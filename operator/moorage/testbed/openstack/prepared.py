@@ -24,6 +24,21 @@ DATABASES = ("keystone", "glance", "placement", "nova", "nova_api", "nova_cell0"
 IMAGE = "guest"
 FLAVORS = {"small": (1, 512, 1), "medium": (2, 1024, 2), "large": (4, 4096, 4), "huge": (128, 1_000_000, 4)}
 """Name: processors, MiB, GiB. The last is larger than the host."""
+ACCESS = {
+    "compute": (
+        ("GET", "/v2.1/limits"),
+        ("GET", "/v2.1/flavors/detail"),
+        ("GET", "/v2.1/servers/detail"),
+        ("GET", "/v2.1/servers/*"),
+        ("POST", "/v2.1/servers"),
+        ("DELETE", "/v2.1/servers/*"),
+        ("POST", "/v2.1/servers/*/action"),
+        ("POST", "/v2.1/servers/*/metadata"),
+    ),
+    "image": (("GET", "/v2/images"), ("GET", "/v2/images/*")),
+    "network": (("GET", "/v2.0/networks"),),
+}
+"""All that the user's application credential may do: what the backend's page says that it needs."""
 QUOTA = {"instances": 12, "cores": 48, "ram": 65_536}
 
 
@@ -176,11 +191,16 @@ def _content(layout: Layout, admin: Session) -> Facts:
         admin("POST", "compute", "/flavors", {"flavor": flavor})
     _image(admin)
     session = Session(layout.endpoints, "moorage", password, names["project"])
+    rules = [
+        {"service": service, "method": method, "path": path}
+        for service, all_ in ACCESS.items()
+        for method, path in all_
+    ]
     credential = session(
         "POST",
         "identity",
         f"/users/{user}/application_credentials",
-        {"application_credential": {"name": "moorage", "roles": [{"name": "member"}]}},
+        {"application_credential": {"name": "moorage", "roles": [{"name": "member"}], "access_rules": rules}},
     )["application_credential"]
     return Facts(
         password=layout.password,

@@ -151,9 +151,9 @@ class Layout:
             **more,
         }
 
-    def _checked(self) -> dict[str, str]:
-        # Tokens are not kept: a test that revokes one sees it at once.
-        return self._login(www_authenticate_uri=self.auth_url, token_cache_time="-1")  # noqa: S106 - a time
+    def _checked(self, kind: str) -> dict[str, str]:
+        # Tokens are not kept: a test that revokes one sees it at once. By its kind a service knows its access rules.
+        return self._login(www_authenticate_uri=self.auth_url, service_type=kind, token_cache_time="-1")  # noqa: S106
 
     def _keystone(self) -> dict[str, dict[str, str]]:
         keys = self.state / "keystone"
@@ -173,7 +173,7 @@ class Layout:
         return {
             "DEFAULT": {"use_stderr": "true"},
             "api": {"auth_strategy": "keystone"},
-            "keystone_authtoken": self._checked(),
+            "keystone_authtoken": self._checked("placement"),
             "placement_database": {"connection": self.database("placement")},
         }
 
@@ -184,7 +184,7 @@ class Layout:
             "database": {"connection": self.database("glance")},
             "glance_store": {"default_backend": "files"},
             "files": {"filesystem_store_datadir": str(self.state / "images")},
-            "keystone_authtoken": self._checked(),
+            "keystone_authtoken": self._checked("image"),
             "paste_deploy": {"flavor": "keystone", "config_file": str(paste)},
         }
 
@@ -213,7 +213,7 @@ class Layout:
             "api_database": {"connection": self.database("nova_api")},
             "database": {"connection": self.database("nova")},
             "wsgi": {"api_paste_config": str(self.config("nova") / "api-paste.ini")},
-            "keystone_authtoken": self._checked(),
+            "keystone_authtoken": self._checked("compute"),
             # A server counts from its creation, not only once a host was found for it.
             "quota": {"count_usage_from_placement": "true"},
             "placement": self._login(),

@@ -242,17 +242,33 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("at_once")
 async def test_a_resize_is_confirmed() -> None:
-    cloud = resized(("ACTIVE", "small"), ("RESIZE", "small"), ("VERIFY_RESIZE", "large"))
+    cloud = resized(("ACTIVE", "small"), ("RESIZE", "small"), ("VERIFY_RESIZE", "large"), ("ACTIVE", "large"))
     await backend(cloud).resize(ID, "large")
     assert cloud.bodies(ACTION) == [{"resize": {"flavorRef": "1"}}, {"confirmResize": None}]
 
 
 @pytest.mark.usefixtures("at_once")
 async def test_a_resize_that_nobody_confirmed_shows_and_is_confirmed_when_asked_for_again() -> None:
-    cloud = resized(("VERIFY_RESIZE", "large"))
+    looks = [("VERIFY_RESIZE", "large")] * 4
+    cloud = resized(*looks, ("ACTIVE", "large"))
     assert (await backend(cloud).get(ID)).offering == "large (to be confirmed)"
     await backend(cloud).resize(ID, "large")
     assert cloud.bodies(ACTION) == [{"confirmResize": None}]
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_a_resize_that_is_being_confirmed_is_waited_for() -> None:
+    cloud = resized(("VERIFY_RESIZE", "large"), ("ACTIVE", "large"))
+    cloud.on(ACTION, refused(400, "badRequest", "Instance has not been resized."))
+    await backend(cloud).resize(ID, "large")
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_another_resize_is_confirmed_before_the_server_gets_its_size_back() -> None:
+    cloud = resized(("VERIFY_RESIZE", "small"), ("ACTIVE", "small"), ("VERIFY_RESIZE", "large"), ("ACTIVE", "large"))
+    await backend(cloud).resize(ID, "large")
+    sent = [next(iter(body)) for body in cloud.bodies(ACTION)]
+    assert sent == ["confirmResize", "resize", "confirmResize"]
 
 
 @pytest.mark.usefixtures("at_once")
