@@ -34,6 +34,13 @@ _WORDS: Final = {
 }
 
 
+_TASKS: Final = {
+    "deleting": ServerState.TERMINATING,
+    "powering-on": ServerState.PENDING,
+    "powering-off": ServerState.STOPPED,
+}
+
+
 class OpenStackDriver(OpenStack_2_NodeDriver):
     """Libcloud's own, that also takes Nova's words `none` and `auto` for networks (from microversion 2.37 on)."""
 
@@ -124,10 +131,8 @@ class OpenStack(Profile):
         return only_id(_checked(provider_id), driver)
 
     def state(self, node: Node) -> ServerState | None:
-        """What is being deleted says so in its task."""
-        if node.extra.get("task_state") == "deleting":
-            return ServerState.TERMINATING
-        return super().state(node)
+        """What is under way is told by its task."""
+        return _TASKS.get(str(node.extra.get("task_state"))) or super().state(node)
 
     def details(self, node: Node) -> Details:
         """Of `extra`. Image and flavor are shown by ids, and were asked for by names: they are not told."""
@@ -136,11 +141,8 @@ class OpenStack(Profile):
         return Details(zone=node.extra.get("availability_zone") or None, message=message)
 
     def retag(self, driver: Any, exchange: Exchange, node: Node, tags: Mapping[str, str]) -> None:
-        """The driver knows only how to set all metadata at once: what somebody else writes meanwhile is lost."""
-        before = self.tags_of(self.node(driver, exchange, str(node.id)))
-        after = driver.ex_set_metadata(node, {**before, **tags})
-        if any(after.get(name) != value for name, value in tags.items()):
-            raise Unavailable("the service did not confirm the new tags")
+        """The driver's own way sets all metadata at once, and what somebody else writes meanwhile would be lost."""
+        driver.connection.request(f"/servers/{node.id}/metadata", method="POST", data={"metadata": dict(tags)})
 
     def read_console(self, driver: Any, exchange: Exchange, provider_id: str) -> str:
         """os-getConsoleOutput."""
