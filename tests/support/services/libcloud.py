@@ -24,6 +24,7 @@ class LibcloudEc2Service(Ec2Service):
     def __init__(self, running: Running) -> None:
         super().__init__(running)
         self.settings = {"driver": "ec2", "listingLag": "1s", "sizes": ["t3.micro", "t3.small"]}
+        self.settings["serverArguments"] = ["ex_subnet", "ex_no_such", "ex_userdata"]
         self.credentials = _keys(running.credentials)
         key, secret = self.credentials["key"], self.credentials["secret"]
         self.wrong_credentials = (
@@ -41,6 +42,7 @@ class LibcloudEc2Service(Ec2Service):
             ({"offering": "m99.huge"}, "offering"),
             ({"settings": {"references": {"ex_subnet": "subnet-00000000"}}}, "settings.references.ex_subnet"),
             ({"settings": {"arguments": {"ex_no_such": 1}}}, "settings.arguments"),
+            ({"settings": {"arguments": {"ex_iamprofile": "admin"}}}, "settings.arguments.ex_iamprofile"),
             ({"settings": {"arguments": {"ex_userdata": "mine"}}}, "settings.arguments.ex_userdata"),
             ({"user_data": "".join(sha256(b"%d" % n).hexdigest() for n in range(1000))}, "userData"),
         ]
@@ -79,6 +81,7 @@ class LibcloudOpenStackService(OpenStackService):
         # Servers without a network can be asked for from this microversion on, and the bed has none.
         arguments = {"ex_force_microversion": "2.37"}
         self.settings = {"driver": "openstack", "listingLag": "500ms", "arguments": arguments}
+        self.settings["serverArguments"] = ["networks", "ex_keyname"]
         # Without idempotent creation the suite waits so long before it looks for what an attempt made.
         self.settings["createTimeout"] = "10s"
         self.credentials = {
@@ -95,6 +98,7 @@ class LibcloudOpenStackService(OpenStackService):
             ({"image": "no-such-image"}, "image"),
             ({"offering": "no-such-offering"}, "offering"),
             ({"settings": {"arguments": {**networks, "ex_keyname": "no-such"}}}, "settings.arguments.ex_keyname"),
+            ({"settings": {"arguments": {**networks, "ex_config_drive": True}}}, "settings.arguments.ex_config_drive"),
             ({"user_data": "#!/bin/sh\n" + "#" * 50_000}, "userData"),
             ({"tags": {"a": "x" * 300}}, "tags.a"),
         ]

@@ -30,7 +30,7 @@ from moorage.hosting.errors import AuthenticationError, Invalid, KeyConflict, No
 from moorage.hosting.factory import ServiceSpec, parse_settings
 from moorage.hosting.libcloud.client import Client
 from moorage.hosting.libcloud.exchange import Exchange
-from moorage.hosting.libcloud.launch import arguments_of, check_tags
+from moorage.hosting.libcloud.launch import arguments_of, check_allowed, check_tags
 from moorage.hosting.libcloud.profiles import Profile, profile_of
 from moorage.hosting.libcloud.records import offerings_of, record, records
 from moorage.hosting.libcloud.settings import LibcloudServerSettings, LibcloudSettings
@@ -181,6 +181,7 @@ class LibcloudBackend:
     async def create(self, request: CreateRequest) -> ServerRecord:
         """See `Backend.create`."""
         settings = parse_settings(LibcloudServerSettings, request.settings)
+        check_allowed(settings, self._settings.server_arguments)
         asked = arguments_of(request, settings, self._profile)
 
         def make(driver: Any, exchange: Exchange) -> ServerRecord:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from moorage.hosting.contract import CreateRequest
@@ -38,6 +38,14 @@ def arguments_of(request: CreateRequest, settings: LibcloudServerSettings, profi
         if taken:
             raise Invalid("Moorage gives this argument itself", field=f"settings.{field}.{taken[0]}")
     return {**settings.arguments, **{name: _referred(value) for name, value in settings.references.items()}, **own}
+
+
+def check_allowed(settings: LibcloudServerSettings, allowed: Collection[str]) -> None:
+    """What a server sets, against what its service lets servers set. Raises Invalid naming the field."""
+    for field, names in (("arguments", settings.arguments), ("references", settings.references)):
+        for name in sorted(set(names) - set(allowed)):
+            text = f"the service lets no server set {name}: its settings.serverArguments do not name it"
+            raise Invalid(text, field=f"settings.{field}.{name}")
 
 
 def _referred(value: str | tuple[str, ...]) -> Referred | list[Referred]:

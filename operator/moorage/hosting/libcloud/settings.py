@@ -33,6 +33,12 @@ class LibcloudSettings(_Settings):
         description="Further arguments of the driver's constructor, by their names in Libcloud. Secrets belong into "
         "the credentials, whose keys are the arguments' names (key, secret, ...).",
     )
+    server_arguments: tuple[Argument, ...] = Field(
+        default=(),
+        max_length=64,
+        description="Arguments of `create_node` that servers may set. None by default: some drivers take a "
+        "role of the account, another disk or a raw request there, which is more than a tenant may choose.",
+    )
     account: Annotated[str, StringConstraints(max_length=253)] = Field(
         default="",
         description="Whose account it is, for drivers that cannot tell: whatever you call it. Without it, the argument "

@@ -33,7 +33,7 @@ from moorage.hosting.errors import (
 from moorage.hosting.libcloud import FACTORY
 from moorage.hosting.libcloud.answers import failure
 from moorage.hosting.libcloud.exchange import Exchange, Reply, exchanging, pool_of
-from moorage.hosting.libcloud.launch import arguments_of
+from moorage.hosting.libcloud.launch import arguments_of, check_allowed
 from moorage.hosting.libcloud.profiles import Profile, named, profile_of
 from moorage.hosting.libcloud.records import offerings_of, record, records
 from moorage.hosting.libcloud.settings import LibcloudServerSettings
@@ -400,3 +400,12 @@ async def test_abilities_are_the_drivers() -> None:
         assert opened.capabilities.idempotent_create is (name == "ec2")
         await opened.close()
     assert FACTORY.abilities == frozenset()
+
+
+def test_a_server_sets_only_what_its_service_lets_it_set() -> None:
+    settings = LibcloudServerSettings.model_validate({"arguments": {"ex_flag": 1}, "references": {"ex_net": "n"}})
+    check_allowed(settings, ("ex_net", "ex_flag"))
+    for allowed, field in (((), "arguments.ex_flag"), (("ex_flag",), "references.ex_net")):
+        with pytest.raises(Invalid, match="serverArguments") as caught:
+            check_allowed(settings, allowed)
+        assert caught.value.field == f"settings.{field}"
