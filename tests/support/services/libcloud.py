@@ -74,6 +74,7 @@ class LibcloudOpenStackService(OpenStackService):
     """The bed `openstack` by the driver `openstack`."""
 
     type = "libcloud"
+    hasty = 3.0  # each thread has a driver, and each driver asks Keystone before it asks Nova
     server_settings: Mapping[str, Any] = {"arguments": {"networks": "none"}}
 
     def __init__(self, running: Running) -> None:
