@@ -177,8 +177,9 @@ async def test_events_tell_of_lives_and_of_the_end_of_the_daemon(service: Any) -
 
 async def test_a_guest_of_a_network_has_an_address(service: Any) -> None:
     name = await service.do(service.network)
-    backend = service.open()
-    made = await backend.create(service.request(settings={"nic": {"type": "network", "name": name}}))
+    card = {"type": "network", "name": name}
+    backend = service.open(nics=[card])
+    made = await backend.create(service.request(settings={"nic": card}))
     shown: list[str] = []
 
     async def has() -> bool:
