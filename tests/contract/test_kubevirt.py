@@ -14,7 +14,7 @@ pytestmark = pytest.mark.bed("kubevirt")
 
 
 class TestKubevirt(BackendContract):
-    """All of it; faults at every call."""
+    """All of it."""
 
     @pytest.fixture
     async def service(self) -> AsyncIterator[KubevirtService]:

@@ -81,6 +81,7 @@ class KubevirtService(ServiceUnderTest):
     """One namespace of the bed's cluster."""
 
     type = "kubevirt"
+    faults_at = "one per operation"
 
     def __init__(self, running: Running) -> None:
         super().__init__()

@@ -20,6 +20,7 @@ class LibcloudEc2Service(Ec2Service):
     """The bed `ec2` by the driver `ec2`."""
 
     type = "libcloud"
+    faults_at = "one per operation"
 
     def __init__(self, running: Running) -> None:
         super().__init__(running)
@@ -74,6 +75,7 @@ class LibcloudOpenStackService(OpenStackService):
     """The bed `openstack` by the driver `openstack`."""
 
     type = "libcloud"
+    faults_at = "one per operation"
     hasty = 3.0  # each thread has a driver, and each driver asks Keystone before it asks Nova
     server_settings: Mapping[str, Any] = {"arguments": {"networks": "none"}}
 
