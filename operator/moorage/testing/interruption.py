@@ -36,7 +36,7 @@ FAULTS = (
     Fault.THROTTLED,
 )
 _SLOW = frozenset({Fault.LATE, Fault.DELAYED, Fault.HANG})
-_LATER = frozenset({Fault.DELAYED, Fault.DUPLICATE})
+MAKES_TWO = frozenset({Fault.DELAYED, Fault.DUPLICATE})
 """Faults after which a service without idempotent creation may well have two servers: nobody could prevent it."""
 _MOST_CALLS = 40
 _FEW = {
@@ -69,12 +69,10 @@ class InterruptionContract(Contract):
             not_applicable(f"the backend has not the ability {operation.ability}")
         if fault not in _tried(service, name):
             left_out(f"the service is slow; {EVERY_FAULT}=1 tries every fault with every operation")
-        if name == "create" and fault in _LATER and not backend.capabilities.idempotent_create:
+        if name == "create" and fault in MAKES_TWO and not backend.capabilities.idempotent_create:
             not_applicable("a service without idempotent creation makes two servers of a request that comes twice")
         stage = await scene(service)
-        await operation.complete(stage, service.open_through(proxy))
-        calls = min(len(proxy.calls), _MOST_CALLS)
-        await operation.check(stage, await operation.complete(stage, backend))
+        calls = await _record(operation, stage, proxy)
         for first in _places(service, fault, calls):
             stage = await again(stage, ended=operation.ends)
             await _break_one(operation, stage, proxy, fault, first)
@@ -89,9 +87,7 @@ class InterruptionContract(Contract):
         if not operation.possible(service.open()):
             not_applicable(f"the backend has not the ability {operation.ability}")
         stage = await scene(service)
-        await operation.complete(stage, service.open_through(proxy))
-        calls = min(len(proxy.calls), _MOST_CALLS)
-        await operation.check(stage, await operation.complete(stage, service.open()))
+        calls = await _record(operation, stage, proxy)
         for number in _places(service, Fault.CUT, calls):
             stage = await again(stage, ended=operation.ends)
             backend = service.open_through(proxy, **service.short_timeouts(service.hasty * 10))
@@ -122,6 +118,15 @@ class InterruptionContract(Contract):
             for survivor in (stage.server, stage.bystander):
                 await backend.get(survivor)
                 await backend.delete(survivor)
+
+
+async def _record(operation: Operation, stage: Scene, proxy: FaultProxy) -> int:
+    """How many calls the operation makes when nothing disturbs it."""
+    answer = await operation.act(stage.service.open_through(proxy), stage)
+    calls = min(len(proxy.calls), _MOST_CALLS)
+    proxy.calm()
+    await operation.check(stage, answer)
+    return calls
 
 
 def _tried(service: ServiceUnderTest, name: str) -> tuple[Fault, ...]:

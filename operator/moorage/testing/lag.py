@@ -54,12 +54,10 @@ class LagContract(Contract):
         await service.faults.lag(LAG)
         hasty = service.short_timeouts(service.hasty * 5)
         backend = service.open_through(proxy, **{**hasty, **service.lagging(LAG)})
-        if not backend.capabilities.idempotent_create:
-            await backend.account()
-        request = service.request()
         await outcome(backend.create(service.request()))
         calls = len(proxy.calls)
         for first in range(max(0, calls - 2), calls):
+            request = service.request()
             proxy.arm(Fault.DROP, first=first, count=1)
             await outcome(backend.create(request))
             proxy.calm()

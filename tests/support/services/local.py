@@ -74,6 +74,7 @@ class LocalService(ServiceUnderTest):
     other_offering = "medium"
     unknown_id = "i-0123456789abcdef"
     public_address = ADDRESS
+    hasty = 0.5
     wrong_credentials = ({}, {"token": b"another"}, {"token": b""}, {"tokn": b"x"})
 
     def __init__(self, data: Path, *, simulate: bool = False) -> None:
@@ -174,6 +175,27 @@ class Daemon(Hostd):
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
             await self._process.wait()
+
+
+class ForgetfulHostd(Hostd):
+    """A hostd that makes another server of every request, as services without idempotency do."""
+
+    async def faults(self, **faults: Any) -> None:
+        await super().faults(ignoreKeys=True, **faults)
+
+
+class ForgetfulService(LocalService):
+    """A service whose creations must not be repeated."""
+
+    settings: Mapping[str, Any] = {"idempotentCreate": False}
+    hasty = 0.1
+
+    def _daemon(self, data: Path) -> Hostd:
+        return ForgetfulHostd(data, simulate=True, token=TOKEN, region="here")
+
+    async def begin(self) -> None:
+        await super().begin()
+        await self.faults.clear()
 
 
 class KillableFaults(LocalFaults):

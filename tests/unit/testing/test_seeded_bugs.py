@@ -46,7 +46,12 @@ class Bench:
 
 def replaced(name: str, method: Callable[..., Any]) -> Setup:
     """The backend with another method."""
-    return lambda patch: patch.setattr(LocalBackend, name, method)
+
+    def setup(patch: pytest.MonkeyPatch) -> None:
+        patch.setattr(LocalBackend, name, method)
+
+    setup.__name__ = method.__name__
+    return setup
 
 
 inventory, create, delete, get, retag, get_many = (
@@ -181,9 +186,11 @@ def reads_to_the_end(patch: pytest.MonkeyPatch) -> None:
 
 def broken(operation: str, fault: Fault) -> Try:
     """The test that breaks single calls."""
-    return lambda suite, bench: suite.test_a_broken_call_is_mended_by_repeating(
-        bench.service, bench.proxy, operation, fault
-    )
+
+    async def one_call(suite: BackendContract, bench: Bench) -> None:
+        await suite.test_a_broken_call_is_mended_by_repeating(bench.service, bench.proxy, operation, fault)
+
+    return one_call
 
 
 async def the_endless_answer(suite: BackendContract, bench: Bench) -> None:
@@ -272,7 +279,7 @@ async def bench(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> AsyncIterat
             yield Bench(service, proxy, caplog)
 
 
-@pytest.mark.parametrize(("bug", "test"), BUGS)
+@pytest.mark.parametrize(("bug", "test"), BUGS, ids=lambda part: getattr(part, "__name__", None))
 async def test_a_bug_is_found(bench: Bench, monkeypatch: pytest.MonkeyPatch, bug: Setup, test: Try) -> None:
     bug(monkeypatch)
     with pytest.raises((AssertionError, HostingError, ConnectionError, TimeoutError, pytest.fail.Exception)):
