@@ -33,6 +33,8 @@ REAL = ("api", "e2e")
 WITH_BEDS = ("contract", "e2e")
 """The stages that need the test beds."""
 STAGES = ("lint", *TESTS)
+UNLOCKED = frozenset({"libvirt-python"})
+"""Requirements that no lock can hold, see `tools/lock`."""
 SECOND_TRIES = 10
 """The most failed tests of a stage that are tried a second time: more than that is no accident."""
 ELSEWHERE = {"not applicable": "not applicable", "left to the full matrix": "left to test-backends"}
@@ -196,6 +198,8 @@ def lock_problems(root: Path) -> list[str]:
     for name, requirements in groups.items():
         locked = _locked((root / "requirements" / f"{name}.txt").read_text())
         for requirement in map(Requirement, requirements):
+            if canonicalize_name(requirement.name) in UNLOCKED:
+                continue
             version = locked.get(canonicalize_name(requirement.name))
             if version is None or not requirement.specifier.contains(version, prereleases=True):
                 problems.append(f"requirements/{name}.txt has {version or 'no'} {requirement}: run make lock")
