@@ -1,0 +1,119 @@
+"""The contract's suite over a real Nova, with Keystone, Glance and Placement."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from tests.support import beds
+from tests.support.services.openstack import OpenStackService
+
+from moorage.hosting.contract import ServerState
+from moorage.hosting.errors import CapacityError, QuotaError
+from moorage.hosting.openstack import OpenStackBackend
+from moorage.testbed.openstack.calls import Refused, call
+from moorage.testbed.openstack.prepared import QUOTA
+from moorage.testing.base import in_state, until
+from moorage.testing.identity import IdentityContract
+from moorage.testing.interruption import InterruptionContract
+from moorage.testing.inventory import InventoryContract
+from moorage.testing.lag import LagContract
+from moorage.testing.lies import LiesContract
+from moorage.testing.life import LifeContract
+from moorage.testing.refusals import RefusalsContract
+
+UNBOUND = {"instances": 12, "cores": -1, "ram": -1}
+pytestmark = pytest.mark.bed("openstack")
+
+
+class TestOpenStack(
+    IdentityContract,
+    InterruptionContract,
+    InventoryContract,
+    LagContract,
+    LiesContract,
+    LifeContract,
+    RefusalsContract,
+):
+    """All of it; each fault at one call of each operation."""
+
+    @pytest.fixture
+    async def service(self) -> AsyncIterator[OpenStackService]:
+        """The bed's project, empty and without faults."""
+        async with OpenStackService(beds.running("openstack")) as service:
+            yield service
+
+
+@pytest.fixture
+async def service() -> AsyncIterator[OpenStackService]:
+    """The same, for what only OpenStack does."""
+    async with OpenStackService(beds.running("openstack")) as service:
+        yield service
+
+
+async def test_the_suite_ran_with_no_more_than_the_page_says_is_needed(service: OpenStackService) -> None:
+    """The bed's application credential is bound by access rules; what is beside them is refused."""
+    credential = {
+        "id": service.credentials["applicationCredentialId"].decode(),
+        "secret": service.credentials["applicationCredentialSecret"].decode(),
+    }
+    body = {"auth": {"identity": {"methods": ["application_credential"], "application_credential": credential}}}
+    _, headers = await asyncio.to_thread(call, "POST", f"{service.endpoint}/auth/tokens", body)
+    compute = service.running.extra["endpoints"]["compute"]
+    token = {"X-Auth-Token": headers["X-Subject-Token"]}
+    await asyncio.to_thread(call, "GET", f"{compute}/servers/detail", None, token)
+    for path in ("/os-keypairs", "/servers", "/os-server-groups"):
+        with pytest.raises(Refused) as caught:
+            await asyncio.to_thread(call, "GET", compute + path, None, token)
+        assert caught.value.status in {401, 403}
+
+
+async def test_a_server_is_resized_in_place(service: OpenStackService) -> None:
+    backend = service.open()
+    assert isinstance(backend, OpenStackBackend)
+    made = await backend.create(service.request())
+    await in_state(service, backend, made.provider_id)
+    await backend.resize(made.provider_id, "medium")
+    resized = await in_state(service, backend, made.provider_id)
+    assert (resized.provider_id, resized.offering) == (made.provider_id, "medium")
+    await backend.resize(made.provider_id, "medium")
+    with pytest.raises(QuotaError):
+        await backend.resize(made.provider_id, "huge")
+    await service.set_quota(UNBOUND)
+    try:
+        with pytest.raises(CapacityError):
+            await backend.resize(made.provider_id, "huge")
+    finally:
+        await service.set_quota(QUOTA)
+    left = await in_state(service, backend, made.provider_id)
+    assert left.offering == "medium"
+
+
+async def test_a_server_for_which_no_host_has_room_fails_and_says_so(service: OpenStackService) -> None:
+    await service.set_quota(UNBOUND)
+    try:
+        backend = service.open()
+        made = await backend.create(service.request(offering="huge"))
+        failed = await in_state(service, backend, made.provider_id, ServerState.FAILED)
+        assert "No valid host" in failed.message
+    finally:
+        await service.set_quota(QUOTA)
+
+
+async def test_a_server_that_was_stopped_and_started_is_the_same(service: OpenStackService) -> None:
+    backend = service.open()
+    assert isinstance(backend, OpenStackBackend)
+    request = service.request(user_data="#!/bin/sh\necho booted >>/var/log/boots; wc -l </var/log/boots\n")
+    made = await backend.create(request)
+    await in_state(service, backend, made.provider_id)
+    await backend.stop(made.provider_id)
+    await in_state(service, backend, made.provider_id, ServerState.STOPPED)
+    await backend.stop(made.provider_id)
+    await backend.start(made.provider_id)
+    await in_state(service, backend, made.provider_id)
+
+    async def booted_twice() -> bool:
+        return (await backend.console(made.provider_id) or "").split()[-1:] == ["2"]
+
+    await until(service, booted_twice, "its disk was kept")
