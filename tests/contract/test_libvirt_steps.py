@@ -233,3 +233,14 @@ async def test_the_socket_is_the_same_service_as_the_port(service: Any) -> None:
         assert await socket.account() == await service.open().account()
     finally:
         await socket.close()
+
+
+async def test_a_silent_daemon_ends_the_events(service: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from moorage.hosting.libvirt import events
+
+    monkeypatch.setattr(events, "SILENCE", 0.2)
+    told = service.open(**service.short_timeouts(2)).events()
+    assert await anext(told) == ""
+    with service.hanging(), pytest.raises((TimedOut, Unavailable)):
+        async with asyncio.timeout(30):
+            await anext(told)

@@ -16,6 +16,9 @@ from moorage.hosting.threads import Threads
 MOST = 10_000
 """Events that wait to be taken; with more of them an inventory tells sooner."""
 
+SILENCE = 20.0
+"""Seconds without an event after which the daemon is asked whether it is there."""
+
 
 class _Listener:
     """Takes what libvirt's thread tells into the event loop's."""
@@ -54,9 +57,17 @@ async def events(connect: Callable[[], Any], seconds: float) -> AsyncGenerator[s
         conn = await threads.run(seconds, "connecting", connect)
         await threads.run(seconds, "listening", guarded, "listening", _listen, conn, listener)
         yield ""
-        while (what := await listener.queue.get()) is not None:
+        while True:
+            try:
+                async with asyncio.timeout(SILENCE):
+                    what = await listener.queue.get()
+            except TimeoutError:
+                # Silence may be the end: whoever is there answers a question.
+                await threads.run(seconds, "listening", guarded, "listening", conn.getLibVersion)
+                continue
+            if what is None:
+                raise Unavailable("the connection ended")
             yield what
-        raise Unavailable("the connection ended")
     finally:
         if conn is not None:
             with contextlib.suppress(Exception):

@@ -160,7 +160,9 @@ def start(state: Path, daemons: Daemons) -> None:
         "libvirtd": ["/usr/sbin/libvirtd", "--config", f"{state}/libvirtd.conf", "--listen"],
     }.items():
         if daemons.pid(name) is None:
-            daemons.start(name, [*_in_namespace(state), *argv], umask=0o022)
+            # Their own is in /run, where one of the machine's may have it.
+            own = ["--pid-file", f"{state}/{name}.pid"]
+            daemons.start(name, [*_in_namespace(state), *argv, *own], umask=0o022)
     end = time.monotonic() + START
     while True:
         try:
