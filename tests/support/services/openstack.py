@@ -94,6 +94,7 @@ class OpenStackService(ServiceUnderTest):
         self.endpoint, self.region = running.endpoint, running.region
         self.settings = {
             **running.settings,
+            "createTimeout": "10s",
             "listingLag": "500ms",
             "serverNetworks": [NOTHING, "no-such-network"],
             "serverPorts": True,
