@@ -24,7 +24,7 @@ from moorage.testing.life import LifeContract
 from moorage.testing.refusals import RefusalsContract
 
 UNBOUND = {"instances": 12, "cores": -1, "ram": -1}
-pytestmark = pytest.mark.bed("openstack")
+pytestmark = [pytest.mark.bed("openstack"), pytest.mark.timeout(400)]
 
 
 class TestOpenStack(

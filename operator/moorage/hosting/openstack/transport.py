@@ -56,14 +56,14 @@ class Transport(HTTPAdapter):
         """Send it once. Raises TimedOut or Unavailable where there is no whole answer."""
         try:
             return self._send(request, self._now.deadline)
+        except failures.NewConnectionError:
+            raise Unavailable("cannot connect; check the endpoint and the network") from None
         except failures.ConnectTimeoutError:
             raise Unavailable("cannot connect: no answer; check the endpoint and the network") from None
         except failures.TimeoutError:
             raise TimedOut("no answer in time") from None
         except failures.SSLError:
             raise Unavailable("the service's certificate is not trusted, or it does not speak TLS") from None
-        except failures.NewConnectionError:
-            raise Unavailable("cannot connect; check the endpoint and the network") from None
         except (failures.HTTPError, OSError) as error:
             # Only the class is told: the text may hold the address with what it was asked for.
             raise Unavailable(f"the connection ended without an answer ({type(error).__name__})") from None

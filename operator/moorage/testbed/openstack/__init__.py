@@ -101,6 +101,8 @@ def restart(running: Running) -> None:
     layout = Layout.of(running)
     daemons = Daemons(layout.state / "daemons")
     daemons.kill("nova-api")
+    # Its threads end one after the other, and until the last one the port is open.
+    services.wait_until_closed("nova-api", layout.ports.nova)
     services.start_web(layout, daemons, "nova-api")
     services.wait_for_port("nova-api", layout.ports.nova, daemons)
 

@@ -112,6 +112,18 @@ def wait_for_port(name: str, port: int, daemons: Daemons) -> None:
     until(name, daemons, probe)
 
 
+def wait_until_closed(name: str, port: int) -> None:
+    """Wait until nobody listens on a port any more. Raises Lacking."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        except OSError:
+            return
+        time.sleep(0.02)
+    raise Lacking(f"{name} was ended, and still listens")
+
+
 def wait_for_compute(layout: Layout, daemons: Daemons) -> Session:
     """Wait until all of Nova reports to be up; gives the administrator's session."""
     ports = layout.ports
