@@ -31,8 +31,9 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(beds.Beds(), "moorage-beds")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of one test bed together."""
+    """Keep the tests of one test bed together: xdist looks at the groups in this very hook, so ours has to come first."""
     beds.group(items)
 
 
