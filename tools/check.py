@@ -90,8 +90,8 @@ def tests(stage: str, workers: int, extra: Sequence[str]) -> Outcome:
     say(f"{stage}: tests/{stage}")
     with tempfile.TemporaryDirectory(prefix="moorage-check-") as scratch:
         report = Path(scratch) / "report.xml"
-        # In the contract's tests those of one test bed have to stay together; they wait more than they work.
-        spread, workers = ("loadgroup", 2 * workers) if stage == "contract" else ("worksteal", workers)
+        # Tests of one test bed wait for each other: they stay together. The contract's wait more than they work.
+        spread, workers = "loadgroup" if stage in WITH_BEDS else "worksteal", workers * (1 + (stage == "contract"))
         parallel = [f"--numprocesses={workers}", f"--dist={spread}"] if workers > 1 else []
         argv = [*PYTHON, "-m", "pytest", f"tests/{stage}", f"--junitxml={report}", "--quiet", *parallel, *extra]
         os.environ["MOORAGE_KEEP_BEDS"] = "1"

@@ -36,24 +36,25 @@ async def test_the_agent_runs_in_a_server_and_goes_on_after_each_boot(world: Wor
     backend = hostd.open()
     server = world.add_server()
     steps = [{"name": "serve", "script": 'echo "$x" >>"$MOORAGE_ROOT/runs"', "env": ["x"]}]
-    outputs = [{"name": "address", "command": 'echo "$SERVER_ADDRESS:1"', "after": ["serve"]}]
-    world.configure(server, 1, items={"x": "1"}, steps=steps, outputs=outputs)
+    declared = [{"name": "address", "command": 'echo "$SERVER_ADDRESS:1"', "after": ["serve"]}]
+    world.configure(server, 1, items={"x": "1"}, steps=steps, outputs=declared)
     request = hostd.request(image="process/python", user_data=world.user_data(server))
     made = await backend.create(request)
     await eventually(lambda: world.agent_state(server).get("ready"), 60)
-    outputs_now = world.agent_state(server)["outputs"]
-    assert [row["value"] for row in outputs_now] == [f"{made.addresses[0].address}:1"]
+    # Readiness does not wait for outputs: they may come with a later report.
+    outputs = await eventually(lambda: world.agent_state(server).get("outputs"), 60)
+    assert [row["value"] for row in outputs] == [f"{made.addresses[0].address}:1"]
 
     await hostd.call("POST", f"servers/{made.provider_id}/reboot")
     # The boot before may still take the next revision: it is over when the second one has begun.
     assert hostd.running is not None
     machine = hostd.running.service.machines[made.provider_id]
     await eventually(lambda: machine.boots == 2 and machine.running, 60)
-    world.configure(server, 2, items={"x": "2"}, steps=steps, outputs=outputs)
+    world.configure(server, 2, items={"x": "2"}, steps=steps, outputs=declared)
     await eventually(lambda: world.agent_state(server)["acknowledgedRevision"] == 2, 60)
 
     await hostd.stop()
-    world.configure(server, 3, items={"x": "3"}, steps=steps, outputs=outputs)
+    world.configure(server, 3, items={"x": "3"}, steps=steps, outputs=declared)
     await eventually(lambda: world.agent_state(server)["acknowledgedRevision"] == 3, 60)
     await hostd.start()
     assert (await in_state(hostd.open(), made.provider_id, ServerState.RUNNING)).key == request.key
