@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from tests.support import beds, cluster
+from tests.support.bed_scheduling import BedScheduler, write_down
 from tests.support.needs import missing
 
 from moorage.controlplane import ControlPlane, ControlPlaneError, Progress, prepare, shared
@@ -29,16 +30,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", f"{beds.MARK}(name): needs the test bed of that name")
     if "PYTEST_XDIST_WORKER" not in os.environ:
         config.pluginmanager.register(beds.Beds(), "moorage-beds")
+        config.pluginmanager.register(BedScheduler(), "moorage-bed-scheduler")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of one test bed together: xdist looks at the groups in this very hook, so ours has to come first."""
-    beds.group(items)
-
-
+@pytest.hookimpl(tryfirst=True)  # before xdist tells that the tests are collected
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Download or build now what the collected tests need: it may take minutes, which no test's time limit allows."""
+    write_down(session.config, {item.nodeid: beds.wanted(item) for item in session.items})
     wanted = {name for item in session.items for name in getattr(item, "fixturenames", ())}
     if session.config.option.collectonly:
         return

@@ -36,14 +36,6 @@ def wanted(item: pytest.Item) -> list[str]:
     return [str(name) for mark in item.iter_markers(MARK) for name in mark.args]
 
 
-def group(items: Iterable[pytest.Item]) -> None:
-    """Tests of one bed go to one process: it is empty when a test begins, and another's servers would be in the way."""
-    for item in items:
-        beds = wanted(item)
-        if beds:
-            item.add_marker(pytest.mark.xdist_group("+".join(sorted(beds))))
-
-
 def start(items: Iterable[pytest.Item]) -> None:
     """Start what the tests need, before any of them: installing takes minutes, which no test's time limit allows."""
     for name in sorted({name for item in items for name in wanted(item)}):
