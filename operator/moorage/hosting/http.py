@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 
 import aiohttp
 from yarl import URL
@@ -55,15 +56,13 @@ def seconds(text: str | None) -> float | None:
 def tls_context(ca: str, certificate: bytes | None = None, key: bytes | None = None) -> ssl.SSLContext:
     """TLS that trusts the PEM roots in `ca` ("": the system's) and shows a client certificate where one is given.
 
-    Raises Invalid(field="settings.caBundle") for roots that are none, and AuthenticationError for a certificate or key
-    that is none, or where they do not belong together.
+    Without a client certificate, the context is one that all with the same roots share: leave it as it is. Raises
+    Invalid(field="settings.caBundle") for roots that are none, and AuthenticationError for a certificate or key that is
+    none, or where they do not belong together.
     """
-    try:
-        context = ssl.create_default_context(cadata=ca or None)
-    except (ssl.SSLError, ValueError):
-        raise Invalid("is not a bundle of PEM certificates", field="settings.caBundle") from None
     if certificate is None or key is None:
-        return context
+        return _shared_context(ca)
+    context = _new_context(ca)
     # The ssl module reads certificates from files only; this one is readable to us alone and gone at once.
     with tempfile.NamedTemporaryFile() as file:
         file.write(key.strip() + b"\n" + certificate)
@@ -74,6 +73,18 @@ def tls_context(ca: str, certificate: bytes | None = None, key: bytes | None = N
         except (ssl.SSLError, OSError, ValueError):
             raise AuthenticationError("the client certificate and its key are no PEM, or not a pair") from None
     return context
+
+
+def _new_context(ca: str) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cadata=ca or None)
+    except (ssl.SSLError, ValueError):
+        raise Invalid("is not a bundle of PEM certificates", field="settings.caBundle") from None
+
+
+_shared_context = lru_cache(maxsize=32)(_new_context)
+"""To read the system's roots takes a tenth of a second of CPU, and a connection is opened anew with each change of its
+service or its credentials."""
 
 
 class Http:

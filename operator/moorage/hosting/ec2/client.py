@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -20,6 +19,7 @@ from moorage.hosting.ec2.answers import failure
 from moorage.hosting.ec2.settings import Ec2Settings
 from moorage.hosting.ec2.transport import Transport
 from moorage.hosting.errors import AuthenticationError, Invalid
+from moorage.hosting.http import tls_context
 from moorage.hosting.threads import Threads
 
 if TYPE_CHECKING:
@@ -82,14 +82,6 @@ def _word(data: Mapping[str, bytes], name: str) -> str | None:
     return text
 
 
-def tls_of(bundle: str) -> ssl.SSLContext:
-    """How certificates are checked. Raises Invalid(field="settings.caBundle")."""
-    try:
-        return ssl.create_default_context(cadata=bundle or None)
-    except (ssl.SSLError, ValueError):
-        raise Invalid("is not a bundle of PEM certificates", field="settings.caBundle") from None
-
-
 @cache
 def _loader() -> botocore.loaders.Loader:
     """One for the process: EC2's description takes half a second and 50 MB to read."""
@@ -104,7 +96,7 @@ class Clients:
         self.region = region
         self._settings = settings
         self._credentials = credentials
-        self._transport = Transport(tls_of(settings.ca_bundle), CALLS)
+        self._transport = Transport(tls_context(settings.ca_bundle), CALLS)
         self._threads = Threads("ec2", CALLS)
         self._making = threading.Lock()
         self._session: boto3.session.Session | None = None

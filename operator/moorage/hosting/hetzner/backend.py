@@ -6,7 +6,6 @@ and what it made before is then looked up by that name.
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -34,7 +33,7 @@ from moorage.hosting.hetzner.launch import asked_of, check_labels
 from moorage.hosting.hetzner.records import LABEL_KEY, LABEL_REQUEST, images_of, offerings_of, record
 from moorage.hosting.hetzner.settings import HetznerSettings
 from moorage.hosting.hetzner.volumes import HetznerVolumes, is_number, number_of
-from moorage.hosting.http import endpoint_url
+from moorage.hosting.http import endpoint_url, tls_context
 
 _UP: Final = frozenset({"running", "starting", "initializing", "rebuilding", "migrating"})
 _BOOT: Final = frozenset({"create_server", "start_server"})
@@ -47,10 +46,7 @@ def open_backend(spec: ServiceSpec, credentials: Mapping[str, bytes]) -> Hetzner
     base = str(endpoint_url(spec.endpoint, "the API, such as https://api.hetzner.cloud/v1"))
     if spec.project:
         raise Invalid("a token belongs to one project of the Hetzner Cloud: leave the project out", field="project")
-    try:
-        tls = ssl.create_default_context(cadata=settings.ca_bundle or None)
-    except (ssl.SSLError, ValueError):
-        raise Invalid("is not a bundle of PEM certificates", field="settings.caBundle") from None
+    tls = tls_context(settings.ca_bundle)
     return HetznerBackend(Client(base, _token(credentials), tls, settings.page_size), spec.region, settings)
 
 

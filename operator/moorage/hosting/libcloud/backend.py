@@ -7,7 +7,6 @@ abilities, or has to be accepted in the settings.
 from __future__ import annotations
 
 import hashlib
-import ssl
 import time
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -28,6 +27,7 @@ from moorage.hosting.contract import (
 )
 from moorage.hosting.errors import AuthenticationError, Invalid, KeyConflict, NotFound, Unavailable
 from moorage.hosting.factory import ServiceSpec, parse_settings
+from moorage.hosting.http import tls_context
 from moorage.hosting.libcloud.client import Client
 from moorage.hosting.libcloud.exchange import Exchange
 from moorage.hosting.libcloud.launch import arguments_of, check_allowed, check_tags
@@ -61,10 +61,7 @@ def open_backend(spec: ServiceSpec, credentials: Mapping[str, bytes]) -> Libclou
         raise Invalid(
             "this driver has no user-data, without which no server configures itself", field="settings.driver"
         )
-    try:
-        tls = ssl.create_default_context(cadata=settings.ca_bundle or None)
-    except (ssl.SSLError, ValueError):
-        raise Invalid("is not a bundle of PEM certificates", field="settings.caBundle") from None
+    tls = tls_context(settings.ca_bundle)
     secrets = _secrets(credentials)
     client = Client(profile, {**profile.arguments(spec), **settings.arguments, **secrets}, tls)
     stand_in = "\n".join((settings.driver, spec.endpoint or "", spec.region, settings.account or secrets["key"]))
