@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import tempfile
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 from tests.support.needs import missing
@@ -17,6 +19,8 @@ from tests.support.needs import missing
 from moorage import testbed
 
 MARK = "bed"
+_STARTED = "MOORAGE_BEDS_STARTED"
+"""The folder of one run, in which its processes note what they start."""
 _lacking: dict[str, str] = {}
 
 
@@ -24,8 +28,11 @@ def running(name: str) -> testbed.Running:
     """The bed, which runs (it is started where it does not). Skips the test where it cannot."""
     if name in _lacking:
         missing(_lacking[name])
+    bed = testbed.bed(name)
+    if _STARTED in os.environ and testbed.status(bed) is None:
+        (Path(os.environ[_STARTED]) / name).touch()
     try:
-        return testbed.up(testbed.bed(name), _say)
+        return testbed.up(bed, _say)
     except testbed.Lacking as problem:
         _lacking[name] = f"no test bed {name}: {problem}"
         missing(_lacking[name])
@@ -44,17 +51,21 @@ def start(items: Iterable[pytest.Item]) -> None:
 
 
 class Beds:
-    """Those that run before the tests stay; the others are stopped at the end, unless MOORAGE_KEEP_BEDS is set."""
+    """Stops what this run started at its end, unless MOORAGE_KEEP_BEDS is set. What somebody else started is theirs."""
 
     def __init__(self) -> None:
-        self._before = {name for name in testbed.names() if testbed.status(testbed.bed(name)) is not None}
+        self._started = tempfile.TemporaryDirectory(prefix="moorage-beds-")
+        os.environ[_STARTED] = self._started.name
 
     def pytest_unconfigure(self) -> None:
         """The end of the whole run."""
+        del os.environ[_STARTED]
+        started = sorted(path.name for path in Path(self._started.name).iterdir())
+        self._started.cleanup()
         if os.environ.get("MOORAGE_KEEP_BEDS"):
             return
-        for name in testbed.names():
-            if name not in self._before and testbed.status(testbed.bed(name)) is not None:
+        for name in started:
+            if testbed.status(testbed.bed(name)) is not None:
                 testbed.down(testbed.bed(name), _say)
 
 
