@@ -33,6 +33,8 @@ REAL = ("api", "e2e")
 WITH_BEDS = ("contract", "e2e")
 """The stages that need the test beds."""
 STAGES = ("lint", *TESTS)
+STARTED = "MOORAGE_BEDS_STARTED"
+"""The folder in which tests note the test beds that they start, see `tests/support/beds.py`."""
 UNLOCKED = frozenset({"libvirt-python"})
 """Requirements that no lock can hold, see `tools/lock`."""
 SECOND_TRIES = 10
@@ -94,7 +96,6 @@ def tests(stage: str, workers: int, extra: Sequence[str]) -> Outcome:
         spread, workers = "loadgroup" if stage in WITH_BEDS else "worksteal", workers * (1 + (stage == "contract"))
         parallel = [f"--numprocesses={workers}", f"--dist={spread}"] if workers > 1 else []
         argv = [*PYTHON, "-m", "pytest", f"tests/{stage}", f"--junitxml={report}", "--quiet", *parallel, *extra]
-        os.environ["MOORAGE_KEEP_BEDS"] = "1"
         ok = _run(*argv)
         counts = count(report) if report.is_file() else {}
         if not ok and 0 < counts.get("failed", 0) <= SECOND_TRIES:
@@ -112,7 +113,8 @@ class Beds:
             [*PYTHON, "-m", "moorage.cli", "testbed", "list", "-o", "json"], capture_output=True, check=False
         )
         self.names = [bed["name"] for bed in json.loads(asked.stdout or b"[]") if not bed["lacks"]]
-        self.before = {bed["name"] for bed in json.loads(asked.stdout or b"[]") if bed["state"] == "Running"}
+        self._started = tempfile.TemporaryDirectory(prefix="moorage-check-beds-")
+        os.environ[STARTED] = self._started.name
         self._installing: subprocess.Popen[bytes] | None = None
         if set(stages) & set(WITH_BEDS) and self.names:
             say(f"test beds: installing what is missing for {', '.join(self.names)}, beside the checks")
@@ -125,13 +127,14 @@ class Beds:
             self._installing = None
 
     def end(self) -> None:
-        """Stop those that did not run before."""
+        """Stop those that the tests started."""
         if self._installing is not None:
             self._installing.terminate()
             self._installing.wait()
-        extra = [name for name in self.names if name not in self.before]
-        if extra:
-            self._begin("down", *extra).wait()
+        started = sorted(path.name for path in Path(self._started.name).iterdir())
+        self._started.cleanup()
+        if started:
+            self._begin("down", *started).wait()
 
     def _begin(self, *words: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen([*PYTHON, "-m", "moorage.cli", "testbed", *words], cwd=ROOT)

@@ -19,7 +19,7 @@ from tests.support.needs import missing
 from moorage import testbed
 
 MARK = "bed"
-_STARTED = "MOORAGE_BEDS_STARTED"
+STARTED = "MOORAGE_BEDS_STARTED"
 """The folder of one run, in which its processes note what they start."""
 _lacking: dict[str, str] = {}
 
@@ -29,8 +29,8 @@ def running(name: str) -> testbed.Running:
     if name in _lacking:
         missing(_lacking[name])
     bed = testbed.bed(name)
-    if _STARTED in os.environ and testbed.status(bed) is None:
-        (Path(os.environ[_STARTED]) / name).touch()
+    if STARTED in os.environ and testbed.status(bed) is None:
+        (Path(os.environ[STARTED]) / name).touch()
     try:
         return testbed.up(bed, _say)
     except testbed.Lacking as problem:
@@ -51,19 +51,22 @@ def start(items: Iterable[pytest.Item]) -> None:
 
 
 class Beds:
-    """Stops what this run started at its end, unless MOORAGE_KEEP_BEDS is set. What somebody else started is theirs."""
+    """Stops what this run started at its end. What somebody else started is theirs; and where this run is a part of a
+    greater one, which has made the folder of notes, so is what this one starts."""
 
     def __init__(self) -> None:
-        self._started = tempfile.TemporaryDirectory(prefix="moorage-beds-")
-        os.environ[_STARTED] = self._started.name
+        self._notes: tempfile.TemporaryDirectory[str] | None = None
+        if STARTED not in os.environ:
+            self._notes = tempfile.TemporaryDirectory(prefix="moorage-beds-")
+            os.environ[STARTED] = self._notes.name
 
     def pytest_unconfigure(self) -> None:
         """The end of the whole run."""
-        del os.environ[_STARTED]
-        started = sorted(path.name for path in Path(self._started.name).iterdir())
-        self._started.cleanup()
-        if os.environ.get("MOORAGE_KEEP_BEDS"):
+        if self._notes is None:
             return
+        del os.environ[STARTED]
+        started = sorted(path.name for path in Path(self._notes.name).iterdir())
+        self._notes.cleanup()
         for name in started:
             if testbed.status(testbed.bed(name)) is not None:
                 testbed.down(testbed.bed(name), _say)
