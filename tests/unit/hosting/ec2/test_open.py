@@ -8,7 +8,7 @@ import pytest
 
 from moorage.hosting.abilities import Ability, abilities_of
 from moorage.hosting.ec2.backend import Ec2Backend, open_backend
-from moorage.hosting.ec2.client import Clients, credentials_of
+from moorage.hosting.ec2.client import Clients, Credentials, credentials_of
 from moorage.hosting.ec2.settings import Ec2Settings
 from moorage.hosting.errors import AuthenticationError, Invalid
 from moorage.testing.service import Spec
@@ -105,8 +105,17 @@ async def test_nothing_is_read_from_the_users_own_configuration(monkeypatch: pyt
     clients = Clients(AWS, "eu-central-1", Ec2Settings(), credentials_of(KEYS, Ec2Settings()))
     ec2 = clients._ec2_client()
     assert ec2.meta.endpoint_url == AWS
-    assert clients._session is not None
-    found = clients._session.get_credentials()
-    assert found is not None
-    assert found.access_key == "AKIAEXAMPLE"
+    signed = ec2.generate_presigned_url("describe_instances")
+    assert "AKIAEXAMPLE" in signed
+    assert "AKIAELSEWHERE" not in signed
     clients.close()
+
+
+async def test_clients_do_not_share_their_credentials() -> None:
+    """The SDK's session is one for all."""
+    names = ["AKIAONE", "AKIATWO"]
+    opened = [Clients(AWS, "eu-central-1", Ec2Settings(), Credentials(name, "hush")) for name in names]
+    signed = [clients._ec2_client().generate_presigned_url("describe_instances") for clients in opened]
+    assert [[name in url for name in names] for url in signed] == [[True, False], [False, True]]
+    for clients in opened:
+        clients.close()
