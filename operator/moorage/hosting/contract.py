@@ -320,8 +320,9 @@ class Backend(Protocol):
         """The end of what the server wrote to its console, at most `MAX_CONSOLE` characters, control characters other
         than newlines taken out; "" where it wrote nothing yet, None where the service keeps no console.
 
-        MUST raise NotFound where the server is gone (as `get` does). Repetition: harmless. A console may hold secrets
-        of the guest's own: the caller shows it to people who may see the server, and never logs it.
+        MUST raise NotFound where the server is gone (as `get` does). Repetition: harmless, but a service may give each
+        part out only once, so that a later answer has only what was written since. A console may hold secrets of the
+        guest's own: the caller shows it to people who may see the server, and never logs it.
         """
         ...
 
