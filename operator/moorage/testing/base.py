@@ -113,13 +113,17 @@ async def finish(service: ServiceUnderTest, backend: Backend, request: CreateReq
 
     Where the service knows its requests again, the same one is repeated. Where not: wait until the deadline of the
     attempt and the lag of listings are over, look into an inventory, use what carries the key, and create only where
-    nothing does.
+    nothing does; and so again where it is not known what became of that.
     """
     if backend.capabilities.idempotent_create:
         return await repeat(lambda: backend.create(request))
-    await asyncio.sleep(backend.capabilities.create_timeout + backend.capabilities.listing_lag)
-    found = (await repeat(backend.inventory)).with_key(request.key)
-    return found[0] if found else await backend.create(request)
+
+    async def once() -> ServerRecord:
+        await asyncio.sleep(backend.capabilities.create_timeout + backend.capabilities.listing_lag)
+        found = (await repeat(backend.inventory)).with_key(request.key)
+        return found[0] if found else await backend.create(request)
+
+    return await repeat(once)
 
 
 async def repeat(call: Callable[[], Awaitable[Found]]) -> Found:

@@ -160,6 +160,8 @@ async def _break_one(operation: Operation, stage: Scene, proxy: FaultProxy, faul
     allowed = 1 if all(call.method in REPEATABLE for call in repeated) else 0
     assert len(repeated) <= allowed or fault is Fault.DUPLICATE, f"{where} was {fault}, and sent again by itself"
     proxy.calm()
+    if operation.undoes:
+        await proxy.delivered()
     await _belongs_to_somebody(stage, known)
     try:
         await operation.check(stage, await operation.complete(stage, backend))

@@ -35,7 +35,8 @@ Check = Callable[[Scene, Any], Awaitable[None]]
 @dataclass(frozen=True, slots=True)
 class Operation:
     """`act` is the call. `check` gets what it returned at last, undisturbed and repeated; `sane` what it returned while
-    it was disturbed, where it returned at all. `ends`: the server is gone afterwards."""
+    it was disturbed, where it returned at all. `ends`: the server is gone afterwards. `undoes`: a call that arrives
+    late undoes what was done after it, which nobody can prevent."""
 
     name: str
     act: Act
@@ -43,6 +44,7 @@ class Operation:
     sane: Check | None = None
     ability: Ability | None = None
     ends: bool = False
+    undoes: bool = False
 
     def possible(self, backend: Backend) -> bool:
         """Whether the backend can do it."""
@@ -92,7 +94,7 @@ async def _is_created(scene: Scene, record: Any) -> None:
     shown = (await backend.inventory()).with_key(scene.request.key)
     assert [server.provider_id for server in shown] == [record.provider_id]
     assert shown[0].tags == scene.request.tags
-    await backend.delete(record.provider_id)
+    await repeat(lambda: backend.delete(record.provider_id))
 
 
 async def _is_deleted(scene: Scene, _: Any) -> None:
@@ -156,10 +158,10 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("console", lambda b, s: b.console(s.server), _nothing),
     Operation("create", lambda b, s: b.create(s.request), _is_created),
     Operation("delete", lambda b, s: b.delete(s.server), _is_deleted, ends=True),
-    Operation("retag", lambda b, s: b.retag(s.server, {TAG: s.nonce}), _is_tagged, ability=Ability.RETAG),
+    Operation("retag", lambda b, s: b.retag(s.server, {TAG: s.nonce}), _is_tagged, ability=Ability.RETAG, undoes=True),
     Operation("images", lambda b, s: b.images(), _knows_the_image, _knows_the_image, ability=Ability.IMAGES),
-    Operation("start", lambda b, s: b.start(s.server), _is(ServerState.RUNNING), ability=Ability.POWER),
-    Operation("stop", lambda b, s: b.stop(s.server), _stopped, ability=Ability.POWER),
+    Operation("start", lambda b, s: b.start(s.server), _is(ServerState.RUNNING), ability=Ability.POWER, undoes=True),
+    Operation("stop", lambda b, s: b.stop(s.server), _stopped, ability=Ability.POWER, undoes=True),
     Operation("spot_prices", lambda b, s: b.spot_prices(), _nothing, ability=Ability.SPOT),
     Operation("volumes", lambda b, s: b.volumes(), _nothing, ability=Ability.VOLUMES),
     Operation(

@@ -47,6 +47,7 @@ class FaultProxy:
         self._gate: Gate | None = None
         self._answers: dict[str, tuple[int, CIMultiDict[str], bytes]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._undelivered = 0
         self.authority = ""
         self.calls: list[Call] = []
         self.huge_bytes = 0
@@ -112,6 +113,11 @@ class FaultProxy:
         """Break nothing from now on, and forget the calls."""
         self._armed = []
         self.forget()
+
+    async def delivered(self) -> None:
+        """Wait until the calls that were delayed have reached the service and are answered."""
+        while self._undelivered:  # noqa: ASYNC110 - several tasks end it
+            await asyncio.sleep(0.02)
 
     def forget(self) -> None:
         """Forget the calls."""
@@ -189,6 +195,7 @@ class FaultProxy:
             case Fault.HANG:
                 return await _silence(request)
             case Fault.DELAYED:
+                self._undelivered += 1
                 await _silence(request)
                 # In a task of its own: the one that serves a connection may end with it.
                 task = asyncio.create_task(self._late(request, origin, call.body))
@@ -199,8 +206,11 @@ class FaultProxy:
                 return await self._forward(request, origin, call)
 
     async def _late(self, request: web.Request, origin: URL, body: bytes) -> None:
-        async with await self._send(request, origin, body) as answer:
-            await answer.read()
+        try:
+            async with await self._send(request, origin, body) as answer:
+                await answer.read()
+        finally:
+            self._undelivered -= 1
 
     async def _send(self, request: web.Request, origin: URL, body: bytes) -> aiohttp.ClientResponse:
         assert self._client is not None, "the proxy does not run"

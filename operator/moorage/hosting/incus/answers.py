@@ -25,6 +25,7 @@ from moorage.hosting.http import Answer
 
 _QUOTA = ("Reached maximum number of instances", "Reached maximum aggregate value")
 _FULL = ("no space left on device", "Couldn't find a cluster member for the instance", "Cluster member is evacuated")
+_BUSY = "Instance is busy running a"
 _FORBIDDEN = "Failed checking if instance creation allowed"
 _CONFIG = ("Unknown configuration key", "Invalid config", "Invalid value for", "Invalid devices", "Invalid CPU limit")
 
@@ -104,6 +105,8 @@ def _by_text(text: str) -> HostingError | None:
         return QuotaError(text)
     if any(words in text for words in _FULL):
         return CapacityError(text)
+    if _BUSY in text:
+        return Unavailable(text)
     if _FORBIDDEN in text or any(words in text for words in _CONFIG):
         return Invalid(text, field="settings")
     return None

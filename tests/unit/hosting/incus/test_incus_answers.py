@@ -29,6 +29,7 @@ from moorage.hosting.contract import RELEASED, TAG_SERVER, ServerState
 from moorage.hosting.errors import AuthenticationError, Invalid, NotFound, Unavailable
 from moorage.hosting.http import Answer
 from moorage.hosting.incus import records
+from moorage.hosting.incus.answers import failure
 from moorage.hosting.incus.opening import open_backend
 from moorage.testing.certificates import loopback_tls
 from moorage.testing.service import Spec
@@ -289,3 +290,8 @@ async def test_an_answer_that_is_nested_without_end_makes_no_sense() -> None:
     deep = Answer(200, None, "", b'{"type":"sync","metadata":' + b"[" * 200_000)
     with pytest.raises(Unavailable, match="makes no sense"):
         await opened(Fake({"GET ": deep})).account()
+
+
+def test_an_instance_that_is_busy_is_asked_again_later() -> None:
+    text = 'Failed to create instance delete operation: Instance is busy running a "start" operation'
+    assert isinstance(failure({"error": text, "error_code": 400}, "delete"), Unavailable)
