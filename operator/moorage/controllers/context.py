@@ -36,7 +36,9 @@ GROUP_DELAY_PER_SERVER = 0.005
 GROUP_DELAY_LIMIT = 1.0
 """Seconds that a group waits for company to a change of one of its servers: at rest, for each server in the queue, at
 most."""
-_SERVICE_WAITS = frozenset({"ServiceNotFound", "ServiceUnavailable", "ScopeChanged", "OvershootFreeze"})
+_SERVICE_WAITS = frozenset(
+    {"ServiceNotFound", "ServiceUnavailable", "NamespaceHeldBack", "ScopeChanged", "OvershootFreeze"}
+)
 
 
 @dataclass(slots=True)

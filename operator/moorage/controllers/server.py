@@ -20,7 +20,6 @@ from moorage.kube.apply import Written
 from moorage.kube.errors import InvalidObject
 from moorage.kube.kinds import VIRTUAL_SERVER
 from moorage.kube.store import Obj
-from moorage.runtime.admission import Traffic
 from moorage.runtime.service import ServiceConnection
 from moorage.runtime.workers import AGAIN, DONE, Result
 
@@ -80,11 +79,10 @@ class ServerController:
         self, seen: Observed, step: steps.Create | steps.CreateAgain, connection: ServiceConnection
     ) -> Result:
         """Create once the call can go out, and not sooner: the time of its attempt runs from its record on."""
-        refusal, steady = connection.admission.refusal(Traffic.CREATE), self._context.clock.monotonic()
+        refusal, steady = connection.admission.refusal(seen.key[0]), self._context.clock.monotonic()
         if refusal is not None:
-            message, left = refusal
             connection.creations.give_back(seen.key)
-            return await self._hold(seen, "ServiceUnavailable", message, left)
+            return await self._hold(seen, refusal.reason, refusal.message, refusal.seconds)
         if not connection.creations.take(seen.key, steady):
             since = connection.creations.since(seen.key)
             if since is None or steady - since < QUEUED_QUIETLY:

@@ -2,7 +2,8 @@
 
 Calls that make servers, calls that change or delete them, and calls that only look have slots of their own, as many of
 each: whatever hangs, deletions and questions go on. Before each call stand, in this order, the circuits, a slot, the
-budget, the circuits again (they may have opened meanwhile), the lease and the deadline.
+budget, the circuits again (they may have opened meanwhile), the lease and the deadline. What a failed creation is
+evidence of, is weighed in `moorage.runtime.blame`.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Protocol, TypeVar
 
 from moorage.hosting.errors import AuthenticationError, HostingError, Retryable, Throttled, TimedOut, Unavailable
+from moorage.runtime.blame import Ask, Creations, Gate
 from moorage.runtime.budget import Budget, Priority
 from moorage.runtime.circuit import Circuit
 from moorage.runtime.clock import Clock
@@ -48,6 +50,15 @@ class ServiceCall:
     subject: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a call would not go out now, and the seconds until one is tried again. `reason` is a condition's."""
+
+    reason: str
+    message: str
+    seconds: float
+
+
 class CallObserver(Protocol):
     """Called around each call; must be quick and must not raise."""
 
@@ -61,10 +72,10 @@ class CallObserver(Protocol):
 class Admission:
     """The gate of one connection.
 
-    `circuit` is the service's: open while it gives no usable answers. Creations and changes have one more each, so that
-    a service that answers questions and fails with every creation, or refuses each deletion for its credentials, is not
-    asked again by every server in turn. `guard` raises where this process may not act. `on_trouble` is told when the
-    service's circuit changes, `on_refused` when a call met refused credentials.
+    `circuit` is the service's: open while it gives no usable answers. Changes have one more, so that a service that
+    answers questions and refuses each deletion for its credentials is not asked again by every server in turn;
+    creations have one more, and a further one for each namespace. `guard` raises where this process may not act.
+    `on_trouble` is told when the service's circuit changes, `on_refused` when a call met refused credentials.
     """
 
     def __init__(
@@ -80,8 +91,10 @@ class Admission:
     ) -> None:
         self.name = name
         self.budget = budget
-        self.circuit = Circuit()
-        self._own = {Traffic.CREATE: _Own(), Traffic.CHANGE: _Own()}
+        self._service = Gate()
+        self.circuit = self._service.circuit
+        self.creations = Creations()
+        self._changes = Gate()
         self.clock = clock
         self._guard = guard
         self._on_trouble = on_trouble
@@ -96,16 +109,19 @@ class Admission:
         call: Awaitable[T],
         traffic: Traffic,
         *,
+        ask: Ask | None = None,
         deadline: float | None = None,
         within: float = READ_TIMEOUT,
     ) -> T:
         """Make the call once it may go out. Raises HostingError, and whatever the guard raises.
 
-        It may take `within` seconds, or until `deadline` (on the steady clock).
+        It may take `within` seconds, or until `deadline` (on the steady clock). A creation says for whom it is (`ask`).
         """
+        if traffic is Traffic.CREATE and ask is None:
+            ask = Ask("", subject)
         told = ServiceCall(operation, self.name, subject)
         error: BaseException | None = None
-        async with self._admitted(call, traffic, deadline, within) as seconds:
+        async with self._admitted(call, traffic, ask, deadline, within) as seconds:
             for observer in self._observers:
                 observer.before(told)
             started = self.clock.monotonic()
@@ -119,31 +135,33 @@ class Admission:
                 error = caught
                 raise
             finally:
-                self._account_for(error, traffic)
+                self._account_for(error, traffic, ask)
                 for observer in self._observers:
                     observer.after(told, error, self.clock.monotonic() - started)
         return result
 
-    def refusal(self, traffic: Traffic) -> tuple[str, float] | None:
-        """Why a call would be refused here and now, and the seconds until one is tried again; None: it would not."""
+    def refusal(self, namespace: str) -> Refusal | None:
+        """Why a creation of this namespace would be refused here and now; None: it would not."""
         now = self.clock.monotonic()
-        for circuit in self._circuits(traffic):
-            if circuit.refuses(now):
-                return self._refusal(circuit, traffic).message, max(TRIAL, circuit.left(now))
+        for gate in self._gates(Traffic.CREATE, namespace):
+            if gate.circuit.refuses(now):
+                reason = "ServiceUnavailable" if self._is_services(gate) else "NamespaceHeldBack"
+                error = self._refusal(gate, Traffic.CREATE, namespace)
+                return Refusal(reason, error.message, max(TRIAL, gate.circuit.left(now)))
         return None
 
     @contextlib.asynccontextmanager
     async def _admitted(
-        self, call: Awaitable[T], traffic: Traffic, deadline: float | None, within: float
+        self, call: Awaitable[T], traffic: Traffic, ask: Ask | None, deadline: float | None, within: float
     ) -> AsyncIterator[float]:
         """Gives the seconds that the call may take. A call that is not admitted is closed."""
         trials: list[Circuit] = []
-        admitted = False
+        admitted, namespace = False, "" if ask is None else ask.namespace
         try:
-            self._enter(traffic, trials)
+            self._enter(traffic, namespace, trials)
             async with self._slots[traffic]:
                 await self.budget.acquire(Priority.READ if traffic is Traffic.READ else Priority.WRITE)
-                self._check(traffic, trials)
+                self._check(traffic, namespace, trials)
                 if traffic is not Traffic.READ:
                     self._guard()
                 if deadline is not None and (within := deadline - self.clock.monotonic()) <= 0:
@@ -158,57 +176,64 @@ class Admission:
                 if asyncio.iscoroutine(call):
                     call.close()
 
-    def _circuits(self, traffic: Traffic) -> list[Circuit]:
-        own = self._own.get(traffic)
-        return [self.circuit] if own is None else [self.circuit, own.circuit]
+    def _gates(self, traffic: Traffic, namespace: str) -> list[Gate]:
+        match traffic:
+            case Traffic.CREATE:
+                return [self._service, *self.creations.of(namespace)]
+            case Traffic.CHANGE:
+                return [self._service, self._changes]
+            case Traffic.READ:
+                return [self._service]
 
-    def _enter(self, traffic: Traffic, trials: list[Circuit]) -> None:
+    def _is_services(self, gate: Gate) -> bool:
+        return gate is self._service or self.creations.is_services(gate)
+
+    def _enter(self, traffic: Traffic, namespace: str, trials: list[Circuit]) -> None:
         now = self.clock.monotonic()
-        for circuit in self._circuits(traffic):
-            if not circuit.may_try(now):
-                raise self._refusal(circuit, traffic)
-            if circuit.state == "HalfOpen":
-                trials.append(circuit)
+        for gate in self._gates(traffic, namespace):
+            if not gate.circuit.may_try(now):
+                raise self._refusal(gate, traffic, namespace)
+            if gate.circuit.state == "HalfOpen":
+                trials.append(gate.circuit)
 
-    def _check(self, traffic: Traffic, trials: Sequence[Circuit]) -> None:
-        for circuit in self._circuits(traffic):
-            if circuit.state != "Closed" and circuit not in trials:
-                raise self._refusal(circuit, traffic)
+    def _check(self, traffic: Traffic, namespace: str, trials: Sequence[Circuit]) -> None:
+        for gate in self._gates(traffic, namespace):
+            if gate.circuit.state != "Closed" and gate.circuit not in trials:
+                raise self._refusal(gate, traffic, namespace)
 
-    def _refusal(self, circuit: Circuit, traffic: Traffic) -> HostingError:
-        left = circuit.left(self.clock.monotonic())
-        own = self._own.get(traffic)
-        if own is None or circuit is self.circuit:
+    def _refusal(self, gate: Gate, traffic: Traffic, namespace: str) -> HostingError:
+        left = gate.circuit.left(self.clock.monotonic())
+        if gate is self._service:
             return Unavailable(f"{self.name} failed repeatedly and is left alone for a while", retry_after=left)
-        what = f"{self.name} failed repeatedly to {traffic.value} servers and is asked again later: {own.message}"
-        return AuthenticationError(what) if own.refused else Unavailable(what, retry_after=left)
+        if traffic is Traffic.CHANGE or self.creations.is_services(gate):
+            what = f"{self.name} failed repeatedly to {traffic.value} servers and is asked again later: {gate.message}"
+        else:
+            what = (
+                f"{self.name} failed repeatedly to create what namespace {namespace} asks for, so creations of that "
+                f"namespace are tried again later: {gate.message}"
+            )
+        return AuthenticationError(what) if gate.refused else Unavailable(what, retry_after=left)
 
-    def _account_for(self, error: BaseException | None, traffic: Traffic) -> None:
+    def _account_for(self, error: BaseException | None, traffic: Traffic, ask: Ask | None) -> None:
         before, now = self.circuit.state, self.clock.monotonic()
         if isinstance(error, Throttled):
             self.budget.penalise(THROTTLED_PAUSE if error.retry_after is None else error.retry_after)
         elif isinstance(error, Retryable) and error.retry_after is not None:
             self.budget.penalise(error.retry_after)
-        _learn(self.circuit, error, now, failed=isinstance(error, Unavailable | TimedOut))
-        own = self._own.get(traffic)
-        if own is not None:
-            failed = isinstance(error, Unavailable | TimedOut | AuthenticationError)
-            _learn(own.circuit, error, now, failed=failed)
-            if failed and isinstance(error, HostingError):
-                own.message, own.refused = error.message, isinstance(error, AuthenticationError)
+        failed = isinstance(error, Unavailable | TimedOut)
+        accused = self.creations.learn(ask, error, now) if ask is not None else failed
+        # The call on trial has to tell, whoever made it.
+        if accused or not failed or before == "HalfOpen":
+            _learn(self.circuit, error, now, failed=failed)
+        if traffic is Traffic.CHANGE:
+            failed = failed or isinstance(error, AuthenticationError)
+            _learn(self._changes.circuit, error, now, failed=failed)
+            if failed:
+                self._changes.met(error)
         if self.circuit.state != before:
             self._on_trouble()
         if isinstance(error, AuthenticationError):
             self._on_refused()
-
-
-@dataclass(slots=True, eq=False)
-class _Own:
-    """The circuit of one kind of traffic, and what the last call of it met."""
-
-    circuit: Circuit = field(default_factory=Circuit)
-    message: str = ""
-    refused: bool = False
 
 
 def _learn(circuit: Circuit, error: BaseException | None, now: float, *, failed: bool) -> None:

@@ -17,10 +17,11 @@ from typing import TypeVar
 from moorage.core.facts import Inventory, Lookup, LookupResult, Seen, ServiceFacts
 from moorage.core.lifecycle import overshoot
 from moorage.hosting.abilities import BatchDelete, BatchGet, Events, Images, Power, Resize, Retag
-from moorage.hosting.contract import Backend, CreateRequest, ServerRecord
+from moorage.hosting.contract import TAG_NAMESPACE, Backend, CreateRequest, ServerRecord
 from moorage.hosting.errors import AuthenticationError, HostingError, Invalid, NotFound
 from moorage.runtime.admission import CONCURRENCY, INVENTORY_TIMEOUT, Admission, CallObserver, ServiceCall, Traffic
 from moorage.runtime.batch import Batcher
+from moorage.runtime.blame import Ask
 from moorage.runtime.budget import Budget
 from moorage.runtime.clock import Clock
 from moorage.runtime.events import Follower
@@ -318,9 +319,9 @@ class ServiceConnection:
 
     async def create(self, request: CreateRequest, deadline: float) -> Seen:
         """Create, bounded by the deadline (monotonic) of the recorded attempt. Raises HostingError."""
-        call = self.backend.create(request)
+        call, ask = self.backend.create(request), Ask(request.tags.get(TAG_NAMESPACE, ""), request.digest())
         with aside():
-            record = await self.admission.call("create", request.key, call, Traffic.CREATE, deadline=deadline)
+            record = await self.admission.call("create", request.key, call, Traffic.CREATE, ask=ask, deadline=deadline)
         if self._follower is not None:
             self._follower.made(record.provider_id)
         return seen_of(record)

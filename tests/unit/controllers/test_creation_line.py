@@ -12,11 +12,11 @@ from tests.unit.runtime.test_service import FakeBackend, Watcher
 from moorage.api.names import FINALIZER_SERVER
 from moorage.controllers.context import ChannelInfo
 from moorage.controllers.server import QUEUED_QUIETLY, ServerController
-from moorage.hosting.contract import Backend
-from moorage.hosting.errors import Unavailable
-from moorage.kube.kinds import HOSTING_SERVICE, NAMESPACE, SECRET, VIRTUAL_SERVER
+from moorage.hosting.contract import TAG_NAMESPACE, Backend, CreateRequest
+from moorage.hosting.errors import AuthenticationError, HostingError, Unavailable
+from moorage.kube.kinds import HOSTING_SERVICE, NAMESPACE, VIRTUAL_SERVER
 from moorage.runtime.budget import Budget
-from moorage.runtime.circuit import THRESHOLD
+from moorage.runtime.circuit import PAUSE, THRESHOLD
 from moorage.runtime.clock import ManualClock
 from moorage.runtime.service import Hooks, ServiceConnection
 
@@ -107,22 +107,28 @@ async def test_a_server_that_is_gone_holds_nobody_up(scene: Scene) -> None:
     await scene.connection.close()
 
 
-async def test_a_service_that_fails_with_every_creation_is_asked_by_no_other_server(scene: Scene) -> None:
-    scene.backend.errors = [Unavailable("told to fail") for _ in range(THRESHOLD)]
-    for _ in range(THRESHOLD):
-        await scene.controller.reconcile(("ns", "first"))
-        scene.clock.advance(61)
-    scene.connection.circuit.succeeded()
-    if scene.connection.admission._own:
-        for own in scene.connection.admission._own.values():
-            own.circuit.until = scene.clock.monotonic() + 30
+@pytest.mark.parametrize("error", [Unavailable("told to fail"), AuthenticationError("told to fail")])
+async def test_a_namespace_that_is_held_back_asks_no_more_and_its_servers_say_so(
+    scene: Scene, error: HostingError
+) -> None:
+    for number in range(THRESHOLD):
+        scene.backend.errors = [error]
+        request = CreateRequest(f"m-{number}", "n", "i", "small", "", {TAG_NAMESPACE: "ns"})
+        with pytest.raises(type(error)):
+            await scene.connection.create(request, scene.clock.monotonic() + 60)
     before = list(scene.backend.calls)
     result = await scene.controller.reconcile(("ns", "second"))
     assert scene.backend.calls == before
-    assert result.after == pytest.approx(30, abs=1)
+    assert result.after == pytest.approx(PAUSE, abs=1)
     reason, message = await scene.ready("second")
-    assert reason == "ServiceUnavailable"
+    assert reason == "NamespaceHeldBack"
     assert "told to fail" in message
-    assert not scene.bench.api.objects.get((SECRET.plural, "ns", "second"))
     assert not scene.has_secret("second")
+    await scene.connection.close()
+
+
+async def test_the_namespace_that_counts_is_the_one_in_the_request_of_the_server(scene: Scene) -> None:
+    scene.backend.errors = [AuthenticationError("may not pass the role")]
+    await scene.controller.reconcile(("ns", "first"))
+    assert scene.connection.admission.creations.of("ns")[1].namespaces == {"ns"}
     await scene.connection.close()

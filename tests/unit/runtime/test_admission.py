@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import pytest
 from tests.unit.runtime.test_service import REQUEST, FakeBackend, Watcher, record
 
-from moorage.hosting.contract import Backend
-from moorage.hosting.errors import AuthenticationError, CapacityError, HostingError, Invalid, Throttled, Unavailable
-from moorage.runtime.admission import THROTTLED_PAUSE, Traffic
+from moorage.hosting.contract import TAG_NAMESPACE, Backend
+from moorage.hosting.errors import (
+    AuthenticationError,
+    CapacityError,
+    HostingError,
+    Invalid,
+    Retryable,
+    Throttled,
+    TimedOut,
+    Unavailable,
+)
+from moorage.runtime.admission import THROTTLED_PAUSE
 from moorage.runtime.budget import Budget
 from moorage.runtime.circuit import PAUSE_MAX, THRESHOLD
 from moorage.runtime.clock import ManualClock
@@ -64,8 +73,9 @@ class Scene:
             self.clock.advance(step)
             await self.turns(12)
 
-    async def create(self) -> None:
-        await self.connection.create(REQUEST, self.clock.monotonic() + 60)
+    async def create(self, name: str = "m-u1", namespace: str = "ns") -> None:
+        request = replace(REQUEST, key=name, tags={TAG_NAMESPACE: namespace})
+        await self.connection.create(request, self.clock.monotonic() + 60)
 
 
 @pytest.fixture
@@ -95,28 +105,28 @@ async def test_creations_that_fail_for_an_hour_are_not_tried_by_every_server_in_
     """Fifty servers that try whenever they may, on a service that answers questions all the time."""
     scene.backend.moods["create"] = lambda: status("told to fail")
     for _ in range(HOUR // 10):
-        for _ in range(50):
+        for number in range(50):
             with pytest.raises(status):
-                await scene.create()
+                await scene.create(f"m-{number}")
             await scene.connection.ask("s1")
         scene.clock.advance(10)
     assert scene.backend.calls.count("create") <= HOUR / PAUSE_MAX + 2 * THRESHOLD
     assert scene.connection.circuit.state == "Closed", "the service itself is well"
-    refusal = scene.connection.admission.refusal(Traffic.CREATE)
-    assert refusal is None or "told to fail" in refusal[0]
+    refusal = scene.connection.admission.refusal("ns")
+    assert refusal is None or "told to fail" in refusal.message
     del scene.backend.moods["create"]
     scene.clock.advance(PAUSE_MAX)
     await scene.create()
     await scene.create()
-    assert scene.connection.admission.refusal(Traffic.CREATE) is None
+    assert scene.connection.admission.refusal("ns") is None
 
 
 async def test_refusals_with_an_answer_hold_nobody_up(scene: Scene) -> None:
     scene.backend.moods["create"] = lambda: CapacityError("full")
-    for _ in range(3 * THRESHOLD):
+    for number in range(3 * THRESHOLD):
         with pytest.raises(CapacityError):
-            await scene.create()
-    assert scene.connection.admission.refusal(Traffic.CREATE) is None
+            await scene.create(f"m-{number}")
+    assert scene.connection.admission.refusal("ns") is None
 
 
 async def test_what_waits_for_a_slot_does_not_go_out_once_the_circuit_is_open(scene: Scene) -> None:
@@ -141,8 +151,8 @@ async def test_a_service_down_for_an_hour_is_asked_rarely_and_comes_back_by_itse
     scene.connection.start()
 
     async def all_of_them() -> None:
-        for _ in range(50):
-            for call in (scene.connection.ask("s1"), scene.create(), scene.connection.delete("s1")):
+        for number in range(50):
+            for call in (scene.connection.ask("s1"), scene.create(f"m-{number}"), scene.connection.delete("s1")):
                 with pytest.raises(Unavailable):
                     await call
 
@@ -209,3 +219,96 @@ async def test_a_throttled_account_is_left_alone_for_as_long_as_it_says(
     assert not again.done()
     scene.clock.advance(0.2)
     await again
+
+
+CREATIONS = [AuthenticationError("may not pass the role"), Unavailable("500"), TimedOut("no answer")]
+
+
+@pytest.mark.parametrize("error", CREATIONS)
+async def test_what_one_namespace_asks_for_holds_back_that_namespace_alone(scene: Scene, error: HostingError) -> None:
+    """For an hour, twenty servers of one namespace: refused, or choked on. Another namespace is served all the time."""
+    for minute in range(60):
+        scene.backend.moods["create"] = lambda: error
+        for number in range(20):
+            with pytest.raises(AuthenticationError if isinstance(error, AuthenticationError) else Retryable):
+                await scene.create(f"m-{number}", "greedy")
+        scene.backend.moods.clear()
+        await scene.create(f"m-{minute}", "modest")
+        assert scene.connection.admission.refusal("modest") is None
+        scene.clock.advance(60)
+    assert scene.connection.circuit.state == "Closed"
+    assert scene.backend.calls.count("create") <= 60 + 60 + 2 * THRESHOLD
+
+
+@pytest.mark.parametrize("error", CREATIONS)
+async def test_a_namespace_that_is_held_back_is_told_so_and_comes_back_by_itself(
+    scene: Scene, error: HostingError
+) -> None:
+    scene.backend.moods["create"] = lambda: error
+    for number in range(THRESHOLD):
+        assert scene.connection.admission.refusal("greedy") is None
+        with pytest.raises(type(error)):
+            await scene.create(f"m-{number}", "greedy")
+    refusal = scene.connection.admission.refusal("greedy")
+    assert refusal is not None
+    assert refusal.reason == "NamespaceHeldBack"
+    assert "greedy" in refusal.message
+    assert error.message in refusal.message
+    scene.backend.moods.clear()
+    scene.clock.advance(refusal.seconds)
+    await scene.create("m-0", "greedy")
+    assert scene.connection.admission.refusal("greedy") is None
+
+
+@pytest.mark.parametrize("error", CREATIONS)
+async def test_one_request_that_fails_for_ever_is_nobody_elses(scene: Scene, error: HostingError) -> None:
+    scene.backend.moods["create"] = lambda: error
+    for _ in range(5 * THRESHOLD):
+        with pytest.raises(type(error)):
+            await scene.create("m-cursed", "ns")
+    assert scene.connection.admission.refusal("ns") is None, "other requests of its namespace go out"
+    assert scene.connection.circuit.state == "Closed"
+
+
+@pytest.mark.parametrize("error", CREATIONS[1:])
+async def test_several_namespaces_without_an_answer_are_the_services_failure(scene: Scene, error: HostingError) -> None:
+    scene.backend.moods["create"] = lambda: error
+    for number in range(THRESHOLD - 1):
+        with pytest.raises(type(error)):
+            await scene.create(f"m-{number}", "one")
+    assert scene.connection.admission.refusal("third") is None
+    with pytest.raises(type(error)):
+        await scene.create("m-x", "two")
+    refusal = scene.connection.admission.refusal("third")
+    assert refusal is not None
+    assert refusal.reason == "ServiceUnavailable"
+    scene.backend.moods.clear()
+    scene.clock.advance(refusal.seconds)
+    await scene.create("m-y", "third")
+    assert scene.connection.admission.refusal("third") is None
+
+
+async def test_refusals_of_every_namespace_are_still_each_ones_own(scene: Scene) -> None:
+    """That the credentials are no good at all, inventories tell."""
+    scene.backend.moods["create"] = lambda: AuthenticationError("may not")
+    for namespace in "abcdefgh":
+        with pytest.raises(AuthenticationError):
+            await scene.create("m-1", namespace)
+    assert all(scene.connection.admission.refusal(namespace) is None for namespace in "abcdefghi")
+
+
+async def test_a_creation_that_was_cancelled_on_trial_leaves_the_trial_to_the_next(scene: Scene) -> None:
+    scene.backend.moods["create"] = lambda: Unavailable("500")
+    for number in range(THRESHOLD):
+        with pytest.raises(Unavailable):
+            await scene.create(f"m-{number}")
+    scene.clock.advance(PAUSE_MAX)
+    scene.backend.moods["create"] = asyncio.Event()
+    trial = asyncio.create_task(scene.create("m-0"))
+    await scene.turns()
+    with pytest.raises(Unavailable):
+        await scene.create("m-1")
+    trial.cancel()
+    await asyncio.gather(trial, return_exceptions=True)
+    scene.backend.moods.clear()
+    await scene.create("m-1")
