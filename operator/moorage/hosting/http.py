@@ -13,6 +13,7 @@ import aiohttp
 from yarl import URL
 
 from moorage.hosting.errors import AuthenticationError, HostingError, Invalid, TimedOut, Unavailable
+from moorage.hosting.plain import refuse_plain
 
 MAX_ANSWER = 16 * 1024 * 1024
 """Most bytes of an answer that are read."""
@@ -29,8 +30,11 @@ class Answer:
     raw: bytes
 
 
-def endpoint_url(text: str | None, what: str, schemes: frozenset[str] = frozenset({"http", "https"})) -> URL:
-    """The endpoint of a HostingService. `what` says what it is the address of. Raises Invalid(field="endpoint")."""
+def endpoint_url(
+    text: str | None, what: str, schemes: frozenset[str] = frozenset({"http", "https"}), *, plain: bool = False
+) -> URL:
+    """The endpoint of a HostingService. `what` says what it is the address of, `plain` whether plain http may
+    leave this machine. Raises Invalid(field="endpoint")."""
     if not text:
         raise Invalid(f"needs the address of {what}", field="endpoint")
     try:
@@ -41,6 +45,7 @@ def endpoint_url(text: str | None, what: str, schemes: frozenset[str] = frozense
     if not usable or url.user or url.password:
         kinds = "/".join(sorted(schemes))
         raise Invalid(f"must be {kinds}://HOST[:PORT][/PATH], without user, query or fragment", field="endpoint")
+    refuse_plain(url, plain)
     return url
 
 

@@ -207,7 +207,7 @@ def test_retry_after_is_seconds_or_nothing(text: str | None, value: float | None
         (Spec("http://u:p@x"), "endpoint"),
         (Spec("http://x?a=b"), "endpoint"),
         (Spec("http://[::1"), "endpoint"),
-        (Spec("http://x", project="p"), "project"),
+        (Spec("https://x", project="p"), "project"),
         (Spec("https://x", settings={"caBundle": "no certificate"}), "settings.caBundle"),
         (Spec("https://x", settings={"nonsense": 1}), "settings.nonsense"),
     ],
@@ -221,7 +221,7 @@ async def test_a_spec_that_cannot_be_opened_names_its_field(spec: Spec, field: s
 @pytest.mark.parametrize("credentials", [{"password": b"x"}, {"token": b""}, {"token": b"a\nb"}, {"token": b"\xff"}])
 async def test_credentials_that_are_none_are_refused_without_showing_them(credentials: Mapping[str, bytes]) -> None:
     with pytest.raises(AuthenticationError) as caught:
-        open_backend(Spec("http://x"), credentials)
+        open_backend(Spec("https://x"), credentials)
     assert all(value.decode(errors="replace") not in str(caught.value) for value in credentials.values() if value)
 
 

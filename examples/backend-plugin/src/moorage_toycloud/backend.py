@@ -66,7 +66,7 @@ def open_backend(spec: ServiceSpec, credentials: Mapping[str, bytes]) -> Toyclou
     if not token or not token.isprintable():
         raise AuthenticationError("the credentials hold no key `token` with a token in it")
     http = Http(
-        endpoint_url(spec.endpoint, "a Toycloud"),
+        endpoint_url(spec.endpoint, "a Toycloud", plain=settings.allow_plain_http),
         headers={"Authorization": f"Bearer {token}"},
         tls=tls_context(settings.ca_bundle),
     )

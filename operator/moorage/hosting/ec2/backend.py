@@ -22,6 +22,7 @@ from moorage.hosting.ec2.volumes import BlockVolumes
 from moorage.hosting.errors import Invalid, KeyConflict, NotFound, Unavailable
 from moorage.hosting.factory import ServiceSpec, parse_settings
 from moorage.hosting.http import endpoint_url
+from moorage.hosting.plain import refuse_plain
 
 if TYPE_CHECKING:
     from types_boto3_ec2.client import EC2Client
@@ -38,7 +39,9 @@ def open_backend(spec: ServiceSpec, credentials: Mapping[str, bytes]) -> Ec2Back
         raise Invalid(
             "a service of type ec2 has no projects: its account follows from the credentials", field="project"
         )
-    endpoint = str(endpoint_url(spec.endpoint, "EC2, such as https://ec2.eu-central-1.amazonaws.com")).rstrip("/")
+    what, plain = "EC2, such as https://ec2.eu-central-1.amazonaws.com", settings.allow_plain_http
+    endpoint = str(endpoint_url(spec.endpoint, what, plain=plain)).rstrip("/")
+    refuse_plain(settings.sts_endpoint, plain, field="settings.stsEndpoint")
     region = region_of(spec.region, endpoint)
     clients = Clients(endpoint, region, settings, credentials_of(credentials, settings))
     # Images are an ability only where it is said whose: of all that can be booted there is no list.

@@ -10,6 +10,7 @@ from pydantic.alias_generators import to_camel
 from moorage.api.hostd import Seconds
 from moorage.api.quantities import Price
 from moorage.hosting.errors import Invalid
+from moorage.hosting.plain import AllowPlainHttp
 
 Market = Literal["OnDemand", "Spot", "SpotThenOnDemand"]
 Zone = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,63}$")]
@@ -100,6 +101,7 @@ class Ec2Settings(_Launch):
     sts_endpoint: address of the service's STS, which tells whose account it is; without it, the region's own for AWS,
     and for other services the owner of the default security group. instance_role: use the credentials of this machine
     (instance profile, IRSA, pod identity) where the HostingService names no Secret.
+    allow_plain_http: send signed requests, session and join tokens by plain http to another machine too.
     request_timeout: bound of every call but a creation. create_timeout: bound of a creation. inventory_timeout: bound
     of an inventory with all its pages. page_size: servers asked for per page. listing_lag: how late listings may be.
     idempotent_create: false for an EC2-compatible service that does not know ClientToken.
@@ -116,6 +118,7 @@ class Ec2Settings(_Launch):
     ca_bundle: str = ""
     sts_endpoint: Annotated[str, StringConstraints(pattern=r"^(https?://[^\s?#@]+)?$")] = ""
     instance_role: bool = False
+    allow_plain_http: AllowPlainHttp = False
     request_timeout: Seconds = Field(default=20.0, gt=0, le=300)
     create_timeout: Seconds = Field(default=60.0, gt=0, le=3600)
     inventory_timeout: Seconds = Field(default=120.0, gt=0, le=3600)

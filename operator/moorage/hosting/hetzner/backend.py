@@ -43,7 +43,8 @@ _POWER: Final = _BOOT | {"stop_server", "shutdown_server", "reboot_server", "res
 def open_backend(spec: ServiceSpec, credentials: Mapping[str, bytes]) -> HetznerBackend:
     """Open a backend; see `BackendFactory.open`. The credentials' only key is `token`."""
     settings = parse_settings(HetznerSettings, spec.settings)
-    base = str(endpoint_url(spec.endpoint, "the API, such as https://api.hetzner.cloud/v1"))
+    what = "the API, such as https://api.hetzner.cloud/v1"
+    base = str(endpoint_url(spec.endpoint, what, plain=settings.allow_plain_http))
     if spec.project:
         raise Invalid("a token belongs to one project of the Hetzner Cloud: leave the project out", field="project")
     tls = tls_context(settings.ca_bundle)

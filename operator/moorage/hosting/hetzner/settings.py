@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
 from moorage.api.hostd import Seconds
+from moorage.hosting.plain import AllowPlainHttp
 
 Id = Annotated[int, Field(ge=1, le=2**53 - 1)]
 KeyName = Annotated[str, StringConstraints(min_length=1, max_length=255)]
@@ -29,6 +30,7 @@ class HetznerSettings(_Settings):
     ca_bundle: str = Field(
         default="", description="PEM of the roots that the API's certificate is checked against. Default: the system's."
     )
+    allow_plain_http: AllowPlainHttp = False
     request_timeout: Seconds = Field(default=15.0, gt=0, le=300, description="Bound of each call but a creation.")
     create_timeout: Seconds = Field(default=60.0, gt=0, le=3600, description="Bound of a creation.")
     inventory_timeout: Seconds = Field(default=120.0, gt=0, le=3600, description="Bound of an inventory, all pages.")

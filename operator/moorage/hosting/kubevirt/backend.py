@@ -54,7 +54,7 @@ def open_backend(spec: ServiceSpec, credentials: Mapping[str, bytes]) -> Kubevir
     """Open a backend; see `BackendFactory.open`. The credentials are those of a Secret of a ServiceAccount (`token`,
     `ca.crt`), or `tls.crt` and `tls.key` with `ca.crt`."""
     settings = parse_settings(KubevirtSettings, spec.settings)
-    base = endpoint_url(spec.endpoint, "the cluster's API server")
+    base = endpoint_url(spec.endpoint, "the cluster's API server", plain=settings.allow_plain_http)
     if spec.project is None or not _NAMESPACE.match(spec.project):
         raise Invalid("must be the namespace in which the virtual machines are made", field="project")
     if spec.region:

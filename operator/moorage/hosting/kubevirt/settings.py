@@ -11,6 +11,7 @@ from pydantic.alias_generators import to_camel
 from moorage.api.hostd import Seconds
 from moorage.api.quantities import Price, Quantity
 from moorage.hosting.errors import Invalid
+from moorage.hosting.plain import AllowPlainHttp
 
 _NAME = r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$"
 ObjectName = Annotated[str, StringConstraints(pattern=_NAME)]
@@ -35,6 +36,7 @@ class Size(_Settings):
 class KubevirtSettings(_Settings):
     """How to talk to the cluster, and which sizes it sells."""
 
+    allow_plain_http: AllowPlainHttp = False
     request_timeout: Seconds = Field(default=10.0, gt=0, le=300, description="Bound of each call but a creation.")
     create_timeout: Seconds = Field(default=30.0, gt=0, le=3600, description="Bound of a creation.")
     inventory_timeout: Seconds = Field(default=60.0, gt=0, le=3600, description="Bound of an inventory, all pages.")

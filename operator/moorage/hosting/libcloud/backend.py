@@ -27,7 +27,7 @@ from moorage.hosting.contract import (
 )
 from moorage.hosting.errors import AuthenticationError, Invalid, KeyConflict, NotFound, Unavailable
 from moorage.hosting.factory import ServiceSpec, parse_settings
-from moorage.hosting.http import tls_context
+from moorage.hosting.http import endpoint_url, tls_context
 from moorage.hosting.libcloud.client import Client
 from moorage.hosting.libcloud.exchange import Exchange
 from moorage.hosting.libcloud.launch import arguments_of, check_allowed, check_tags
@@ -61,9 +61,12 @@ def open_backend(spec: ServiceSpec, credentials: Mapping[str, bytes]) -> Libclou
         raise Invalid(
             "this driver has no user-data, without which no server configures itself", field="settings.driver"
         )
+    plain = settings.allow_plain_http
+    if spec.endpoint:
+        endpoint_url(spec.endpoint, "the provider's API", plain=plain)
     tls = tls_context(settings.ca_bundle)
     secrets = _secrets(credentials)
-    client = Client(profile, {**profile.arguments(spec), **settings.arguments, **secrets}, tls)
+    client = Client(profile, {**profile.arguments(spec), **settings.arguments, **secrets}, tls, plain=plain)
     stand_in = "\n".join((settings.driver, spec.endpoint or "", spec.region, settings.account or secrets["key"]))
     return variant(profile)(client, profile, settings, stand_in, spec.region)
 

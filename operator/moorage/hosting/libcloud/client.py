@@ -25,9 +25,12 @@ MARGIN: Final = 0.25
 class Client:
     """One service, by one kind of driver."""
 
-    def __init__(self, profile: Profile, arguments: Mapping[str, Any], tls: ssl.SSLContext) -> None:
+    def __init__(
+        self, profile: Profile, arguments: Mapping[str, Any], tls: ssl.SSLContext, *, plain: bool = False
+    ) -> None:
         self._profile = profile
         self._arguments = arguments
+        self._plain = plain
         self._pool = pool_of(tls, CALLS)
         self._threads = Threads("libcloud", CALLS)
         self._own = threading.local()
@@ -38,14 +41,14 @@ class Client:
         deadline = time.monotonic() + max(seconds - MARGIN, seconds / 2)
 
         def bounded() -> T:
-            exchange = Exchange(self._pool, deadline)
+            exchange = Exchange(self._pool, deadline, plain=self._plain)
             try:
                 return self._once(exchange, call)
             except Exception as error:  # noqa: BLE001 - drivers raise whatever their parsers stumble over
                 if not self._profile.expired(exchange):
                     raise failure(what, error, exchange, self._profile, one=one) from None
             # The session was over and nothing was done: once more, which begins a new one.
-            exchange = Exchange(self._pool, deadline)
+            exchange = Exchange(self._pool, deadline, plain=self._plain)
             try:
                 return self._once(exchange, call)
             except Exception as error:  # noqa: BLE001

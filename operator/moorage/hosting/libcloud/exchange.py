@@ -22,6 +22,7 @@ from libcloud.http import LibcloudConnection
 from urllib3 import exceptions as failures
 
 from moorage.hosting.errors import TimedOut, Unavailable
+from moorage.hosting.plain import refuse_plain
 
 MAX_ANSWER: Final = 32 * 1024 * 1024
 CONNECT_TIMEOUT: Final = 10.0
@@ -43,11 +44,12 @@ class Reply:
 
 @dataclass
 class Exchange:
-    """The requests of one call: until when they may be sent, and what came back."""
+    """The requests of one call: until when they may be sent, whether by plain http too, and what came back."""
 
     pool: urllib3.PoolManager
     deadline: float
     replies: list[Reply] = field(default_factory=list)
+    plain: bool = False
 
     @property
     def last(self) -> Reply | None:
@@ -111,6 +113,7 @@ class Carrier(LibcloudConnection):
         left = exchange.deadline - time.monotonic()
         if left <= 0:
             raise TimedOut("its time was up before it was sent")
+        refuse_plain(url, exchange.plain)
         sent = body.encode() if isinstance(body, str) else bytes(body or b"")
         answer = exchange.pool.urlopen(
             method.upper(),

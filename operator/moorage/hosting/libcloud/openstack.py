@@ -71,7 +71,8 @@ class OpenStack(Profile):
 
     def arguments(self, service: Service) -> dict[str, Any]:
         """The endpoint is that of Keystone; the driver adds `/v3` itself."""
-        url = str(endpoint_url(service.endpoint, "Keystone, such as https://cloud.example:5000/v3")).rstrip("/")
+        what = "Keystone, such as https://cloud.example:5000/v3"
+        url = str(endpoint_url(service.endpoint, what, plain=True)).rstrip("/")  # judged with the settings
         found: dict[str, Any] = {
             "ex_force_auth_url": url.removesuffix("/v3"),
             "ex_force_auth_version": "3.x_password" if service.project else "3.x_appcred",

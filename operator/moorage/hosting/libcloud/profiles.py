@@ -183,7 +183,7 @@ def where(service: Service) -> dict[str, Any]:
         raise Invalid("this driver knows no projects: use its arguments", field="project")
     found: dict[str, Any] = {"region": service.region} if service.region else {}
     if service.endpoint:
-        url = endpoint_url(service.endpoint, "the provider's API")
+        url = endpoint_url(service.endpoint, "the provider's API", plain=True)  # judged with the settings
         found |= {"host": url.host, "port": url.port, "secure": url.scheme == "https"}
     return found
 

@@ -9,6 +9,7 @@ from pydantic.alias_generators import to_camel
 
 from moorage.api.hostd import Seconds
 from moorage.api.quantities import Price
+from moorage.hosting.plain import AllowPlainHttp
 
 Driver = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
 Argument = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
@@ -56,6 +57,7 @@ class LibcloudSettings(_Settings):
     ca_bundle: str = Field(
         default="", description="PEM of the roots that the provider's certificate is checked against."
     )
+    allow_plain_http: AllowPlainHttp = False
     request_timeout: Seconds = Field(default=30.0, gt=0, le=300, description="Bound of each call but a creation.")
     create_timeout: Seconds = Field(default=90.0, gt=0, le=3600, description="Bound of a creation.")
     inventory_timeout: Seconds = Field(default=120.0, gt=0, le=3600, description="Bound of an inventory.")

@@ -34,7 +34,7 @@ def open_backend(spec: ServiceSpec, credentials: Mapping[str, bytes]) -> LocalBa
     return LocalBackend(
         Client(
             Http(
-                endpoint_url(spec.endpoint, "its hostd"),
+                endpoint_url(spec.endpoint, "its hostd", plain=settings.allow_plain_http),
                 headers=_headers(credentials),
                 tls=tls_context(settings.ca_bundle),
             ),

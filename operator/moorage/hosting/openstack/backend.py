@@ -51,7 +51,8 @@ _WAYS_UP: Final[Mapping[str, str]] = {
 def open_backend(spec: ServiceSpec, credentials: Mapping[str, bytes]) -> OpenStackBackend:
     """Open a backend; see `BackendFactory.open`."""
     settings = parse_settings(OpenStackSettings, spec.settings)
-    url = str(endpoint_url(spec.endpoint, "Keystone, such as https://cloud.example.org:5000/v3")).rstrip("/")
+    what = "Keystone, such as https://cloud.example.org:5000/v3"
+    url = str(endpoint_url(spec.endpoint, what, plain=settings.allow_plain_http)).rstrip("/")
     if not url.endswith("/v3"):
         url += "/v3"
     login = login_of(credentials, spec.project)

@@ -108,7 +108,7 @@ class Cloud:
         self._region = region
         self._settings = settings
         self._threads = Threads("openstack", THREADS)
-        self._transport = Transport(tls, THREADS)
+        self._transport = Transport(tls, THREADS, plain=settings.allow_plain_http)
         plain = requests.Session()
         plain.trust_env = False
         plain.mount("http://", self._transport)

@@ -9,6 +9,7 @@ from pydantic.alias_generators import to_camel
 
 from moorage.api.hostd import Seconds
 from moorage.api.quantities import Price
+from moorage.hosting.plain import AllowPlainHttp
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f/]+$")]
 Uuid = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}$")]
@@ -96,6 +97,7 @@ class OpenStackSettings(_Launch):
     interface: Interface = Field(default="public", description="Which addresses of the catalogue are used.")
     user_domain: Name = Field(default="Default", description="Domain of the user, where a password is used.")
     project_domain: Name = Field(default="Default", description="Domain of the project, where a password is used.")
+    allow_plain_http: AllowPlainHttp = False
     request_timeout: Seconds = Field(default=30.0, gt=0, le=300, description="Bound of every call but a creation.")
     create_timeout: Seconds = Field(default=60.0, gt=0, le=3600, description="Bound of a creation.")
     inventory_timeout: Seconds = Field(default=120.0, gt=0, le=3600, description="Bound of an inventory.")

@@ -20,6 +20,7 @@ from requests.adapters import HTTPAdapter
 from urllib3 import exceptions as failures
 
 from moorage.hosting.errors import TimedOut, Unavailable
+from moorage.hosting.plain import refuse_plain
 
 MAX_ANSWER: Final = 32 * 1024 * 1024
 """Most bytes of an answer: 1,000 servers with their metadata are about 4 MB."""
@@ -30,8 +31,9 @@ _CHUNK: Final = 64 * 1024
 class Transport(HTTPAdapter):
     """Sends the requests of one cloud."""
 
-    def __init__(self, tls: ssl.SSLContext, connections: int) -> None:
+    def __init__(self, tls: ssl.SSLContext, connections: int, *, plain: bool = False) -> None:
         super().__init__(max_retries=0)
+        self._plain = plain
         self._pool = urllib3.PoolManager(num_pools=8, maxsize=connections, ssl_context=tls, retries=False)
         self._now = threading.local()
 
@@ -53,7 +55,9 @@ class Transport(HTTPAdapter):
         cert: Any = None,
         proxies: Mapping[str, str] | None = None,
     ) -> requests.Response:
-        """Send it once. Raises TimedOut or Unavailable where there is no whole answer."""
+        """Send it once. Raises TimedOut or Unavailable where there is no whole answer, Invalid where the catalogue
+        leads to an address to which nothing is to be sent."""
+        refuse_plain(request.url or "", self._plain, field="settings.allowPlainHttp")
         try:
             return self._send(request, self._now.deadline)
         except failures.NewConnectionError:

@@ -358,27 +358,27 @@ def test_what_a_driver_sends_outside_of_a_call_is_not_sent() -> None:
 @pytest.mark.parametrize(
     ("spec", "credentials", "error", "field"),
     [
-        (Spec("http://x", "eu-central-1", settings={}), SECRET, Invalid, "settings.driver"),
-        (Spec("http://x", "eu-central-1", settings={"driver": "no-such"}), SECRET, Invalid, "settings.driver"),
-        (Spec("http://x", settings={"driver": "vultr"}), SECRET, Invalid, "settings.driver"),
+        (Spec("https://x", "eu-central-1", settings={}), SECRET, Invalid, "settings.driver"),
+        (Spec("https://x", "eu-central-1", settings={"driver": "no-such"}), SECRET, Invalid, "settings.driver"),
+        (Spec("https://x", settings={"driver": "vultr"}), SECRET, Invalid, "settings.driver"),
         (
-            Spec("http://x", settings={"driver": "rimuhosting", "trustListing": True}),
+            Spec("https://x", settings={"driver": "rimuhosting", "trustListing": True}),
             SECRET,
             Invalid,
             "settings.driver",
         ),
         (
-            Spec("http://x", settings={"driver": "rimuhosting", "trustListing": True, "nameOnly": True}),
+            Spec("https://x", settings={"driver": "rimuhosting", "trustListing": True, "nameOnly": True}),
             SECRET,
             Invalid,
             "settings.driver",
         ),
-        (Spec("http://x", "mars-1", settings=EC2), SECRET, Invalid, "region"),
-        (Spec("http://x", "eu-central-1", "p", settings=EC2), SECRET, Invalid, "project"),
+        (Spec("https://x", "mars-1", settings=EC2), SECRET, Invalid, "region"),
+        (Spec("https://x", "eu-central-1", "p", settings=EC2), SECRET, Invalid, "project"),
         (Spec(None, settings={"driver": "openstack"}), SECRET, Invalid, "endpoint"),
-        (Spec("http://x", "eu-central-1", settings=EC2), {}, AuthenticationError, None),
-        (Spec("http://x", "eu-central-1", settings=EC2), {"key": b""}, AuthenticationError, None),
-        (Spec("http://x", "eu-central-1", settings=EC2), {"a-b": b"c"}, AuthenticationError, None),
+        (Spec("https://x", "eu-central-1", settings=EC2), {}, AuthenticationError, None),
+        (Spec("https://x", "eu-central-1", settings=EC2), {"key": b""}, AuthenticationError, None),
+        (Spec("https://x", "eu-central-1", settings=EC2), {"a-b": b"c"}, AuthenticationError, None),
     ],
 )
 async def test_a_wrong_service_is_refused(
@@ -395,7 +395,7 @@ async def test_abilities_are_the_drivers() -> None:
         "openstack": {"Retag", "Power", "Images"},
     }
     for name, abilities in by_driver.items():
-        opened = FACTORY.open(Spec("http://x/v3", "eu-central-1", settings={"driver": name}), SECRET)
+        opened = FACTORY.open(Spec("https://x/v3", "eu-central-1", settings={"driver": name}), SECRET)
         assert {str(each) for each in abilities_of(opened)} == abilities
         assert opened.capabilities.idempotent_create is (name == "ec2")
         await opened.close()
