@@ -177,6 +177,8 @@ class HostingServiceStatus(Model):
     """The offerings in force, declared and discovered."""
     images: tuple[Text, ...] = listed(200)
     """Boot images, where the service lists them."""
+    abilities: tuple[Word, ...] = listed(32)
+    """What can be done there beyond making and deleting servers, such as Retag, which deletionPolicy: Retain needs."""
     circuit: Circuit | None = None
     """Whether the service is asked at all."""
     servers: int | None = None

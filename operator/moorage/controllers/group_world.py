@@ -181,7 +181,8 @@ class GroupObserver:
         return service if service is not None and uid in {"", service.metadata.uid} else None
 
     def _retention(self, group: ServerGroup) -> list[Problem]:
-        """A service that cannot rewrite tags cannot let a server live on: said at once, not at the end."""
+        """A service that cannot rewrite tags cannot let a server live on. Placement chooses none such; this is for a
+        group that asks for it later, which is told at once and not at the end."""
         placement = group.status.placement
         if placement is None or group.spec.deletion_policy != "Retain":
             return []
@@ -311,6 +312,7 @@ class GroupObserver:
             ),
             beside=self.services.beside(group),
             exhaustion=room,
+            retains=group.spec.deletion_policy == "Retain",
         )
         views = self.services.views()
         eligible = selected_services(policy.spec.select.services, namespace_services(views, labels))

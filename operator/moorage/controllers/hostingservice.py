@@ -17,6 +17,7 @@ from moorage.controllers.service_news import ServiceNews
 from moorage.controllers.tables import Tables
 from moorage.core.service_status import ServiceSight, service_status
 from moorage.hosting import contract
+from moorage.hosting.abilities import abilities_of
 from moorage.hosting.errors import AuthenticationError, HostingError, Invalid
 from moorage.hosting.registry import backend
 from moorage.kube.apply import Written, add_finalizer, remove_finalizer
@@ -254,6 +255,7 @@ class ServiceController:
             frozen=connection.frozen,
             offerings=tuple(_offering(o) for o in opened.offerings),
             images=opened.images,
+            abilities=tuple(sorted(str(ability) for ability in abilities_of(connection.backend))),
             limit=capacity.limit if capacity is not None else None,
             used=used if used is not None else (capacity.used if capacity is not None else None),
             # Open until it closes: that a single call is on trial now and then is nothing to a reader.

@@ -35,6 +35,7 @@ class ServiceSight:
     frozen: str = ""
     offerings: tuple[Offering, ...] = ()
     images: tuple[str, ...] | None = None
+    abilities: tuple[str, ...] | None = None
     limit: int | None = None
     used: int | None = None
     circuit: CircuitState = "Closed"
@@ -58,6 +59,7 @@ def service_status(service: HostingService, sight: ServiceSight, now: datetime) 
         capacity=_capacity(sight) if known else old.capacity,
         offerings=_offerings(service, sight)[:MAX_LISTED] if known else old.offerings,
         images=tuple((sight.images or ())[:MAX_LISTED]) if known else old.images,
+        abilities=old.abilities if sight.abilities is None else sight.abilities,
         circuit=_circuit(old.circuit, sight.circuit, now),
         servers=sight.servers,
         last_error=_last_error(old.last_error, sight, now),

@@ -24,6 +24,7 @@ class ServiceView:
     ``room`` is how many more servers it takes, None where neither the service nor ``spec.limits`` sets a bound.
     ``images`` is None where the service does not list its images. ``usable`` is false while no new server may be made
     there; ``why_not`` then holds one CamelCase word and one sentence. ``created`` is when its object was made.
+    ``retags`` is whether tags of its servers can be rewritten, without which none can be retained.
     """
 
     name: str
@@ -41,6 +42,7 @@ class ServiceView:
     usable: bool = True
     why_not: tuple[str, str] = ("", "")
     created: datetime | None = None
+    retags: bool = True
 
     @property
     def min_price(self) -> Decimal | None:
@@ -96,6 +98,7 @@ def service_view(service: HostingService, *, servers: int | None = None, promise
         usable=usable,
         why_not=why_not,
         created=service.metadata.creation_timestamp,
+        retags="Retag" in status.abilities,
     )
 
 

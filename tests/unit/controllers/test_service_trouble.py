@@ -16,6 +16,7 @@ from moorage.controllers import hostingservice
 from moorage.controllers.hostingservice import ServiceController
 from moorage.controllers.service_news import ServiceNews
 from moorage.core.facts import Lookup, LookupResult
+from moorage.hosting.abilities import abilities_of
 from moorage.hosting.contract import Capacity, Offering, identity_key
 from moorage.hosting.errors import AuthenticationError, HostingError, Invalid, Unknown
 from moorage.kube.kinds import HOSTING_SERVICE, SECRET, VIRTUAL_SERVER
@@ -101,6 +102,14 @@ TROUBLES: list[tuple[HostingError, str, bool]] = [
     (Invalid("the project is gone", field="project"), "Invalid", True),
     (Unknown("this is no API of ours: is the endpoint right?"), "Unknown", False),
 ]
+
+
+async def test_status_tells_what_can_be_done_there(scene: Scene) -> None:
+    await scene.service()
+    await scene.look()
+    status = scene.bench.api.stored(HOSTING_SERVICE, None, "s")["status"]
+    assert status["abilities"] == sorted(map(str, abilities_of(scene.accounts[b""])))
+    assert "Images" in status["abilities"]
 
 
 @pytest.mark.parametrize(("error", "reason", "stalled"), TROUBLES)

@@ -36,6 +36,11 @@ def test_facts_of_spec_and_status() -> None:
     assert seen.usable
 
 
+@pytest.mark.parametrize(("abilities", "retags"), [([], False), (["Power"], False), (["Power", "Retag"], True)])
+def test_what_can_be_done_there_is_known_from_status(abilities: list[str], retags: bool) -> None:
+    assert view({}, {"abilities": abilities}).retags is retags
+
+
 def test_declared_offerings_win_over_discovered_ones_by_name() -> None:
     discovered = [{**SIZE, "name": "small", "pricePerHour": "0.05"}, {**SIZE, "name": "large", "pricePerHour": "0.50"}]
     seen = view({"offerings": [{**SIZE, "name": "small", "pricePerHour": "0.03"}]}, {"offerings": discovered})

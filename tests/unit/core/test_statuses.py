@@ -359,6 +359,14 @@ def test_the_account_of_first_contact_is_never_replaced() -> None:
     assert again.account == first.account
 
 
+def test_abilities_are_kept_while_there_is_no_connection_that_tells_them() -> None:
+    first = service_status(hs(), ServiceSight(account="a", abilities=("Power", "Retag")), NOW)
+    assert first.abilities == ("Power", "Retag")
+    after = hs().model_copy(update={"status": first})
+    assert service_status(after, ServiceSight(problem=("Invalid", "type")), NOW + S).abilities == first.abilities
+    assert service_status(after, ServiceSight(account="a", abilities=()), NOW + S).abilities == ()
+
+
 def test_errors_and_circuits_keep_the_time_of_their_beginning() -> None:
     sight = ServiceSight(problem=("Unavailable", "refused"), circuit="Open")
     first = service_status(hs(), sight, NOW)

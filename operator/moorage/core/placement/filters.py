@@ -27,6 +27,13 @@ def reject(select: Select, namespace: str, labels: Mapping[str, str], service: S
     return None
 
 
+def cannot_retain(service: ServiceView) -> Rejection | None:
+    """The reason for which no server can be retained there, or None."""
+    if service.retags:
+        return None
+    return Rejection(Reason.NO_RETENTION, "its servers' tags cannot be rewritten, which deletionPolicy: Retain needs")
+
+
 def lacks_room(service: ServiceView, needed: int) -> Rejection | None:
     """The reason for which ``needed`` more servers do not fit, or None. A service that tells no bound has room."""
     if service.room is None or needed <= service.room:

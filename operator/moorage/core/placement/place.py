@@ -13,7 +13,7 @@ from moorage.api.servergroup import Candidate, Scores
 from moorage.api.virtualserverconfig import VirtualServerConfigSpec
 from moorage.core.exhaustion import Exhaustion
 from moorage.core.placement.explain import explain, explain_none, price_text
-from moorage.core.placement.filters import lacks_room, reject
+from moorage.core.placement.filters import cannot_retain, lacks_room, reject
 from moorage.core.placement.member import MemberTemplate, resolve_member, with_room
 from moorage.core.placement.reasons import ORDER, Rejection
 from moorage.core.placement.score import Feasible, Scored, rank
@@ -35,13 +35,14 @@ class MemberRequest:
 @dataclass(frozen=True, slots=True)
 class PlacementRequest:
     """A group that needs a service. ``beside`` counts the servers of the policy's other groups, by service name;
-    ``exhaustion`` is what turned out to have no room for it."""
+    ``exhaustion`` is what turned out to have no room for it; ``retains``: its servers are to outlive it."""
 
     namespace: str
     namespace_labels: Mapping[str, str]
     members: tuple[MemberRequest, ...]
     beside: Mapping[str, int] = field(default_factory=dict)
     exhaustion: Exhaustion | None = None
+    retains: bool = False
 
     @property
     def needed(self) -> int:
@@ -106,6 +107,8 @@ def place(request: PlacementRequest, select: Select, services: Iterable[ServiceV
 def examine(request: PlacementRequest, select: Select, service: ServiceView) -> Feasible | Rejection:
     """Whether ``service`` can take the group, and with what; or the first reason why it cannot."""
     rejection = reject(select, request.namespace, request.namespace_labels, service)
+    if rejection is None and request.retains:
+        rejection = cannot_retain(service)
     if rejection is not None:
         return rejection
     members: dict[str, MemberTemplate] = {}

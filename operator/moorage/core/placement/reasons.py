@@ -16,6 +16,7 @@ class Reason(StrEnum):
     NOT_SELECTED = "NotSelected"
     REQUIREMENT = "RequirementNotMet"
     NOT_AVAILABLE = "NotAvailable"
+    NO_RETENTION = "RetainUnsupported"
     NO_IMAGE = "NoImage"
     IMAGE_UNKNOWN = "ImageUnknown"
     NO_OFFERING = "NoOffering"

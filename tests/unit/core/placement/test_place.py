@@ -227,6 +227,26 @@ def test_status_gets_twenty_candidates_the_furthest_first_and_counts_for_all() -
     assert decision.message.endswith("32 others rejected: 27 InsufficientCapacity, 5 NotAllowedInNamespace")
 
 
+def test_servers_that_are_to_outlive_the_group_go_where_they_can_be_let_go() -> None:
+    services = [service("cheap", "0.01", retags=False), service("dear", "0.04")]
+    assert chosen(place(request(), select(), services)) == "cheap"
+    retained = replace(request(), retains=True)
+    decision = place(retained, select(), services)
+    assert chosen(decision) == "dear"
+    assert decision.rejected == {"RetainUnsupported": 1}
+    nowhere = place(retained, select(), services[:1])
+    assert chosen(nowhere) is None
+    assert "RetainUnsupported" in nowhere.message
+    assert "deletionPolicy: Retain" in nowhere.message
+
+
+def test_what_cannot_be_reached_is_told_before_what_it_cannot_do() -> None:
+    away = service("a", usable=False, why_not=("CircuitOpen", "left alone"), retags=False)
+    imageless = replace(service("b", retags=False), type="none", images=frozenset({"other"}))
+    decision = place(replace(request(), retains=True), select(), [away, imageless])
+    assert decision.rejected == {"NotAvailable": 1, "RetainUnsupported": 1}
+
+
 def test_a_member_without_servers_must_be_possible_all_the_same() -> None:
     huge = VirtualServerConfigSpec.from_dict({"images": [{"image": "debian-12"}], "size": {"cpu": 64}})
     none = PlacementRequest("team-a", TEAM, (MemberRequest("web", 0, huge),))
