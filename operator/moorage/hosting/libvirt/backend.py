@@ -23,6 +23,7 @@ from moorage.hosting.libvirt.endpoint import endpoint
 from moorage.hosting.libvirt.events import events
 from moorage.hosting.libvirt.records import record
 from moorage.hosting.libvirt.settings import LibvirtServerSettings, LibvirtSettings, Size
+from moorage.hosting.libvirt.stopping import stop
 
 T = TypeVar("T")
 Call: TypeAlias = Callable[[Any, Deadline, Any], T]
@@ -201,9 +202,14 @@ class LibvirtBackend:
 
     async def stop(self, provider_id: str) -> None:
         """See `Power.stop`: by the power button, and where the guest does not heed it, by taking its power."""
-        patience = self._settings.stop_timeout
-        seconds = patience + self._settings.request_timeout
-        await self._with("stop", provider_id, partial(_stop, patience), seconds=seconds)
+
+        async def look(press: bool) -> bool:
+            return await self._with("stop", provider_id, partial(host.heeds_button, press=press))
+
+        async def cut() -> None:
+            await self._with("stop", provider_id, host.cut_power)
+
+        await stop(look, cut, self._settings.stop_timeout)
 
     async def resize(self, provider_id: str, offering: str) -> None:
         """See `Resize.resize`. A running server is taken its power, and started again; its disk stays as large."""
@@ -249,10 +255,6 @@ def _start(conn: Any, deadline: Deadline, domain: Any) -> None:
         making.finish(conn, deadline, domain)
         deadline.left()
         making.start(domain)
-
-
-def _stop(patience: float, conn: Any, deadline: Deadline, domain: Any) -> None:
-    host.stop(deadline, domain, patience)
 
 
 def _resize(size: Size, limit: int | None, conn: Any, deadline: Deadline, domain: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import libvirt
@@ -18,8 +17,6 @@ INACTIVE = libvirt.VIR_DOMAIN_XML_INACTIVE
 SPARE = 32 * 1024 * 1024
 """Bytes that a pool must have to spare for a new server's disk to begin with."""
 CHUNK = 64 * 1024
-PRESS_AGAIN = 5.0
-"""Seconds between two pressings of a guest's power button."""
 
 
 class ignoring:  # noqa: N801 - used as contextlib.suppress is
@@ -75,20 +72,18 @@ def tell(domain: Any, uri: str, prefix: str, xml: str | None) -> None:
 # Stopping and deleting
 
 
-def stop(deadline: Deadline, domain: Any, patience: float) -> None:
-    """Press the power button, also again, since a guest that boots does not notice; take the power in the end.
+def heeds_button(conn: Any, deadline: Deadline, domain: Any, *, press: bool) -> bool:
+    """Whether a guest runs and is not paused; its power button is pressed then, where that is wanted."""
+    if not domain.isActive() or domain.state(0)[0] == libvirt.VIR_DOMAIN_PAUSED:
+        return False
+    if press:
+        with ignoring(Code.OPERATION_INVALID):
+            domain.shutdown()
+    return True
 
-    A guest that is paused, or is to have no time, is not asked.
-    """
-    end = time.monotonic() + patience
-    pressed = 0.0
-    while domain.isActive() and time.monotonic() < end and domain.state(0)[0] != libvirt.VIR_DOMAIN_PAUSED:
-        deadline.left()
-        if time.monotonic() - pressed > PRESS_AGAIN:
-            with ignoring(Code.OPERATION_INVALID):
-                domain.shutdown()
-            pressed = time.monotonic()
-        time.sleep(0.1)
+
+def cut_power(conn: Any, deadline: Deadline, domain: Any) -> None:
+    """Take the power of a guest that runs."""
     if domain.isActive():
         with ignoring(Code.OPERATION_INVALID):
             domain.destroyFlags(libvirt.VIR_DOMAIN_DESTROY_GRACEFUL)
