@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 from tests.support import beds, cluster
@@ -31,6 +31,18 @@ def pytest_configure(config: pytest.Config) -> None:
     if "PYTEST_XDIST_WORKER" not in os.environ:
         config.pluginmanager.register(beds.Beds(), "moorage-beds")
         config.pluginmanager.register(BedScheduler(), "moorage-bed-scheduler")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """A test has its beds for itself. Outside of pytest-timeout's own wrapper: waiting is not the test's time."""
+    names = beds.wanted(item)
+    if not names:
+        return (yield)
+    with contextlib.ExitStack() as held:
+        with item.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+            held.enter_context(beds.alone(names, item.nodeid, beds.say))
+        return (yield)
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist tells that the tests are collected

@@ -2,15 +2,20 @@
 
 They are started before the first test and, where this run started them, stopped after the last one. A bed that the
 machine cannot run skips its tests and says why; in CI it fails them.
+
+A test has its beds for itself, whatever process it runs in: it begins with an empty bed, and another's servers would be
+in the way.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import sys
 import tempfile
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +26,9 @@ from moorage import testbed
 MARK = "bed"
 STARTED = "MOORAGE_BEDS_STARTED"
 """The folder of one run, in which its processes note what they start."""
+TELL_AFTER = 10.0
+"""Seconds of waiting for another's bed after which it is said, and said again."""
+Say = Callable[[str], None]
 _lacking: dict[str, str] = {}
 
 
@@ -32,7 +40,7 @@ def running(name: str) -> testbed.Running:
     if STARTED in os.environ and testbed.status(bed) is None:
         (Path(os.environ[STARTED]) / name).touch()
     try:
-        return testbed.up(bed, _say)
+        return testbed.up(bed, say)
     except testbed.Lacking as problem:
         _lacking[name] = f"no test bed {name}: {problem}"
         missing(_lacking[name])
@@ -41,6 +49,53 @@ def running(name: str) -> testbed.Running:
 def wanted(item: pytest.Item) -> list[str]:
     """The beds that a test needs."""
     return [str(name) for mark in item.iter_markers(MARK) for name in mark.args]
+
+
+@contextlib.contextmanager
+def alone(names: Iterable[str], who: str, say: Say, tell_after: float = TELL_AFTER) -> Iterator[None]:
+    """Have these beds for oneself: waits for other processes, always in the same order, and lets them go at the end,
+    also when this process is killed. `who` is what the others are told that they wait for."""
+    with contextlib.ExitStack() as held:
+        for name in sorted(set(names)):
+            # A bed that cannot run here needs no lock: its tests are skipped, and say why.
+            with contextlib.suppress(testbed.Lacking):
+                held.enter_context(_locked(name, testbed.mutex(testbed.bed(name)), who, say, tell_after))
+        yield
+
+
+@contextlib.contextmanager
+def _locked(name: str, path: Path, who: str, say: Say, tell_after: float) -> Iterator[None]:
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with _telling(lambda: say(f"waiting for the test bed {name}: {_holder(path)} uses it"), tell_after):
+                fcntl.flock(file, fcntl.LOCK_EX)
+        file.truncate(0)
+        file.write(f"process {os.getpid()}, {who}")
+        file.flush()
+        yield
+
+
+@contextlib.contextmanager
+def _telling(tell: Callable[[], None], after: float) -> Iterator[None]:
+    over = threading.Event()
+
+    def run() -> None:
+        while not over.wait(after):
+            tell()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _holder(path: Path) -> str:
+    return path.read_text().strip() or "somebody else"
 
 
 def start(items: Iterable[pytest.Item]) -> None:
@@ -69,8 +124,11 @@ class Beds:
         self._notes.cleanup()
         for name in started:
             if testbed.status(testbed.bed(name)) is not None:
-                testbed.down(testbed.bed(name), _say)
+                # Another run may have taken to it meanwhile: not in the midst of one of its tests.
+                with alone([name], "the end of a run", say):
+                    testbed.down(testbed.bed(name), say)
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """To whoever watches the run."""
     sys.stderr.write(f"{text}\n")

@@ -4,7 +4,7 @@ A bed is one service with everything it needs. `install` brings its programs (on
 and the cache), `up` starts it, `down` stops it and removes what ran on it. All three can be repeated at any time.
 """
 
-from moorage.testbed.bed import Bed, Lacking, Running, down, install, status, up
+from moorage.testbed.bed import Bed, Lacking, Running, down, install, mutex, status, up
 from moorage.testbed.registry import bed, names
 
-__all__ = ["Bed", "Lacking", "Running", "bed", "down", "install", "names", "status", "up"]
+__all__ = ["Bed", "Lacking", "Running", "bed", "down", "install", "mutex", "names", "status", "up"]

@@ -130,6 +130,12 @@ def status(bed: Bed) -> Running | None:
     return found if found is not None and Daemons(_state(bed) / "daemons").all_alive() else None
 
 
+def mutex(bed: Bed) -> Path:
+    """The file that whoever wants the bed for itself locks (flock): beside its folder, which comes and goes. Nothing
+    here takes it. Raises Lacking."""
+    return _state(bed).with_suffix(".lock")
+
+
 def _read(bed: Bed) -> Running | None:
     try:
         return Running(**json.loads((_state(bed) / "running.json").read_text()))
