@@ -255,3 +255,51 @@ async def test_a_batch_is_bounded(backend: LocalBackend) -> None:
     with pytest.raises(Invalid):
         await backend.get_many([f"i-{number}" for number in range(backend.BATCH + 1)])
     assert await backend.get_many([]) == {}
+
+
+async def test_a_session_is_begun_once_for_all_calls_that_need_one(tmp_path: Path) -> None:
+    service = Hostd(tmp_path, simulate=True, token="t", session_length=900.0)
+    await service.start()
+    try:
+        backend = service.open()
+        await asyncio.gather(*(backend.account() for _ in range(10)))
+        await service.faults(expireSessions=True)
+        await asyncio.gather(*(backend.account() for _ in range(10)), backend.create(service.request()))
+        assert len(await service.ledger()) == 1
+        _, stats = await service.call("GET", "stats")
+        assert stats["calls"]["session"] == 2
+    finally:
+        await service.stop()
+
+
+async def test_where_a_session_is_wanted_neither_the_token_nor_a_made_up_one_will_do(tmp_path: Path) -> None:
+    service = Hostd(tmp_path, simulate=True, token="t", session_length=900.0)
+    await service.start()
+    try:
+        for token, reason in (("t", "SessionRequired"), ("session-x", "SessionRequired"), ("u", "Unauthorized")):
+            status, answer = await service._call("GET", "account", None, token)
+            assert (status, answer["reason"]) == (401, reason)
+        for token in ("session-x", "u", ""):
+            status, answer = await service._call("POST", "session", None, token)
+            assert (status, answer["reason"]) == (401, "Unauthorized")
+        _, session = await service._call("POST", "session", None, "t")
+        assert session["expiresIn"] == 900.0
+        status, answer = await service._call("POST", "session", None, session["token"])
+        assert status == 401, "a session begins no other"
+    finally:
+        await service.stop()
+
+
+@pytest.mark.parametrize("kind", ["Internal", "Garbage", "Cut", "Hang"])
+async def test_a_login_that_goes_wrong_is_retryable_and_nothing_was_made(tmp_path: Path, kind: str) -> None:
+    service = Hostd(tmp_path, simulate=True, token="t", session_length=900.0)
+    await service.start()
+    try:
+        backend = service.open(createTimeout="0.5s")
+        await service.faults(nextErrors=[{"kind": kind, "operations": ["session"]}])
+        with pytest.raises(Retryable):
+            await backend.create(service.request())
+        assert await service.ledger() == []
+        await backend.create(service.request())
+    finally:
+        await service.stop()

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.support.services.local import ForgetfulService, KillableService, LocalService
+from tests.support.services.local import ForgetfulService, KillableService, LocalService, SessionService
 
 from moorage.testing import BackendContract, Fault, FaultProxy
 from moorage.testing.base import Contract
@@ -27,12 +27,12 @@ class TestProcesses(BackendContract):
 
 
 class TestSimulated(BackendContract):
-    """Servers are simulated."""
+    """Servers are simulated, and the token is good for a session only."""
 
     @pytest.fixture
-    async def service(self, tmp_path: Path) -> AsyncIterator[LocalService]:
+    async def service(self, tmp_path: Path) -> AsyncIterator[SessionService]:
         """A hostd of the test's own."""
-        async with LocalService(tmp_path, simulate=True) as service:
+        async with SessionService(tmp_path) as service:
             yield service
 
 

@@ -20,6 +20,8 @@ from moorage.hosting.local import LocalBackend
 from moorage.hosting.registry import backend
 
 DEADLINE = 30.0
+CONTROLS = ("faults", "ledger", "stats")
+"""What is served for the token itself, also by a hostd with sessions."""
 
 
 async def until(probe: Callable[[], Awaitable[Any]], what: str = "it", deadline: float = DEADLINE) -> Any:
@@ -54,6 +56,7 @@ class Hostd:
         self.running: Running | None = None
         self._backends: list[LocalBackend] = []
         self._numbers = itertools.count(1)
+        self._session = ""
 
     @property
     def url(self) -> str:
@@ -99,7 +102,17 @@ class Hostd:
 
     async def call(self, method: str, path: str, body: Any = None) -> Any:
         """A call of its API by hand; the answer as (status, JSON)."""
-        headers = {"Authorization": f"Bearer {self.options['token']}"} if self.options.get("token") else {}
+        if not self.options.get("session_length") or path in CONTROLS:
+            return await self._call(method, path, body, self.options.get("token"))
+        answer = await self._call(method, path, body, self._session or self.options["token"])
+        if answer[1].get("reason") != "SessionRequired":
+            return answer
+        _, session = await self._call("POST", "session", None, self.options["token"])
+        self._session = session["token"]
+        return await self._call(method, path, body, self._session)
+
+    async def _call(self, method: str, path: str, body: Any, token: str | None) -> Any:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
         async with (
             aiohttp.ClientSession(headers=headers) as session,
             session.request(method, f"{self.url}/v1/{path}", json=body) as answer,

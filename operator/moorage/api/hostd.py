@@ -291,6 +291,13 @@ class Ledger(Wire):
     items: tuple[LedgerEntry, ...]
 
 
+class Session(Wire):
+    """What a token was exchanged for: good for `expires_in` seconds, as a bearer token in its place."""
+
+    token: str = Field(repr=False)
+    expires_in: float
+
+
 class Operation(StrEnum):
     """An operation of the API, as faults name it."""
 
@@ -311,6 +318,7 @@ class Operation(StrEnum):
     VOLUME = "volume"
     ADDRESS = "address"
     LEDGER = "ledger"
+    SESSION = "session"
 
 
 class FaultKind(StrEnum):
@@ -356,7 +364,8 @@ class Faults(Request):
     capacity: replaces the service's limit. boot_never: servers created now stay Pending. boot_fail: they fail.
     vanish: ids of servers to lose now. ignore_keys: a repeated creation makes another server. quota: the account may
     have so many servers. spot_capacity: room for so many at the spot price. no_room_to_grow: no server can get another
-    offering. revoked: no token is good. skew: the service's clock is so many seconds ahead.
+    offering. revoked: no token is good. expire_sessions: all sessions end now, and tokens stay good. skew: the
+    service's clock is so many seconds ahead.
     """
 
     latency: Seconds = 0.0
@@ -375,4 +384,5 @@ class Faults(Request):
     spot_capacity: int | None = Field(default=None, ge=0)
     no_room_to_grow: bool = False
     revoked: bool = False
+    expire_sessions: bool = False
     skew: float = Field(default=0.0, ge=-(10**9), le=10**9, allow_inf_nan=False)

@@ -38,6 +38,11 @@ def _arguments() -> argparse.ArgumentParser:
         help="file with the bearer token that every call must carry (default: one that is made, `token` in --data)",
     )
     token.add_argument("--no-token", action="store_true", help="serve every user of this machine, without a token")
+    parser.add_argument(
+        "--session-length",
+        type=float,
+        help="seconds of a session that the token has to be exchanged for (default: the token itself is taken)",
+    )
     parser.add_argument("--certificate", type=Path, help="PEM certificate, to serve https")
     parser.add_argument("--key", type=Path, help="PEM key of the certificate")
     parser.add_argument("--ephemeral", action="store_true", help="all servers die with this process")
@@ -62,6 +67,8 @@ def _config(options: argparse.Namespace) -> Config:
         raise ConfigError("--images names no image")
     if (options.certificate is None) != (options.key is None):
         raise ConfigError("--certificate and --key belong together")
+    if options.session_length is not None and (options.no_token or not options.session_length > 0):
+        raise ConfigError("--session-length must be positive, and needs a token")
     if options.no_token and not options.simulate and not is_loopback(options.host):
         raise ConfigError("--no-token serves everyone who reaches it: only on a loopback address")
     return Config(
@@ -77,6 +84,7 @@ def _config(options: argparse.Namespace) -> Config:
         price_factor=factor,
         token=_token(options.token_file),
         own_token=options.token_file is None and not options.no_token,
+        session_length=options.session_length,
         certificate=options.certificate,
         key=options.key,
         ephemeral=options.ephemeral,

@@ -26,6 +26,7 @@ from moorage.hostd.ledger import Ledger, LedgerError
 from moorage.hostd.process.driver import ProcessDriver
 from moorage.hostd.refusals import Refusal
 from moorage.hostd.service import Service
+from moorage.hostd.sessions import PREFIX, Sessions
 from moorage.hostd.simulate.driver import SimulateDriver
 from moorage.hostd.store import DirectoryStore, Home, MemoryStore, Store, write_atomic
 
@@ -54,9 +55,10 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         return routes.answer(ErrorBody(reason="Internal", message=f"the host failed: {error.strerror}"), 500)
 
 
-def _tokens(token: str | None, host: str) -> Middleware:
+def _tokens(token: str | None, host: str, sessions: Sessions | None) -> Middleware:
     wanted = None if token is None else f"Bearer {token}".encode()
     guarded = wanted is None and is_loopback(host)
+    by_token = {"/healthz", routes.SESSION_PATH, *(path for _, path, _ in routes.CONTROLS)}
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -66,12 +68,22 @@ def _tokens(token: str | None, host: str) -> Middleware:
         if guarded and not is_loopback(request.url.host or ""):
             # A page whose name was made to point at this machine sends neither of these headers with a GET.
             raise Refusal(403, "Forbidden", "on the loopback and without a token, no other host name is served")
-        given = request.headers.get("Authorization", "").encode(errors="replace")
-        if wanted is not None and request.path != "/healthz" and not hmac.compare_digest(given, wanted):
-            raise Refusal(401, "Unauthorized", "the bearer token is missing or wrong")
+        if wanted is not None and request.path != "/healthz":
+            given = request.headers.get("Authorization", "")
+            _judge(given, wanted, sessions if request.path not in by_token else None)
         return await handler(request)
 
     return check
+
+
+def _judge(given: str, wanted: bytes, sessions: Sessions | None) -> None:
+    is_token = hmac.compare_digest(given.encode(errors="replace"), wanted)
+    session = given.removeprefix("Bearer ")
+    if is_token if sessions is None else sessions.is_good(session):
+        return
+    if sessions is not None and (is_token or session.startswith(PREFIX)):
+        raise Refusal(401, "SessionRequired", f"log in with the token: POST {routes.SESSION_PATH}")
+    raise Refusal(401, "Unauthorized", "the bearer token is missing or wrong")
 
 
 def is_loopback(host: str) -> bool:
@@ -121,8 +133,14 @@ async def _misbehave(request: web.Request, mischief: Mischief) -> web.StreamResp
 
 def build(service: Service, token: str | None) -> web.Application:
     """The web application of a service."""
-    app = web.Application(client_max_size=MAX_BODY, middlewares=[_errors, _tokens(token, service.config.host)])
+    length = service.config.session_length
+    sessions = None if length is None or token is None else Sessions(length)
+    gate = _tokens(token, service.config.host, sessions)
+    app = web.Application(client_max_size=MAX_BODY, middlewares=[_errors, gate])
     app[routes.SERVICE] = service
+    if sessions is not None:
+        app[routes.SESSIONS] = sessions
+        app.router.add_post(routes.SESSION_PATH, _faulty(Operation.SESSION, routes.session))
     for method, path, operation, handler in (*routes.OPERATIONS, *extras.OPERATIONS):
         app.router.add_route(method, path, _faulty(operation, handler))
     for method, path, handler in routes.CONTROLS:

@@ -58,6 +58,7 @@ class Config:
     token: bearer token that every call must carry; None: none, or with `own_token` the one that hostd makes for itself
     and keeps in the file `token` of its directory. certificate and key: PEM files, for https.
     ephemeral: all servers die with hostd, however it ends.
+    session_length: seconds that a session lasts which the token is exchanged for; None: the token itself is taken.
     namespaces: `auto` gives each server namespaces of its own where the system lets it, `off` never does.
     simulate: servers are only simulated; None: they are processes.
     """
@@ -74,6 +75,7 @@ class Config:
     price_factor: Decimal = Decimal(1)
     token: str | None = field(default=None, repr=False)
     own_token: bool = False
+    session_length: float | None = None
     certificate: Path | None = None
     key: Path | None = None
     ephemeral: bool = False

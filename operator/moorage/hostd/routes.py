@@ -19,14 +19,17 @@ from moorage.api.hostd import (
     Ledger,
     OfferingList,
     Operation,
+    Session,
     TagPatch,
     Wire,
 )
 from moorage.hostd.machine import Goal, Machine
 from moorage.hostd.refusals import Refusal, invalid
 from moorage.hostd.service import Service
+from moorage.hostd.sessions import Sessions
 
 SERVICE: web.AppKey[Service] = web.AppKey("service", Service)
+SESSIONS: web.AppKey[Sessions] = web.AppKey("sessions", Sessions)
 MAX_PAGE = 1000
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Body = TypeVar("Body", bound=BaseModel)
@@ -59,6 +62,11 @@ async def read(request: web.Request, model: type[Body]) -> Body:
 async def account(request: web.Request) -> web.Response:
     service = request.app[SERVICE]
     return answer(Account(id=service.home.account, name=service.config.name, region=service.config.region))
+
+
+async def session(request: web.Request) -> web.Response:
+    sessions = request.app[SESSIONS]
+    return answer(Session(token=sessions.begin(), expires_in=sessions.length), 201)
 
 
 async def offerings(request: web.Request) -> web.Response:
@@ -149,6 +157,8 @@ async def put_faults(request: web.Request) -> web.Response:
     service = request.app[SERVICE]
     faults = await read(request, Faults)
     service.faults.set(faults)
+    if faults.expire_sessions and SESSIONS in request.app:
+        request.app[SESSIONS].expire()
     for server_id in faults.vanish:
         await service.vanish(server_id)
     return answer(faults)
@@ -169,6 +179,7 @@ async def health(request: web.Request) -> web.Response:
     return web.Response(text="ok\n")
 
 
+SESSION_PATH = "/v1/session"
 OPERATIONS: tuple[tuple[str, str, Operation, Handler], ...] = (
     ("GET", "/v1/account", Operation.ACCOUNT, account),
     ("GET", "/v1/offerings", Operation.OFFERINGS, offerings),

@@ -123,12 +123,18 @@ class Http:
             )
 
     async def lines(
-        self, path: str, what: str, *, silence: float, query: Mapping[str, str] | None = None
+        self,
+        path: str,
+        what: str,
+        *,
+        silence: float,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> AsyncIterator[bytes]:
         """The lines of an answer without an end, the first one empty once the service has answered 200. Ends when the
         service ends it. Raises Unavailable, also for another status or a line of more than a megabyte, and TimedOut
         after `silence` seconds without a byte."""
-        async with self._exchange("GET", path, what, None, query, None, "", None, silence) as answer:
+        async with self._exchange("GET", path, what, None, query, None, "", headers, silence) as answer:
             if answer.status != 200:
                 raise Unavailable(f"{what}: status {answer.status}")
             yield b""

@@ -144,10 +144,15 @@ class FaultProxy:
         return [call for call in self.calls if call.fault is not None]
 
     def repeated(self) -> list[Call]:
-        """Calls made once more after they were broken."""
+        """Calls made once more after they were broken. One that was then answered by 401 was not carried out: what
+        follows it, with another session, repeats that answer and not the one that was lost."""
         again = []
         for call in self.broken:
-            again += [later for later in self.calls[call.number + 1 :] if later.signature == call.signature]
+            for later in self.calls[call.number + 1 :]:
+                if later.signature == call.signature:
+                    again.append(later)
+                    if later.status == 401 and later.fault is None:
+                        break
         return again
 
     # -- calls -------------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from moorage.testing.service import INSTALLATION, Faults, Made, ServiceUnderTest
 
 TOKEN = "the-token-of-this-hostd"
 ADDRESS = "192.0.2.10"
+SESSION_LENGTH = 900.0
 TALKATIVE = "#!/bin/sh\nprintf '\\033[1mboo\\033[0mted\\r\\nbooted\\r\\n'\n"
 
 
@@ -24,7 +25,7 @@ class LocalFaults(Faults):
     """What hostd does wrong through its own faults."""
 
     why: Mapping[str, str] = {
-        "expire": "a bearer token has no session that could expire",
+        "expire": "this hostd takes its bearer token itself; the simulated one has sessions",
         "restart": "this hostd runs in the tests' own process; the one that can be killed has tests of its own",
     }
 
@@ -63,6 +64,13 @@ class LocalFaults(Faults):
 
     async def no_room_to_grow(self) -> None:
         await self._service.hostd.faults(noRoomToGrow=True)
+
+
+class SessionFaults(LocalFaults):
+    """And the sessions that it gives can end."""
+
+    async def expire(self) -> None:
+        await self._service.hostd.faults(expireSessions=True)
 
 
 class LocalService(ServiceUnderTest):
@@ -145,6 +153,19 @@ class LocalService(ServiceUnderTest):
             ({"nonsense": True}, "settings.nonsense"),
             ({"caBundle": "no PEM"}, "settings.caBundle"),
         ]
+
+
+class SessionService(LocalService):
+    """A hostd with simulated servers, that takes sessions in place of its token."""
+
+    def __init__(self, data: Path) -> None:
+        super().__init__(data, simulate=True)
+        self.faults = SessionFaults(self)
+
+    def _daemon(self, data: Path) -> Hostd:
+        return Hostd(
+            data, simulate=True, token=TOKEN, region="here", addresses=(ADDRESS,), session_length=SESSION_LENGTH
+        )
 
 
 class Daemon(Hostd):

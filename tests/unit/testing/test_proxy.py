@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import aiohttp
 import pytest
 from aiohttp import web
 
 from moorage.testing.certificates import loopback_tls
-from moorage.testing.proxy import Fault, FaultProxy
+from moorage.testing.proxy import Call, Fault, FaultProxy
 
 
 @dataclass
@@ -220,6 +220,18 @@ async def test_a_call_that_is_made_again_after_it_was_broken_is_noticed(
         await client.post(proxy.url(f"{upstream.url}/servers"), data=b"same")
     await client.post(proxy.url(f"{upstream.url}/servers"), data=b"another")
     assert [call.number for call in proxy.repeated()] == [1]
+
+
+async def test_what_is_asked_again_with_another_session_repeats_no_lost_answer(proxy: FaultProxy) -> None:
+    """A call that is lost, repeated by the client's library, refused for its session, and made with another one."""
+    lost, refused, made, more = (Call(number, "GET", "/servers", b"") for number in (0, 1, 3, 4))
+    lost.fault, refused.status, made.status = Fault.DROP, 401, 200
+    proxy.calls[:] = [lost, refused, Call(2, "POST", "/session", b"", 201), made]
+    assert proxy.repeated() == [refused]
+    refused.status = 503
+    assert proxy.repeated() == [refused, made]
+    proxy.calls[:] = [lost, replace(refused, status=200), made, more]
+    assert len(proxy.repeated()) == 3
 
 
 async def test_a_stream_and_a_websocket_pass_and_end_with_the_proxy(

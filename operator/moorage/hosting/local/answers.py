@@ -32,6 +32,14 @@ _TYPED: dict[tuple[int, str], Callable[[str, ErrorBody], HostingError]] = {
 }
 
 
+def wants_session(answer: Answer) -> bool:
+    """Whether the service did nothing, for it wants a session in place of the token, or another one."""
+    try:
+        return answer.status == 401 and ErrorBody.model_validate_json(answer.raw).reason == "SessionRequired"
+    except ValidationError:
+        return False
+
+
 def refusal(what: str, answer: Answer) -> HostingError:
     """The error that an answer other than success stands for. `what` names the call."""
     status, retry_after = answer.status, answer.retry_after

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, TypeAlias, TypeVar
 from urllib.parse import quote
@@ -9,9 +11,10 @@ from urllib.parse import quote
 from pydantic import BaseModel, ValidationError
 
 from moorage.api import hostd
-from moorage.hosting.errors import Invalid, Unavailable
+from moorage.hosting.errors import Invalid, TimedOut, Unavailable
+from moorage.hosting.http import Answer as Exchanged
 from moorage.hosting.http import Http
-from moorage.hosting.local.answers import refusal
+from moorage.hosting.local.answers import refusal, wants_session
 from moorage.hosting.local.settings import LocalSettings
 
 MAX_PAGES = 10_000
@@ -25,6 +28,8 @@ class Client:
     def __init__(self, http: Http, settings: LocalSettings) -> None:
         self._http = http
         self._settings = settings
+        self._session = ""
+        self._renewing = asyncio.Lock()
 
     async def ask(self, method: str, path: str, model: type[Answer], **options: Any) -> Answer:
         """A call with its answer as a model. Raises HostingError."""
@@ -45,17 +50,40 @@ class Client:
     ) -> bytes:
         """A call, sent once. Raises HostingError."""
         what = f"{method} {path.partition('/')[0]}"
-        answer = await self._http.call(
-            method,
-            f"v1/{path}",
-            what,
-            seconds_allowed=timeout or self._settings.request_timeout,
-            query=query,
-            body=body,
-        )
+        deadline = time.monotonic() + (timeout or self._settings.request_timeout)
+        used = self._session
+        answer = await self._send(method, path, what, deadline, used, query=query, body=body)
+        if wants_session(answer):
+            # Nothing was done: the service gives its answers for a session only, and there is none yet or it is over.
+            renewed = await self._log_in(what, deadline, used)
+            answer = await self._send(method, path, what, deadline, renewed, query=query, body=body)
         if answer.status not in {200, 201, 202}:
             raise refusal(what, answer)
         return answer.raw
+
+    async def _send(
+        self, method: str, path: str, what: str, deadline: float, session: str, **options: Any
+    ) -> Exchanged:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimedOut(f"{what}: no answer in time")
+        headers = _authorization(session)
+        return await self._http.call(method, f"v1/{path}", what, seconds_allowed=left, headers=headers, **options)
+
+    async def _log_in(self, what: str, deadline: float, used: str) -> str:
+        """A session other than the one that was used; one login for all calls that find theirs over."""
+        try:
+            async with asyncio.timeout(deadline - time.monotonic()), self._renewing:
+                if self._session == used:
+                    answer = await self._send("POST", "session", "login", deadline, "")
+                    if answer.status != 201:
+                        raise refusal("login", answer)
+                    self._session = hostd.Session.model_validate_json(answer.raw).token
+                return self._session
+        except TimeoutError:
+            raise TimedOut(f"{what}: no session in time") from None
+        except ValidationError:
+            raise Unavailable("login: the answer makes no sense") from None
 
     async def pages(self, path: str, model: type[Page], query: Mapping[str, str]) -> tuple[Any, ...]:
         """All items of a list: complete, each once, or an error."""
@@ -76,13 +104,34 @@ class Client:
             page_query["continue"] = page.continue_
         raise Unavailable(f"the service's list has more than {MAX_PAGES} pages")
 
-    def lines(self, path: str, what: str, *, silence: float) -> AsyncIterator[bytes]:
+    async def lines(self, path: str, what: str, *, silence: float) -> AsyncIterator[bytes]:
         """See `Http.lines`."""
-        return self._http.lines(f"v1/{path}", what, silence=silence)
+        used, told = self._session, False
+        try:
+            async for line in self._lines(path, what, silence, used):
+                told = True
+                yield line
+        except Unavailable:
+            if told:
+                raise
+            # A stream that is refused does not tell why: a plain call does, and begins another session where it must.
+            await self.call("GET", "account")
+            if self._session == used:
+                raise
+        if not told:
+            async for line in self._lines(path, what, silence, self._session):
+                yield line
+
+    def _lines(self, path: str, what: str, silence: float, session: str) -> AsyncIterator[bytes]:
+        return self._http.lines(f"v1/{path}", what, silence=silence, headers=_authorization(session))
 
     async def close(self) -> None:
         """Release connections. Repetition: harmless."""
         await self._http.close()
+
+
+def _authorization(session: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {session}"} if session else {}
 
 
 def segment(text: str, field: str = "providerID") -> str:
