@@ -295,11 +295,12 @@ async def test_a_login_that_goes_wrong_is_retryable_and_nothing_was_made(tmp_pat
     service = Hostd(tmp_path, simulate=True, token="t", session_length=900.0)
     await service.start()
     try:
-        backend = service.open(createTimeout="0.5s")
         await service.faults(nextErrors=[{"kind": kind, "operations": ["session"]}])
+        request = service.request()
         with pytest.raises(Retryable):
-            await backend.create(service.request())
+            await service.open(createTimeout="2s").create(request)
         assert await service.ledger() == []
-        await backend.create(service.request())
+        await service.faults()
+        await service.open().create(request)
     finally:
         await service.stop()
