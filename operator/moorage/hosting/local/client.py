@@ -76,7 +76,7 @@ class Client:
             async with asyncio.timeout(deadline - time.monotonic()), self._renewing:
                 if self._session == used:
                     answer = await self._send("POST", "session", "login", deadline, "")
-                    if answer.status != 201:
+                    if answer.status not in {200, 201}:
                         raise refusal("login", answer)
                     self._session = hostd.Session.model_validate_json(answer.raw).token
                 return self._session
