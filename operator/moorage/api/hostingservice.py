@@ -46,6 +46,10 @@ class Offering(Model):
     """The processor's architecture, as Go and container images name it."""
     price_per_hour: Price | None = None
     """Price of one hour, a decimal number in quotes; all services must use one currency."""
+    spot_price_per_hour: Price | None = None
+    """Price of one hour of a server that the service may take back at any time, where the same size can be had so."""
+    interruptible: bool = False
+    """Whether the service may take back servers of this offering at any time."""
 
 
 class Limits(Model):
@@ -149,6 +153,19 @@ class LastError(Model):
     """When it first failed in this way."""
 
 
+class DataSource(Model):
+    """Where offerings and prices come from."""
+
+    name: Literal["Spec", "Catalogue", "Service"]
+    """Spec: `spec.offerings`; Catalogue: the ConfigMap of `spec.catalogRef`; Service: the service itself."""
+    at: Timestamp | None = None
+    """Of when its data is: when the service was asked, or what was written beside declared data. None: not known."""
+    offerings: int = 0
+    """How many of the offerings in force are its."""
+    message: Text | None = None
+    """What of it was ignored, and why."""
+
+
 class Orphan(Model):
     """A server of this installation that no VirtualServer knows."""
 
@@ -175,6 +192,8 @@ class HostingServiceStatus(Model):
     """How many servers it takes."""
     offerings: tuple[Offering, ...] = listed(200)
     """The offerings in force, declared and discovered."""
+    sources: tuple[DataSource, ...] = listed(3, key="name")
+    """Where the offerings and their prices come from, and how old that is."""
     images: tuple[Text, ...] = listed(200)
     """Boot images, where the service lists them."""
     circuit: Circuit | None = None
