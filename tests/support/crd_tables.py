@@ -43,6 +43,18 @@ HOSTING_SERVICE = (
         {"credentialsSecretRef": {"name": "a.b"}},
     ),
     _service(
+        "not the name of an object",
+        "spec.catalogRef.name",
+        {"catalogRef": {"name": "A_b"}},
+        {"catalogRef": {"name": "prices"}},
+    ),
+    _service(
+        "not a key",
+        "spec.catalogRef.key",
+        {"catalogRef": {"name": "prices", "key": "a b"}},
+        {"catalogRef": {"name": "prices", "key": "offerings.yaml"}},
+    ),
+    _service(
         "In and NotIn need values",
         "spec.allowedNamespaces.matchExpressions[0]",
         {"allowedNamespaces": {"matchExpressions": [{"key": "team", "operator": "In"}]}},

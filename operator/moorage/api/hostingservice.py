@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from moorage.api.base import Model, Text, Timestamp, Word, free_form, listed, mapped, number, text
+from moorage.api.catalogue import CatalogRef
 from moorage.api.meta import Condition, LabelKey, LabelSelector, LabelValue, ObjectMeta, SecretRef
 from moorage.api.quantities import Interval, Price, Quantity, parse_duration
 from moorage.api.rules import Rule, immutable, unique
@@ -102,6 +103,11 @@ class HostingServiceSpec(Model):
     """Facts about the service that policies can require, such as zone or jurisdiction."""
     offerings: tuple[Offering, ...] = listed(200, key="name", **unique("name", "offerings", "write each offering once"))
     """Sizes of servers. Discovered where the service tells them; those declared here win by name."""
+    offerings_as_of: Timestamp | None = None
+    """When `offerings` were last known to be right. Policies that bound the age of data need it."""
+    catalog_ref: CatalogRef | None = None
+    """The catalogue of sizes and prices: a ConfigMap in the controller's namespace. It wins by name over what the
+    service tells, and `offerings` win over it."""
     limits: Limits = Limits()
     """Bounds that Moorage keeps to."""
     inventory_interval: Interval = parse_duration("30s")

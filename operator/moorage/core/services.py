@@ -112,6 +112,7 @@ def service_view(service: HostingService, *, servers: int | None = None, promise
         usable=usable,
         why_not=why_not,
         created=service.metadata.creation_timestamp,
+        sources=status.sources,
     )
 
 
