@@ -172,6 +172,30 @@ class DataSource(Model):
     """What of it was ignored, and why."""
 
 
+class Outcome(Model):
+    """What became of one server."""
+
+    server: Annotated[str, Field(max_length=64)]
+    """The uid of its VirtualServer."""
+    at: Timestamp
+    """When that was known."""
+    seconds: int | None = None
+    """How long it took to run."""
+    failed: Annotated[str, Field(max_length=128)] | None = None
+    """Why it could not be made: InsufficientCapacity, QuotaExceeded or BootTimeout."""
+
+
+class Measured(Model):
+    """What the outcomes of the last day say together."""
+
+    servers: int
+    """How many servers that is."""
+    boot_seconds: float | None = None
+    """The median time that they took to run."""
+    failure_rate: float | None = None
+    """The share of them that could not be made, 0 to 1."""
+
+
 class Orphan(Model):
     """A server of this installation that no VirtualServer knows."""
 
@@ -206,6 +230,10 @@ class HostingServiceStatus(Model):
     """Whether the service is asked at all."""
     servers: int | None = None
     """How many VirtualServers are on it."""
+    outcomes: tuple[Outcome, ...] = listed(50)
+    """What became of the newest servers of the last day, by which policies can rank services."""
+    measured: Measured | None = None
+    """What that says together, where there are enough of them."""
     last_error: LastError | None = None
     """The last failure, until the next success."""
     orphans: tuple[Orphan, ...] = listed(20)

@@ -16,6 +16,7 @@ from moorage.controllers.catalogues import Catalogues
 from moorage.controllers.context import Context, QueueKey
 from moorage.controllers.freshness import Freshness, freshness
 from moorage.controllers.orphans import Orphans
+from moorage.controllers.outcomes import Outcomes
 from moorage.controllers.service_news import ServiceNews
 from moorage.controllers.tables import Tables
 from moorage.core.pricing import Told
@@ -88,6 +89,7 @@ class ServiceController:
         self._news = ServiceNews(context, tables)
         self._orphans = Orphans(context, tables)
         self._catalogues = Catalogues(context, tables)
+        self._outcomes = Outcomes(context, tables)
 
     async def reconcile(self, key: QueueKey) -> Result:
         """One look at the service and its object."""
@@ -294,6 +296,7 @@ class ServiceController:
             inventory_problem=connection.problem,
             servers=servers,
             orphans=tuple(orphans),
+            outcomes=tuple(self._outcomes.of(uid)),
         )
         if connection.expected_account is None and opened.account is not None and opened.described_at is not None:
             # From here on every answer is held against this account; the status that records it is written first.
@@ -358,6 +361,7 @@ class ServiceController:
             connection = self._context.connections.pop(uid, None)
             self._opened.pop(uid, None)
             self._budgets.leave(uid)
+            self._outcomes.forget([uid])
             if connection is not None:
                 await connection.close()
 

@@ -57,15 +57,18 @@ def _bounded(text: str) -> None:
     depth = count = 0
     for event in yaml.parse(text, Loader=yaml.BaseLoader):
         if isinstance(event, yaml.AliasEvent):
-            raise CatalogueError(f"line {event.start_mark.line + 1}: aliases are not read; write the value itself")
+            raise CatalogueError(f"line {_at(event)}: aliases are not read; write the value itself")
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
         count += isinstance(event, yaml.NodeEvent)
         if depth > _MAX_DEPTH or count > _MAX_NODES:
-            line = event.start_mark.line + 1
-            raise CatalogueError(f"line {line}: it is nested too deeply, or has more than {_MAX_NODES} values")
+            raise CatalogueError(f"line {_at(event)}: it is nested too deeply, or has more than {_MAX_NODES} values")
+
+
+def _at(event: yaml.Event) -> int:
+    return 1 if event.start_mark is None else event.start_mark.line + 1
 
 
 def _plain(node: yaml.Node) -> Any:

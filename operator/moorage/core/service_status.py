@@ -16,9 +16,11 @@ from moorage.api.hostingservice import (
     HostingServiceStatus,
     LastError,
     Orphan,
+    Outcome,
     ServiceCapacity,
 )
 from moorage.api.meta import Condition
+from moorage.core.outcomes import measured, merged
 from moorage.core.pricing import Told, in_force
 
 MAX_ORPHANS = 20
@@ -44,6 +46,7 @@ class ServiceSight:
     inventory_problem: str = ""
     servers: int = 0
     orphans: Sequence[Orphan] = ()
+    outcomes: Sequence[Outcome] = ()
 
 
 def service_status(service: HostingService, sight: ServiceSight, now: datetime) -> HostingServiceStatus:
@@ -54,6 +57,7 @@ def service_status(service: HostingService, sight: ServiceSight, now: datetime) 
     if account is None and sight.account is not None and sight.problem is None:
         account = Account(id=sight.account, first_seen=now)
     found = in_force(service.spec.offerings, service.spec.offerings_as_of, sight.catalogue, sight.told)
+    outcomes = merged(old.outcomes, sight.outcomes, now)
     known = sight.account is not None and sight.problem is None and sight.foreign_account is None
     return HostingServiceStatus(
         observed_generation=service.metadata.generation,
@@ -65,6 +69,8 @@ def service_status(service: HostingService, sight: ServiceSight, now: datetime) 
         images=tuple((sight.images or ())[:MAX_LISTED]) if known else old.images,
         circuit=_circuit(old.circuit, sight.circuit, now),
         servers=sight.servers,
+        outcomes=outcomes,
+        measured=measured(outcomes),
         last_error=_last_error(old.last_error, sight, now),
         orphans=tuple(sight.orphans[:MAX_ORPHANS]),
         orphan_count=len(sight.orphans),

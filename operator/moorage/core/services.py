@@ -113,6 +113,8 @@ def service_view(service: HostingService, *, servers: int | None = None, promise
         why_not=why_not,
         created=service.metadata.creation_timestamp,
         sources=status.sources,
+        boot_seconds=status.measured.boot_seconds if status.measured is not None else None,
+        failure_rate=status.measured.failure_rate if status.measured is not None else None,
     )
 
 

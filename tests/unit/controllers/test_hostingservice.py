@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any, cast
@@ -237,3 +238,30 @@ async def test_spot_prices_are_asked_for_only_where_a_policy_uses_them(scene: Sc
     assert "spotPricePerHour" not in scene.status()["offerings"][0]
     assert "spot prices are not known: AuthenticationFailed: not allowed" in scene.status()["sources"][0]["message"]
     assert scene.available() == "Available", "what refuses prices takes servers all the same"
+
+
+async def test_what_becomes_of_servers_is_in_the_status_once_also_when_they_are_gone(scene: Scene) -> None:
+    scene.service.down = False
+    uid = scene.bench.api.stored(HOSTING_SERVICE, None, "s")["metadata"]["uid"]
+    runs = {"type": "Instantiated", "status": "True", "reason": "Running"}
+    full = {"type": "Stalled", "status": "True", "reason": "InsufficientCapacity"}
+    at = scene.clock.now().isoformat()
+    for n in range(4):
+        condition = {**(full if n == 0 else runs), "lastTransitionTime": at}
+        spec = {"serviceRef": {"name": "s", "uid": uid}, "image": "i", "offering": "small"}
+        made = {"creationTimestamp": (scene.clock.now() - timedelta(seconds=30 * n)).isoformat()}
+        status = {"observedGeneration": 1, "conditions": [condition]}
+        server = await scene.bench.put(VIRTUAL_SERVER, f"v{n}", spec, status=status, metadata=made)
+        if n == 0:
+            scene.bench.context.store.table(VIRTUAL_SERVER).removed(server["metadata"]["uid"])
+    assert ("HostingService", "", "s") in scene.bench.asked()
+    await scene.look(1, 10.0)
+    assert scene.status()["measured"] == {"servers": 4, "bootSeconds": 60.0, "failureRate": 0.25}
+    assert await scene.look(5, 10.0) == 0, "nothing counts twice"
+    again = ServiceController(scene.bench.context, scene.bench.tables)
+    await again.reconcile(("", "s"))
+    await scene.bench.context.writer.flush()
+    assert scene.status()["measured"]["servers"] == 4, "as after a restart"
+    await scene.look(1, 86_400.0)
+    await scene.look(1, 10.0)
+    assert "measured" not in scene.status()

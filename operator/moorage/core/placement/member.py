@@ -14,7 +14,7 @@ from moorage.api.servergroup import Exhausted
 from moorage.api.virtualserverconfig import ExactOffering, Image, Size, VirtualServerConfigSpec
 from moorage.core.exhaustion import Exhaustion, Fallback, in_turn
 from moorage.core.placement.reasons import Reason, Rejection
-from moorage.core.placement.requirements import offering_meets
+from moorage.core.placement.requirements import OF_OFFERINGS, offering_meets
 from moorage.core.services import ServiceView
 
 SpotSettings = Callable[[str, Mapping[str, Any]], Mapping[str, Any] | None]
@@ -83,31 +83,30 @@ def resolve_member(
     size = config.size
     exact = next((e for e in size.offerings if _is_for(e, service)), None)
 
-    def fits(offering: Offering) -> bool:
-        if not all(offering_meets(r, offering) for r in requirements):
-            return False
-        if exact is not None:
-            return offering.name == exact.name
-        return offering.cpu >= size.cpu and offering.memory >= size.memory and size.arch in {None, offering.arch}
+    asked = [r for r in requirements if r.key in OF_OFFERINGS]
+    cpu, memory, arch = size.cpu, size.memory, size.arch
 
-    lasting, spare = _choices(service, settings, exact is not None, spot)
-    kept = min((c for c in lasting if fits(c.offering)), key=_cheapest, default=None)
-    lent = min((c for c in spare if fits(c.offering)), key=_cheapest, default=None)
-    if kept is None and lent is None:
-        return Rejection(Reason.NO_OFFERING, _no_offering(service, size, exact, spot))
-    otherwise = None if kept is None else MemberTemplate(image, kept.offering, kept.settings)
-    if lent is None or (otherwise is not None and kept is not None and not _prefers(spot, lent, kept)):
+    def fits(offering: Offering) -> bool:
+        if exact is not None:
+            large = offering.name == exact.name
+        else:
+            large = offering.cpu >= cpu and offering.memory >= memory and (arch is None or offering.arch == arch)
+        return large and (not asked or all(offering_meets(r, offering) for r in asked))
+
+    lasting = [o for o in service.offerings if fits(o) and (exact is not None or not o.interruptible)]
+    kept = min(lasting, key=_cheapest, default=None)
+    otherwise = None if kept is None else MemberTemplate(image, kept, settings)
+    if spot.use == "Never":
+        return otherwise or Rejection(Reason.NO_OFFERING, _no_offering(service, size, exact, spot))
+    spare = [c for c in _lent(service, settings, exact is not None, spot) if fits(c.offering)]
+    lent = min(spare, key=lambda c: _cheapest(c.offering), default=None)
+    if lent is None or (kept is not None and not _prefers(spot, lent.offering, kept)):
         return otherwise or Rejection(Reason.NO_OFFERING, _no_offering(service, size, exact, spot))
     return MemberTemplate(image, lent.offering, lent.settings, interruptible=True, otherwise=otherwise)
 
 
-def _choices(
-    service: ServiceView, settings: Mapping[str, Any], named: bool, spot: Spot
-) -> tuple[list[Choice], list[Choice]]:
-    """What stays, and what the service may take back. An offering that the configuration names is taken as it is."""
-    lasting = [Choice(o, settings) for o in service.offerings if named or not o.interruptible]
-    if spot.use == "Never":
-        return lasting, []
+def _lent(service: ServiceView, settings: Mapping[str, Any], named: bool, spot: Spot) -> list[Choice]:
+    """What the service may take back. An offering that the configuration names is taken as it is."""
     spare = [Choice(o, settings) for o in service.offerings if o.interruptible and not named]
     lent = spot.settings(service.type, settings)
     if lent is not None:
@@ -116,14 +115,14 @@ def _choices(
             for o in service.offerings
             if o.spot_price_per_hour is not None and not o.interruptible
         ]
-    return lasting, spare
+    return spare
 
 
-def _prefers(spot: Spot, lent: Choice, kept: Choice) -> bool:
+def _prefers(spot: Spot, lent: Offering, kept: Offering) -> bool:
     """With Allow only where it is cheaper: at one price nobody wants what may be taken back."""
     if spot.use == "Prefer":
         return True
-    price, other = lent.offering.price_per_hour, kept.offering.price_per_hour
+    price, other = lent.price_per_hour, kept.price_per_hour
     return price is not None and (other is None or price < other)
 
 
@@ -189,8 +188,8 @@ def _is_for(exact: ExactOffering, service: ServiceView) -> bool:
     return exact.service in {None, service.name} and exact.service_type in {None, service.type}
 
 
-def _cheapest(choice: Choice) -> tuple[bool, Decimal, Decimal, Decimal, str]:
-    offering, price = choice.offering, choice.offering.price_per_hour
+def _cheapest(offering: Offering) -> tuple[bool, Decimal, Decimal, Decimal, str]:
+    price = offering.price_per_hour
     return price is None, price or Decimal(0), offering.cpu, offering.memory, offering.name
 
 
