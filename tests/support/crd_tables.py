@@ -43,6 +43,18 @@ HOSTING_SERVICE = (
         {"credentialsSecretRef": {"name": "a.b"}},
     ),
     _service(
+        "not the name of an object",
+        "spec.catalogRef.name",
+        {"catalogRef": {"name": "A_b"}},
+        {"catalogRef": {"name": "prices"}},
+    ),
+    _service(
+        "not a key",
+        "spec.catalogRef.key",
+        {"catalogRef": {"name": "prices", "key": "a b"}},
+        {"catalogRef": {"name": "prices", "key": "offerings.yaml"}},
+    ),
+    _service(
         "In and NotIn need values",
         "spec.allowedNamespaces.matchExpressions[0]",
         {"allowedNamespaces": {"matchExpressions": [{"key": "team", "operator": "In"}]}},
@@ -113,6 +125,10 @@ def _policy(says: str, at: str, rejected: Any, accepted: Any) -> Case:
 
 def _required(**requirement: Any) -> dict[str, Any]:
     return {"select": {"requirements": [{"key": "region", **requirement}]}}
+
+
+def _true(name: str) -> dict[str, Any]:
+    return {"name": name, "expression": "service.available"}
 
 
 def _preferred(*preferences: Any) -> dict[str, Any]:
@@ -186,13 +202,13 @@ HOSTING_POLICY = (
         {"select": {"services": {"names": ["eu-1"]}}},
     ),
     _policy(
-        "In and NotIn need values",
+        "In, NotIn, Gt and Lt need values",
         "spec.select.requirements[0]",
         _required(operator="NotIn", values=[]),
         _required(operator="NotIn", values=["eu-1"]),
     ),
     _policy(
-        "In and NotIn need values",
+        "In, NotIn, Gt and Lt need values",
         "spec.select.requirements[0]",
         _required(operator="Exists", values=["eu-1"]),
         _required(operator="Exists"),
@@ -218,6 +234,73 @@ HOSTING_POLICY = (
         "spec.select.preferences[1].weight",
         _preferred(("Price", 1), ("Spread", -1)),
         _preferred(("Price", 1), ("Spread", 0)),
+    ),
+    _policy(
+        "Gt and Lt compare with one number",
+        "spec.select.requirements[0]",
+        _required(key="cpu", operator="Gt", values=["many"]),
+        _required(key="cpu", operator="Gt", values=["500m"]),
+    ),
+    _policy(
+        "Gt and Lt compare with one number",
+        "spec.select.requirements[0]",
+        _required(key="memory", operator="Lt", values=["8Gi", "9Gi"]),
+        _required(key="memory", operator="Lt", values=["8Gi"]),
+    ),
+    _policy(
+        "of an offering are numbers",
+        "spec.select.requirements[0]",
+        _required(key="price", operator="In", values=["0.10"]),
+        _required(key="price", operator="Lt", values=["0.10"]),
+    ),
+    _policy(
+        "this is no number",
+        "spec.select.requirements[0]",
+        _required(key="offering", operator="Gt", values=["4"]),
+        _required(key="offering", operator="In", values=["small"]),
+    ),
+    _policy(
+        "image can only be required to exist",
+        "spec.select.requirements[0]",
+        _required(key="image", operator="In", values=["debian-12"]),
+        _required(key="image", operator="Exists"),
+    ),
+    _policy(
+        "two expressions have one name",
+        "spec.select.expressions",
+        {"select": {"expressions": [_true("a"), _true("a")]}},
+        {"select": {"expressions": [_true("a"), _true("b")]}},
+    ),
+    _policy(
+        "not a label",
+        "spec.select.expressions[0].name",
+        {"select": {"expressions": [_true("A")]}},
+        {"select": {"expressions": [_true("a")]}},
+    ),
+    _policy(
+        "by: Expression needs an expression",
+        "spec.select.preferences[0]",
+        {"select": {"preferences": [{"by": "Expression"}]}},
+        {"select": {"preferences": [{"by": "Expression", "expression": "service.servers"}]}},
+    ),
+    _policy(
+        "by: Latency needs values",
+        "spec.select.preferences[0]",
+        {"select": {"preferences": [{"by": "Latency", "values": []}]}},
+        {"select": {"preferences": [{"by": "Latency", "values": ["eu-1"]}]}},
+    ),
+    _policy(
+        "only Latency and ZoneSpread look at a label",
+        "spec.select.preferences[0]",
+        {"select": {"preferences": [{"by": "Spread", "label": "rack"}]}},
+        {"select": {"preferences": [{"by": "ZoneSpread", "label": "rack"}]}},
+    ),
+    _policy("not a weight", "spec.select.stickiness", {"select": {"stickiness": 101}}, {"select": {"stickiness": 100}}),
+    _policy(
+        "not a duration", "spec.select.maxDataAge", {"select": {"maxDataAge": "1d"}}, {"select": {"maxDataAge": "24h"}}
+    ),
+    _policy(
+        "must be above 0", "spec.select.maxDataAge", {"select": {"maxDataAge": "0s"}}, {"select": {"maxDataAge": "1s"}}
     ),
 )
 

@@ -11,6 +11,7 @@ READY = "Ready"
 RECONCILING = "Reconciling"
 STALLED = "Stalled"
 AVAILABLE = "Available"
+CATALOGUE_READ = "CatalogueRead"
 VALID = "Valid"
 POLICY_MET = "PolicyMet"
 PLACED = "Placed"
@@ -24,7 +25,19 @@ ABNORMAL = frozenset({RECONCILING, STALLED, DRIFTED})
 _ORDER = {
     t: i
     for i, t in enumerate(
-        (READY, AVAILABLE, VALID, POLICY_MET, PLACED, INSTANTIATED, CONFIGURED, DRIFTED, RECONCILING, STALLED)
+        (
+            READY,
+            AVAILABLE,
+            CATALOGUE_READ,
+            VALID,
+            POLICY_MET,
+            PLACED,
+            INSTANTIATED,
+            CONFIGURED,
+            DRIFTED,
+            RECONCILING,
+            STALLED,
+        )
     )
 }
 

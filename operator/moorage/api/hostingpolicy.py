@@ -6,13 +6,16 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from moorage.api.base import Label, Model, Name, Text, Timestamp, listed, number, text
-from moorage.api.meta import OPERATOR_RULE, Condition, LabelKey, LabelSelector, LabelValue, ObjectMeta
+from moorage.api.base import Label, Model, Text, Timestamp, listed, text
+from moorage.api.meta import Condition, ObjectMeta
 from moorage.api.quantities import Duration, Interval, parse_duration
-from moorage.api.rules import Rule, exactly_one, rules, unique
+from moorage.api.rules import Rule, exactly_one, unique
+from moorage.api.selection import Preference as Preference
+from moorage.api.selection import Requirement as Requirement
+from moorage.api.selection import Select as Select
+from moorage.api.selection import ServiceSelection as ServiceSelection
 
 Verdict = Literal["Met", "Unmet", "Unknown"]
-Preferred = Literal["Price", "Capacity", "Spread"]
 CRON_PATTERN = r"^\s*[0-9A-Za-z*/,#-]+(\s+[0-9A-Za-z*/,#-]+){4}\s*$"
 
 
@@ -112,69 +115,6 @@ class When(Model):
     def conditions(self) -> tuple[PolicyCondition, ...]:
         """Those of `all`, then those of `any`."""
         return self.all + self.any
-
-
-class ServiceSelection(Model):
-    """Which services; both parts must hold."""
-
-    names: tuple[Name, ...] = listed(100)
-    """Only services of these names. Default: all."""
-    selector: LabelSelector = LabelSelector()
-    """Only services with these labels. Default: all."""
-
-
-class Requirement(Model):
-    """What a service must be."""
-
-    RULES = (OPERATOR_RULE,)
-
-    key: LabelKey
-    """`region`, `type`, `arch`, or a label of the service such as jurisdiction."""
-    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
-    """How the value relates to `values`."""
-    values: tuple[LabelValue, ...] = listed(32)
-    """The values; needed by `In` and `NotIn`, and not allowed with `Exists` and `DoesNotExist`."""
-
-
-class Preference(Model):
-    """One view by which services are ranked."""
-
-    weight: Annotated[int, number(0, 100, "is not a weight", "write a whole number from 0 to 100")] = 100
-    """How much it counts, 0 to 100, relative to the others."""
-    by: Preferred
-    """Price: the cheaper, the better; Capacity: the more room; Spread: the fewer servers of other groups there."""
-
-
-class Select(Model):
-    """Which of the services is chosen."""
-
-    services: ServiceSelection = ServiceSelection()
-    """The services that may be chosen. Default: all that allow the namespace."""
-    requirements: tuple[Requirement, ...] = listed(32)
-    """What a service must be; all must hold."""
-    preferences: Annotated[
-        tuple[Preference, ...],
-        Field(
-            max_length=3,
-            json_schema_extra={
-                "x-kubernetes-list-type": "map",
-                "x-kubernetes-list-map-keys": ["by"],
-                **rules(
-                    Rule(
-                        "self.exists(p, p.weight > 0)",
-                        "no preference has a weight",
-                        "write a weight above 0 for at least one, such as {by: Price, weight: 100}",
-                    ),
-                    Rule(
-                        "self.all(x, self.exists_one(y, y.by == x.by))",
-                        "two preferences are by the same view",
-                        "write each of Price, Capacity and Spread once",
-                    ),
-                ),
-            },
-        ),
-    ] = (Preference(weight=100, by="Price"),)
-    """By what the services that are left are ranked. Default: by price alone."""
 
 
 class HostingPolicySpec(Model):

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from moorage.api.base import Model, Text, Timestamp, Word, free_form, listed, mapped, number, text
+from moorage.api.catalogue import CatalogRef
 from moorage.api.meta import Condition, LabelKey, LabelSelector, LabelValue, ObjectMeta, SecretRef
 from moorage.api.quantities import Interval, Price, Quantity, parse_duration
 from moorage.api.rules import Rule, immutable, unique
@@ -46,6 +47,10 @@ class Offering(Model):
     """The processor's architecture, as Go and container images name it."""
     price_per_hour: Price | None = None
     """Price of one hour, a decimal number in quotes; all services must use one currency."""
+    spot_price_per_hour: Price | None = None
+    """Price of one hour of a server that the service may take back at any time, where the same size can be had so."""
+    interruptible: bool = False
+    """Whether the service may take back servers of this offering at any time."""
 
 
 class Limits(Model):
@@ -98,6 +103,11 @@ class HostingServiceSpec(Model):
     """Facts about the service that policies can require, such as zone or jurisdiction."""
     offerings: tuple[Offering, ...] = listed(200, key="name", **unique("name", "offerings", "write each offering once"))
     """Sizes of servers. Discovered where the service tells them; those declared here win by name."""
+    offerings_as_of: Timestamp | None = None
+    """When `offerings` were last known to be right. Policies that bound the age of data need it."""
+    catalog_ref: CatalogRef | None = None
+    """The catalogue of sizes and prices: a ConfigMap in the controller's namespace. It wins by name over what the
+    service tells, and `offerings` win over it."""
     limits: Limits = Limits()
     """Bounds that Moorage keeps to."""
     inventory_interval: Interval = parse_duration("30s")
@@ -149,6 +159,43 @@ class LastError(Model):
     """When it first failed in this way."""
 
 
+class DataSource(Model):
+    """Where offerings and prices come from."""
+
+    name: Literal["Spec", "Catalogue", "Service"]
+    """Spec: `spec.offerings`; Catalogue: the ConfigMap of `spec.catalogRef`; Service: the service itself."""
+    at: Timestamp | None = None
+    """Of when its data is: when the service was asked, or what was written beside declared data. None: not known."""
+    offerings: int = 0
+    """How many of the offerings in force are its."""
+    message: Text | None = None
+    """What of it was ignored, and why."""
+
+
+class Outcome(Model):
+    """What became of one server."""
+
+    server: Annotated[str, Field(max_length=64)]
+    """The uid of its VirtualServer."""
+    at: Timestamp
+    """When that was known."""
+    seconds: int | None = None
+    """How long it took to run."""
+    failed: Annotated[str, Field(max_length=128)] | None = None
+    """Why it could not be made: InsufficientCapacity, QuotaExceeded or BootTimeout."""
+
+
+class Measured(Model):
+    """What the outcomes of the last day say together."""
+
+    servers: int
+    """How many servers that is."""
+    boot_seconds: float | None = None
+    """The median time that they took to run."""
+    failure_rate: float | None = None
+    """The share of them that could not be made, 0 to 1."""
+
+
 class Orphan(Model):
     """A server of this installation that no VirtualServer knows."""
 
@@ -175,6 +222,8 @@ class HostingServiceStatus(Model):
     """How many servers it takes."""
     offerings: tuple[Offering, ...] = listed(200)
     """The offerings in force, declared and discovered."""
+    sources: tuple[DataSource, ...] = listed(3, key="name")
+    """Where the offerings and their prices come from, and how old that is."""
     images: tuple[Text, ...] = listed(200)
     """Boot images, where the service lists them."""
     abilities: tuple[Word, ...] = listed(32)
@@ -183,6 +232,10 @@ class HostingServiceStatus(Model):
     """Whether the service is asked at all."""
     servers: int | None = None
     """How many VirtualServers are on it."""
+    outcomes: tuple[Outcome, ...] = listed(50)
+    """What became of the newest servers of the last day, by which policies can rank services."""
+    measured: Measured | None = None
+    """What that says together, where there are enough of them."""
     last_error: LastError | None = None
     """The last failure, until the next success."""
     orphans: tuple[Orphan, ...] = listed(20)

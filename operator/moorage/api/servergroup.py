@@ -145,6 +145,18 @@ class Scores(Model):
     """The more room, the higher."""
     spread: float | None = None
     """The fewer servers of the policy's other groups there, the higher."""
+    zone_spread: float | None = None
+    """The fewer servers of the policy's other groups in its zone, the higher."""
+    latency: float | None = None
+    """The nearer to the front of the wanted zones its zone is, the higher."""
+    boot_time: float | None = None
+    """The faster servers came into being there of late, the higher."""
+    failure_rate: float | None = None
+    """The fewer servers could not be made there of late, the higher."""
+    expression: float | None = None
+    """The greater the result of the policy's expression, the higher."""
+    stickiness: float | None = None
+    """100 where the group was before."""
 
 
 class Candidate(Model):
@@ -183,6 +195,17 @@ class Placement(Model):
     """The best 20 services that were looked at."""
     rejected: dict[Annotated[str, Field(max_length=128)], int] = mapped(64)
     """How many services could not take the group, by reason."""
+
+
+class LastPlacement(Model):
+    """Where the group was before."""
+
+    number: int
+    """The placement's number."""
+    service: Name
+    """The HostingService."""
+    service_uid: Annotated[str, Field(max_length=64)] = ""
+    """Its uid."""
 
 
 class Exhausted(Model):
@@ -262,6 +285,8 @@ class ServerGroupStatus(Model):
     """The service that was chosen, and why."""
     candidates: tuple[Candidate, ...] = listed(20)
     """While no service can take the group: the 20 that come nearest, and why they cannot."""
+    last_placement: LastPlacement | None = None
+    """The placement before the present one, or the last one while there is none."""
     placements: int = 0
     """How many placements there have been; the next one gets the next number."""
     exhausted: tuple[Exhausted, ...] = listed(20)

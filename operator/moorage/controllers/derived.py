@@ -9,10 +9,12 @@ from typing import Any, TypeVar
 
 from moorage.api.hostingpolicy import HostingPolicy
 from moorage.api.hostingservice import HostingService
+from moorage.api.selection import Select
 from moorage.api.virtualserverconfig import VirtualServerConfig
+from moorage.controllers.exhaustion import spot_settings
 from moorage.controllers.revisions import revision_name
 from moorage.core.group import Problem
-from moorage.core.placement import MemberTemplate, Rejection, resolve_member
+from moorage.core.placement import MemberTemplate, Rejection, Spot, resolve_member
 from moorage.core.problems import joined
 from moorage.core.services import service_view
 from moorage.core.validation import validate
@@ -56,11 +58,15 @@ class Derived:
         self, config: VirtualServerConfig, service: HostingService, policy: HostingPolicy | None
     ) -> MemberTemplate | Rejection:
         """What servers of this configuration are made from on the service, or why it has nothing for them."""
-        requirements = policy.spec.select.requirements if policy is not None else ()
+        select = policy.spec.select if policy is not None else Select()
+        spot = Spot(select.spot, spot_settings)
         basis = (identity(config), identity(service), identity(policy), service.status.offerings, service.status.images)
         key = f"{config.metadata.uid}/{service.metadata.uid}/{policy.metadata.uid if policy is not None else ''}"
         return self.kept(
-            "template", key, basis, lambda: resolve_member(config.spec, service_view(service), requirements)
+            "template",
+            key,
+            basis,
+            lambda: resolve_member(config.spec, service_view(service), select.requirements, spot),
         )
 
 

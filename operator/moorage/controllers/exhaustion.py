@@ -1,4 +1,4 @@
-"""Servers that found no room, and what their backend knows to try next."""
+"""What backends know to try: spot settings, and others where a server found no room."""
 
 from __future__ import annotations
 
@@ -25,6 +25,18 @@ def next_settings(type_: str, settings: Mapping[str, Any]) -> Mapping[str, Any] 
     except Exception:
         # A backend's fault must not keep the group from being looked at.
         log.exception("the fallback of the backend %s failed", type_)
+        return None
+
+
+def spot_settings(type_: str, settings: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """How a backend of this type is asked for a server that may be taken back; None where it has no such thing."""
+    try:
+        return backend(type_).spot(settings)
+    except HostingError:
+        return None
+    except Exception:
+        # A backend's fault must not keep the group from being looked at.
+        log.exception("the spot settings of the backend %s failed", type_)
         return None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from moorage.api import conditions as c
@@ -14,7 +13,7 @@ from moorage.api.virtualserver import VirtualServer, VirtualServerStatus
 from moorage.api.virtualserverconfig import VirtualServerConfig, VirtualServerConfigSpec
 from moorage.controllers.context import Context
 from moorage.controllers.derived import Derived, identity
-from moorage.controllers.exhaustion import attempted, next_settings
+from moorage.controllers.exhaustion import attempted, next_settings, spot_settings
 from moorage.controllers.observation import joined
 from moorage.controllers.references import MemberConfig, References
 from moorage.controllers.server import summary_of
@@ -22,9 +21,17 @@ from moorage.controllers.service_views import ServiceViews
 from moorage.controllers.tables import Tables
 from moorage.core.configuration import pending_items
 from moorage.core.dependencies import GroupGraph, GroupSource, find_deadlocks
-from moorage.core.exhaustion import NO_ROOM, Exhaustion, in_turn
+from moorage.core.exhaustion import NO_ROOM, Exhaustion
 from moorage.core.group import GroupWorld, Problem, granted, together, wants_elsewhere, wants_placement
-from moorage.core.placement import MemberRequest, MemberTemplate, PlacementRequest, awaited, place, with_room
+from moorage.core.placement import (
+    MemberRequest,
+    MemberTemplate,
+    PlacementRequest,
+    awaited,
+    place,
+    tried_in_turn,
+    with_room,
+)
 from moorage.core.policy import namespace_services, selected_services
 from moorage.core.rollout import GroupServer, MemberWant, Template
 from moorage.core.server_status import failure_of, unhealthy_since
@@ -281,9 +288,8 @@ class GroupObserver:
         resolved = self._derived.template(config, service, self._references.readable_policy(group))
         if not isinstance(resolved, MemberTemplate):
             return False
-        settings = in_turn(service.spec.type, resolved.settings, next_settings)
         own = Template(server.spec.image or "", server.spec.offering or "", server.spec.settings)
-        return all(template_of(replace(resolved, settings=tried)) != own for tried in settings)
+        return all(template_of(tried) != own for tried in tried_in_turn(resolved, service.spec.type, next_settings))
 
     # Placement
 
@@ -313,6 +319,9 @@ class GroupObserver:
             beside=self.services.beside(group),
             exhaustion=room,
             retains=group.spec.deletion_policy == "Retain",
+            now=now,
+            before=group.status.last_placement.service_uid if group.status.last_placement is not None else "",
+            spot_settings=spot_settings,
         )
         views = self.services.views()
         eligible = selected_services(policy.spec.select.services, namespace_services(views, labels))

@@ -11,7 +11,10 @@ from moorage.api.meta import Condition
 from moorage.controllers.context import Context, QueueKey
 from moorage.controllers.service_views import ServiceViews
 from moorage.controllers.tables import Tables
+from moorage.core.expressions import INVALID as EXPRESSION_INVALID
+from moorage.core.placement import invalid_expressions
 from moorage.core.policy import PolicyResult, evaluate_policy, why_never_met
+from moorage.core.problems import joined
 from moorage.kube.apply import Written
 from moorage.kube.errors import InvalidObject
 from moorage.kube.kinds import HOSTING_POLICY
@@ -59,11 +62,13 @@ class PolicyController:
 
     def _status(self, policy: HostingPolicy, result: PolicyResult) -> HostingPolicyStatus:
         now, generation = self._context.clock.now(), policy.metadata.generation
-        if result.invalid:
-            first, message = result.invalid[0], why_never_met(result.invalid)
+        unselectable = invalid_expressions(policy.spec.select)
+        if result.invalid or unselectable:
+            reason = result.invalid[0].reason if result.invalid else EXPRESSION_INVALID
+            message = joined(part for part in (why_never_met(result.invalid), *unselectable) if part)
             found: tuple[Condition, ...] = (
-                c.condition(c.READY, False, first.reason, message, now, generation),
-                c.condition(c.STALLED, True, first.reason, message, now, generation),
+                c.condition(c.READY, False, reason, message, now, generation),
+                c.condition(c.STALLED, True, reason, message, now, generation),
             )
         else:
             found = (c.condition(c.READY, True, "Evaluated", result.message, now, generation),)

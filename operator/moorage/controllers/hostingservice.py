@@ -8,16 +8,21 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 
-from moorage.api.hostingservice import HostingService, Offering
+from moorage.api.hostingservice import HostingService
 from moorage.api.names import FINALIZER_SERVICE
+from moorage.controllers.catalogues import Catalogues
 from moorage.controllers.context import Context, QueueKey
+from moorage.controllers.freshness import Freshness, freshness
 from moorage.controllers.orphans import Orphans
+from moorage.controllers.outcomes import Outcomes
 from moorage.controllers.service_news import ServiceNews
 from moorage.controllers.tables import Tables
+from moorage.core.pricing import Told
 from moorage.core.service_status import ServiceSight, service_status
 from moorage.hosting import contract
-from moorage.hosting.abilities import abilities_of
+from moorage.hosting.abilities import Ability, Spot, abilities_of
 from moorage.hosting.errors import AuthenticationError, HostingError, Invalid
 from moorage.hosting.registry import backend
 from moorage.kube.apply import Written, add_finalizer, remove_finalizer
@@ -29,7 +34,6 @@ from moorage.runtime.workers import AGAIN, DONE, Result
 
 log = logging.getLogger(__name__)
 
-DESCRIBE_EVERY = timedelta(hours=1)
 RETRY = 10.0
 RETRY_LONGEST = 60.0
 """Seconds until a service that cannot be used is looked at again: at first, and when that has lasted. A change of its
@@ -49,6 +53,8 @@ class Opened:
     capacity: contract.Capacity | None = None
     account: str | None = None
     described_at: datetime | None = None
+    spot_prices: Mapping[str, Decimal] | None = None
+    spot_problem: str = ""
     problem: HostingError | None = None
     failing: float | None = None
     retry_at: float = 0.0
@@ -82,6 +88,8 @@ class ServiceController:
         self._budgets = Budgets(context.clock)
         self._news = ServiceNews(context, tables)
         self._orphans = Orphans(context, tables)
+        self._catalogues = Catalogues(context, tables)
+        self._outcomes = Outcomes(context, tables)
 
     async def reconcile(self, key: QueueKey) -> Result:
         """One look at the service and its object."""
@@ -114,7 +122,9 @@ class ServiceController:
         if written is Written.CONFLICT:
             return AGAIN
         self._news.wake_waiting(service)
-        return Result(after=DESCRIBE_EVERY.total_seconds() if problem is None else self._retry(service.metadata.uid))
+        return Result(
+            after=self._freshness().every.total_seconds() if problem is None else self._retry(service.metadata.uid)
+        )
 
     # Connection
 
@@ -212,8 +222,27 @@ class ServiceController:
 
     def _is_due(self, uid: str) -> bool:
         """Whether the service is to be asked about itself (again)."""
-        described, now = self._opened[uid].described_at, self._context.clock.now()
-        return described is None or now - described >= DESCRIBE_EVERY
+        opened, now, wanted = self._opened[uid], self._context.clock.now(), self._freshness()
+        if opened.described_at is None or not timedelta(0) <= now - opened.described_at < wanted.every:
+            return True
+        return wanted.spot and opened.spot_prices is None and self._sells_spot(uid)
+
+    def _freshness(self) -> Freshness:
+        return freshness(policy["spec"] for policy in self._tables.policies)
+
+    def _sells_spot(self, uid: str) -> bool:
+        return Ability.SPOT in abilities_of(self._context.connections[uid].backend)
+
+    async def _spot(self, uid: str) -> tuple[Mapping[str, Decimal] | None, str]:
+        """Spot prices, and why there are none. Asked for only where a policy uses them: they may need a permission of
+        their own, and what refuses them takes servers all the same."""
+        connection = self._context.connections[uid]
+        if not self._freshness().spot or not isinstance(connection.backend, Spot):
+            return None, ""
+        try:
+            return await connection.describe("spotPrices", connection.backend.spot_prices()), ""
+        except HostingError as error:
+            return {}, f"spot prices are not known: {error.reason}: {error.message}"
 
     async def _describe(self, service: HostingService) -> None:
         """Ask the service about itself at first contact and once an hour; inventories tell the rest."""
@@ -230,8 +259,11 @@ class ServiceController:
         if connection.expected_account is not None and account != connection.expected_account:
             connection.foreign_account = account
             return
+        spot_prices, spot_problem = await self._spot(uid)
         self._opened[uid] = replace(
             opened,
+            spot_prices=spot_prices,
+            spot_problem=spot_problem,
             offerings=await connection.describe("offerings", connection.backend.offerings()),
             images=await connection.images(),
             capacity=await connection.describe("capacity", connection.backend.capacity()),
@@ -246,14 +278,16 @@ class ServiceController:
             return ServiceSight(problem=_words(problem), invalid=isinstance(problem, Invalid), servers=servers)
         orphans = await self._orphans.look(service, connection) if connection.latest is not None else ()
         used = len(connection.latest.by_id) if connection.latest is not None else None
-        capacity = opened.capacity
+        capacity, catalogue = opened.capacity, await self._catalogues.look(service)
         sight = ServiceSight(
             problem=_words(problem),
             invalid=isinstance(problem, Invalid),
             account=opened.account,
             foreign_account=connection.foreign_account,
             frozen=connection.frozen,
-            offerings=tuple(_offering(o) for o in opened.offerings),
+            told=Told(opened.offerings, opened.spot_prices or {}, opened.described_at, opened.spot_problem),
+            catalogue=catalogue.catalogue,
+            catalogue_problem=catalogue.problem,
             images=opened.images,
             abilities=tuple(sorted(str(ability) for ability in abilities_of(connection.backend))),
             limit=capacity.limit if capacity is not None else None,
@@ -263,6 +297,7 @@ class ServiceController:
             inventory_problem=connection.problem,
             servers=servers,
             orphans=tuple(orphans),
+            outcomes=tuple(self._outcomes.of(uid)),
         )
         if connection.expected_account is None and opened.account is not None and opened.described_at is not None:
             # From here on every answer is held against this account; the status that records it is written first.
@@ -327,6 +362,7 @@ class ServiceController:
             connection = self._context.connections.pop(uid, None)
             self._opened.pop(uid, None)
             self._budgets.leave(uid)
+            self._outcomes.forget([uid])
             if connection is not None:
                 await connection.close()
 
@@ -342,13 +378,3 @@ def _fingerprint(service: HostingService, credentials: Mapping[str, bytes]) -> s
     opened["interval"] = spec.get("inventoryInterval")
     secret = {key: base64.b64encode(value).decode() for key, value in sorted(credentials.items())}
     return json.dumps([opened, secret], sort_keys=True)
-
-
-def _offering(offering: contract.Offering) -> Offering:
-    return Offering.model_construct(
-        name=offering.name,
-        cpu=offering.cpu,
-        memory=offering.memory,
-        arch=offering.arch,
-        price_per_hour=offering.price_per_hour,
-    )

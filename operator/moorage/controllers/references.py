@@ -12,7 +12,9 @@ from moorage.api.virtualserverconfig import VirtualServerConfig
 from moorage.controllers.derived import Derived
 from moorage.controllers.tables import Tables
 from moorage.core.group import PolicyView, Problem, absent, granted
+from moorage.core.placement import invalid_expressions
 from moorage.core.policy import group_verdict, never_met, why_never_met
+from moorage.core.problems import joined
 from moorage.core.template import did_you_mean
 from moorage.kube.errors import InvalidObject
 from moorage.kube.store import Obj
@@ -70,6 +72,9 @@ class References:
         readings = policy.status.readings if current else ()
         state = group_verdict(name, policy.spec.when, readings, group.status.policy, now)
         view = PolicyView(name, state.verdict, state.message, policy.spec.when_unmet == "Release")
+        if group.status.placement is None and (wrong := invalid_expressions(policy.spec.select)):
+            message = f"HostingPolicy {name} cannot choose a service: {joined(wrong)}"
+            return GroupPolicy(policy, view, Problem("PolicyInvalid", message, stalled=True))
         if not never_met(policy.spec.when, readings) or not _waits_for_policy(group):
             return GroupPolicy(policy, view)
         message = f"HostingPolicy {name} can never be met: {why_never_met(readings)}"

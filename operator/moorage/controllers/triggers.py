@@ -14,6 +14,7 @@ from moorage.api.names import (
 )
 from moorage.controllers.context import Context
 from moorage.controllers.edges import Edges
+from moorage.controllers.freshness import wanted
 from moorage.controllers.tables import SERVICE_DEBOUNCE, USAGE_DEBOUNCE, Tables
 from moorage.kube import kinds
 from moorage.kube.store import Obj, key_of
@@ -145,6 +146,9 @@ class Triggers:
         namespace, name = key_of(obj)
         if _spec(old) != _spec(new):
             self._context.enqueue(kinds.HOSTING_POLICY, namespace, name)
+        if wanted(_spec(old)) != wanted(_spec(new)):
+            for service in self._tables.services:
+                self._context.enqueue(kinds.HOSTING_SERVICE, "", service["metadata"]["name"], after=SERVICE_DEBOUNCE)
         if _spec(old) != _spec(new) or _status(old) != _status(new):
             for group in self._tables.groups.by_index("policy", (namespace, name)):
                 self._context.enqueue(kinds.SERVER_GROUP, namespace, group["metadata"]["name"])
@@ -212,6 +216,10 @@ class Triggers:
         obj = new or old
         assert obj is not None  # noqa: S101 - a change has at least one side
         self._referrers(kinds.CONFIG_MAP, obj)
+        if obj["metadata"]["namespace"] == self._context.namespace:
+            for service in self._tables.services:
+                if (service["spec"].get("catalogRef") or {}).get("name") == obj["metadata"]["name"]:
+                    self._context.enqueue(kinds.HOSTING_SERVICE, "", service["metadata"]["name"])
 
     def _referrers(self, kind: kinds.Kind, obj: Obj) -> None:
         namespace, name = key_of(obj)

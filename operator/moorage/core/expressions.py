@@ -80,9 +80,24 @@ class Services:
 
 
 def services_shape(sizes: Sizes) -> Shape:
-    """The shape of the variable ``services``; the fields are those of `ServiceView.to_cel`."""
-    offering = record({"name": TEXT, "cpu": NUMBER, "memory": NUMBER, "arch": TEXT, "price": NUMBER})
-    service = record(
+    """The shape of the variable ``services``."""
+    return many(sizes.services, service_shape(sizes))
+
+
+def service_shape(sizes: Sizes) -> Shape:
+    """The shape of one service; the fields are those of `ServiceView.to_cel`."""
+    offering = record(
+        {
+            "name": TEXT,
+            "cpu": NUMBER,
+            "memory": NUMBER,
+            "arch": TEXT,
+            "price": NUMBER,
+            "spotPrice": NUMBER,
+            "interruptible": NUMBER,
+        }
+    )
+    return record(
         {
             "name": TEXT,
             "type": TEXT,
@@ -93,9 +108,10 @@ def services_shape(sizes: Sizes) -> Shape:
             "offerings": many(sizes.offerings, offering),
             "minPrice": NUMBER,
             "servers": NUMBER,
+            "bootSeconds": NUMBER,
+            "failureRate": NUMBER,
         }
     )
-    return many(sizes.services, service)
 
 
 @lru_cache(maxsize=512)
@@ -103,7 +119,7 @@ def _compiled(text: str) -> Expression | ExpressionError:
     try:
         program = _ENVIRONMENT.compile(text)
     except (RuntimeError, ValueError) as error:
-        return ExpressionError(INVALID, _problem(str(error)))
+        return ExpressionError(INVALID, problem_text(str(error)))
     if program.return_type().name() not in {"BOOL", "DYN"}:
         kind = program.return_type().name().lower()
         return ExpressionError(INVALID, f"the result is of type {kind}, not bool; compare it with something")
@@ -111,7 +127,7 @@ def _compiled(text: str) -> Expression | ExpressionError:
     check = Estimator()
     check.estimate(tree.root, {"services": services_shape(Sizes(1, 1, 1))})
     if check.faults:
-        return ExpressionError(INVALID, _placed(text, tree, check.faults[0]))
+        return ExpressionError(INVALID, placed_text(text, tree, check.faults[0]))
     return Expression(text, tree, program)
 
 
@@ -139,12 +155,12 @@ def evaluate(expression: Expression, services: Services) -> bool:
     try:
         result = expression.program.eval(services.activation)
     except (RuntimeError, ValueError, TypeError) as error:
-        raise ExpressionError(FAILED, _problem(str(error))) from None
+        raise ExpressionError(FAILED, problem_text(str(error))) from None
     value = result.value()
     if isinstance(value, bool):
         return value
     if result.type().name() == "ERROR":
-        raise ExpressionError(FAILED, _failure(_problem(str(value))))
+        raise ExpressionError(FAILED, failure_text(problem_text(str(value))))
     raise ExpressionError(FAILED, f"the result is of type {result.type().name().lower()}, not bool")
 
 
@@ -162,7 +178,7 @@ _PLACE = re.compile(r"<input>:(\d+):(\d+): ")
 _UNSET = re.compile(r'[Kk]ey not found in map : "(?P<key>[^"]*)"')
 
 
-def _problem(raw: str) -> str:
+def problem_text(raw: str) -> str:
     """The library's message on one line: its first error, with the place in words, without the picture of the text."""
     line = _SUFFIX.sub("", raw.strip()).splitlines()[0] if raw.strip() else "no reason was given"
     line = _PLACE.sub(r"line \1, column \2: ", _PREFIX.sub("", line))
@@ -170,7 +186,8 @@ def _problem(raw: str) -> str:
     return line[:400]
 
 
-def _failure(problem: str) -> str:
+def failure_text(problem: str) -> str:
+    """Why an expression has no result, with what to do about a value that is not known."""
     unset = _UNSET.search(problem)
     if unset is None:
         return problem
@@ -178,7 +195,8 @@ def _failure(problem: str) -> str:
     return f"{key!r} is not known of every service; guard what needs it with has(), as in has(s.minPrice) && ..."
 
 
-def _placed(text: str, tree: Tree, fault: Fault) -> str:
+def placed_text(text: str, tree: Tree, fault: Fault) -> str:
+    """A fault with its place in the text."""
     before = text[: tree.positions.get(fault.id, 0)]
     line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
     return f"line {line}, column {column}: {fault.message}"

@@ -8,7 +8,15 @@ from datetime import datetime
 from moorage.api import conditions as c
 from moorage.api.meta import Condition
 from moorage.api.names import LABEL_GROUP, LABEL_MEMBER
-from moorage.api.servergroup import Candidate, MemberStatus, Placement, PolicyState, ScaleStatus, ServerGroupStatus
+from moorage.api.servergroup import (
+    Candidate,
+    LastPlacement,
+    MemberStatus,
+    Placement,
+    PolicyState,
+    ScaleStatus,
+    ServerGroupStatus,
+)
 from moorage.core.exhaustion import remembered
 from moorage.core.group import GroupPlan, GroupWorld, Problem, together
 from moorage.core.rollout import GroupServer, MemberWant
@@ -32,6 +40,7 @@ def group_status(world: GroupWorld, plan: GroupPlan, now: datetime) -> ServerGro
         placement=plan.placement,
         candidates=_candidates(world, plan),
         exhausted=remembered(old.exhausted if plan.exhausted is None else plan.exhausted, (), now),
+        last_placement=_last_placement(old, plan.placement),
         placements=max(old.placements, plan.placement.number if plan.placement is not None else 0),
         members=members,
         scale=None if scaled is None else ScaleStatus(replicas=sum(s.member == scaled for s in live)),
@@ -41,6 +50,14 @@ def group_status(world: GroupWorld, plan: GroupPlan, now: datetime) -> ServerGro
         pending=tuple(world.pending[:MAX_PENDING]),
         pending_items=world.pending_items,
     )
+
+
+def _last_placement(old: ServerGroupStatus, placement: Placement | None) -> LastPlacement | None:
+    """Written together with the end of a placement, and kept beside the next one."""
+    ended = old.placement
+    if ended is None or (placement is not None and placement.number == ended.number):
+        return old.last_placement
+    return LastPlacement(number=ended.number, service=ended.service, service_uid=ended.service_uid)
 
 
 def _candidates(world: GroupWorld, plan: GroupPlan) -> tuple[Candidate, ...]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from moorage.api import conditions as c
+from moorage.api.catalogue import Catalogue
 from moorage.api.hostingservice import (
     Account,
     Circuit,
@@ -14,11 +15,13 @@ from moorage.api.hostingservice import (
     HostingService,
     HostingServiceStatus,
     LastError,
-    Offering,
     Orphan,
+    Outcome,
     ServiceCapacity,
 )
 from moorage.api.meta import Condition
+from moorage.core.outcomes import measured, merged
+from moorage.core.pricing import Told, in_force
 
 MAX_ORPHANS = 20
 MAX_LISTED = 200
@@ -33,7 +36,9 @@ class ServiceSight:
     account: str | None = None
     foreign_account: str | None = None
     frozen: str = ""
-    offerings: tuple[Offering, ...] = ()
+    told: Told = field(default_factory=Told)
+    catalogue: Catalogue | None = None
+    catalogue_problem: tuple[str, str] | None = None
     images: tuple[str, ...] | None = None
     abilities: tuple[str, ...] | None = None
     limit: int | None = None
@@ -42,6 +47,7 @@ class ServiceSight:
     inventory_problem: str = ""
     servers: int = 0
     orphans: Sequence[Orphan] = ()
+    outcomes: Sequence[Outcome] = ()
 
 
 def service_status(service: HostingService, sight: ServiceSight, now: datetime) -> HostingServiceStatus:
@@ -51,17 +57,22 @@ def service_status(service: HostingService, sight: ServiceSight, now: datetime) 
     account = old.account
     if account is None and sight.account is not None and sight.problem is None:
         account = Account(id=sight.account, first_seen=now)
+    found = in_force(service.spec.offerings, service.spec.offerings_as_of, sight.catalogue, sight.told)
+    outcomes = merged(old.outcomes, sight.outcomes, now)
     known = sight.account is not None and sight.problem is None and sight.foreign_account is None
     return HostingServiceStatus(
         observed_generation=service.metadata.generation,
         conditions=c.replace(old.conditions, _conditions(service, sight, available, reason, message, now)),
         account=account,
         capacity=_capacity(sight) if known else old.capacity,
-        offerings=_offerings(service, sight)[:MAX_LISTED] if known else old.offerings,
+        offerings=found.offerings[:MAX_LISTED] if known else old.offerings,
+        sources=found.sources if known else old.sources,
         images=tuple((sight.images or ())[:MAX_LISTED]) if known else old.images,
         abilities=old.abilities if sight.abilities is None else sight.abilities,
         circuit=_circuit(old.circuit, sight.circuit, now),
         servers=sight.servers,
+        outcomes=outcomes,
+        measured=measured(outcomes),
         last_error=_last_error(old.last_error, sight, now),
         orphans=tuple(sight.orphans[:MAX_ORPHANS]),
         orphan_count=len(sight.orphans),
@@ -99,6 +110,8 @@ def _conditions(
         c.condition(c.AVAILABLE, available, reason, message, now, generation),
         c.condition(c.READY, available, reason, message, now, generation),
     ]
+    if service.spec.catalog_ref is not None:
+        found.append(_catalogue(service, sight, now))
     if sight.invalid or sight.foreign_account is not None:
         found.append(c.condition(c.STALLED, True, reason, message, now, generation))
     elif not available:
@@ -112,10 +125,13 @@ def _capacity(sight: ServiceSight) -> ServiceCapacity:
     return ServiceCapacity(limit=sight.limit, used=used, available=available)
 
 
-def _offerings(service: HostingService, sight: ServiceSight) -> tuple[Offering, ...]:
-    """Discovered and declared; those declared win by name."""
-    merged = {o.name: o for o in sight.offerings} | {o.name: o for o in service.spec.offerings}
-    return tuple(merged[name] for name in sorted(merged))
+def _catalogue(service: HostingService, sight: ServiceSight, now: datetime) -> Condition:
+    generation = service.metadata.generation
+    if sight.catalogue_problem is not None:
+        reason, message = sight.catalogue_problem
+        return c.condition(c.CATALOGUE_READ, False, reason, f"{message}; nothing of it is used", now, generation)
+    count = len(sight.catalogue.offerings) if sight.catalogue is not None else 0
+    return c.condition(c.CATALOGUE_READ, True, "CatalogueRead", f"{count} offerings are in it", now, generation)
 
 
 def _circuit(old: Circuit | None, state: CircuitState, now: datetime) -> Circuit:

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from moorage.api import conditions
-from moorage.api.hostingservice import HostingService, Offering
+from moorage.api.hostingservice import DataSource, HostingService, Offering
 from moorage.api.meta import LabelSelector
 
 STATUS_IMAGES: Final = 200
@@ -43,6 +43,18 @@ class ServiceView:
     why_not: tuple[str, str] = ("", "")
     created: datetime | None = None
     retags: bool = True
+    sources: tuple[DataSource, ...] = ()
+    """Where its offerings come from, and how old what each of them says is."""
+    boot_seconds: float | None = None
+    """The median time that a server took there within the last day; None where too few were made to tell."""
+    failure_rate: float | None = None
+    """The share of servers that could not be made there within the last day; None where too few were tried to tell."""
+
+    @property
+    def data_at(self) -> datetime | None:
+        """Of when the oldest of what is known of its offerings is; None where that is not known of all of it."""
+        times = [source.at for source in self.sources]
+        return min((at for at in times if at is not None), default=None) if all(times) else None
 
     @property
     def min_price(self) -> Decimal | None:
@@ -68,6 +80,10 @@ class ServiceView:
         }
         if (price := self.min_price) is not None:
             shown["minPrice"] = float(price)
+        if self.boot_seconds is not None:
+            shown["bootSeconds"] = self.boot_seconds
+        if self.failure_rate is not None:
+            shown["failureRate"] = self.failure_rate
         return shown
 
 
@@ -99,6 +115,9 @@ def service_view(service: HostingService, *, servers: int | None = None, promise
         why_not=why_not,
         created=service.metadata.creation_timestamp,
         retags="Retag" in status.abilities,
+        sources=status.sources,
+        boot_seconds=status.measured.boot_seconds if status.measured is not None else None,
+        failure_rate=status.measured.failure_rate if status.measured is not None else None,
     )
 
 
@@ -146,7 +165,10 @@ def _offering_to_cel(offering: Offering) -> dict[str, Any]:
         "cpu": float(offering.cpu),
         "memory": int(offering.memory),
         "arch": offering.arch,
+        "interruptible": offering.interruptible,
     }
     if offering.price_per_hour is not None:
         shown["price"] = float(offering.price_per_hour)
+    if offering.spot_price_per_hour is not None:
+        shown["spotPrice"] = float(offering.spot_price_per_hour)
     return shown

@@ -45,6 +45,10 @@ def _no_fallback(_: Mapping[str, Any]) -> None:
     return None
 
 
+def _no_spot(_: Mapping[str, Any]) -> None:
+    return None
+
+
 def _as_it_is(_: Mapping[str, Any], __: str, server: Mapping[str, Any]) -> Mapping[str, Any]:
     return server
 
@@ -61,6 +65,10 @@ class BackendFactory:
     `fallback` gives, for a server's settings with which the service had no capacity, those to try next on the same
     service (on-demand after spot, say), or None where there are none; it is pure, and repeated use comes to an end.
 
+    `spot` gives, for a server's settings, those that ask for a server which the service may take back at any time, at
+    the price that `Spot.spot_prices` tells; None where there is no such thing, or where the settings say themselves
+    whether they want it. It is pure.
+
     `complete` gives, from the service's settings, a key and a server's settings, those that the create request is made
     of: what the service's settings add is fixed with the request, since they may change before it is repeated. It is
     pure, leaves alone what it has completed, and raises Invalid.
@@ -76,6 +84,7 @@ class BackendFactory:
     server_settings_model: SettingsModel
     open: Callable[[ServiceSpec, Mapping[str, bytes]], Backend]
     fallback: Callable[[Mapping[str, Any]], Mapping[str, Any] | None] = _no_fallback
+    spot: Callable[[Mapping[str, Any]], Mapping[str, Any] | None] = _no_spot
     complete: Callable[[Mapping[str, Any], str, Mapping[str, Any]], Mapping[str, Any]] = _as_it_is
 
     @property

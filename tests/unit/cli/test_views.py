@@ -40,10 +40,10 @@ CONDITION   VALUE  SINCE  WHY
 affordable  Met    60s    the expression is true
 
 placed on bollard for 60s (placement 1): the best of 2: price 100, capacity 38
-SERVICE  FEASIBLE  SCORE  PRICE  CAPACITY  SPREAD  WHY
-bollard  yes       81.5   100    38.25     -       0.02 an hour; room for 20
-capstan  yes       30     0      100       -       0.045 an hour
-anchor   no        -      -      -         -       InsufficientCapacity: 3 needed, room for 2
+SERVICE  FEASIBLE  SCORE  PRICE  CAPACITY  WHY
+bollard  yes       81.5   100    38.25     0.02 an hour; room for 20
+capstan  yes       30     0      100       0.045 an hour
+anchor   no        -      -      -         InsufficientCapacity: 3 needed, room for 2
 rejected: 1 by InsufficientCapacity
 
 STATUS     VALUE  SINCE  WHY

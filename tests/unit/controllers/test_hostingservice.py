@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -14,8 +16,8 @@ from moorage.controllers import hostingservice
 from moorage.controllers.hostingservice import ServiceController
 from moorage.controllers.service_news import ServiceNews
 from moorage.hosting.contract import Capacity, Offering
-from moorage.hosting.errors import Unavailable
-from moorage.kube.kinds import HOSTING_SERVICE, VIRTUAL_SERVER
+from moorage.hosting.errors import AuthenticationError, Unavailable
+from moorage.kube.kinds import CONFIG_MAP, HOSTING_POLICY, HOSTING_SERVICE, VIRTUAL_SERVER
 from moorage.runtime.clock import ManualClock
 from moorage.runtime.service import ServiceConnection
 
@@ -134,3 +136,132 @@ async def test_servers_recorded_by_a_clock_that_was_ahead_count_against_the_free
         if known:
             bench.context.memory(server["metadata"]["uid"]).knows_record("p-old", 7.0)
     assert news.recorded("s") == [("p-old", 7.0)], "one that was not looked at is not judged, and counts not"
+
+
+CATALOGUE = "asOf: 2026-01-01T00:00:00Z\nofferings: [{name: small, cpu: 1, memory: 1Gi, pricePerHour: 0.02}]"
+
+
+def condition(scene: Scene, type_: str) -> tuple[str, str, str]:
+    found = next(c for c in scene.status()["conditions"] if c["type"] == type_)
+    return found["status"], found["reason"], found["message"]
+
+
+async def refer(scene: Scene, **ref: str) -> None:
+    spec = scene.bench.api.stored(HOSTING_SERVICE, None, "s")["spec"]
+    changed = scene.bench.api.change(HOSTING_SERVICE, None, "s", spec={**spec, "catalogRef": ref})
+    scene.bench.context.store.ingest(HOSTING_SERVICE, changed)
+
+
+async def test_a_catalogue_is_read_and_what_is_wrong_with_it_is_a_condition(scene: Scene) -> None:
+    scene.service.down = False
+    await refer(scene, name="prices", key="offerings")
+    await scene.look(1, 10.0)
+    assert condition(scene, "CatalogueRead")[:2] == ("False", "CatalogueNotFound")
+    assert "create it there" in condition(scene, "CatalogueRead")[2]
+    await scene.bench.put(
+        CONFIG_MAP, "prices", {}, namespace="system", data={"offerings": CATALOGUE, "bad": "offerings: 1"}
+    )
+    assert ("HostingService", "", "s") in scene.bench.asked()
+    await scene.look(1, 10.0)
+    assert condition(scene, "CatalogueRead")[:2] == ("True", "CatalogueRead")
+    assert [o["name"] for o in scene.status()["offerings"]] == ["small"]
+    assert scene.status()["sources"] == [{"name": "Catalogue", "at": "2026-01-01T00:00:00Z", "offerings": 1}]
+    reads = scene.bench.api.calls.count("get ConfigMap prices")
+    await scene.look(5, 10.0)
+    assert scene.bench.api.calls.count("get ConfigMap prices") == reads, "a version is read once"
+    await refer(scene, name="prices", key="bad")
+    await scene.look(1, 10.0)
+    assert condition(scene, "CatalogueRead")[:2] == ("False", "CatalogueInvalid")
+    assert (
+        "key bad: line 1: offerings: Input should be a valid tuple; nothing of it is used"
+        in condition(scene, "CatalogueRead")[2]
+    )
+    assert "offerings" not in scene.status()
+    await refer(scene, name="prices", key="other")
+    await scene.look(1, 10.0)
+    assert "has no key other; it has bad, offerings" in condition(scene, "CatalogueRead")[2]
+
+
+async def test_how_often_a_service_is_asked_follows_from_what_policies_allow(scene: Scene) -> None:
+    scene.service.down = False
+
+    async def asked(times: int, seconds: float) -> int:
+        before = scene.service.calls.count("offerings")
+        await scene.look(times, seconds)
+        return scene.service.calls.count("offerings") - before
+
+    assert await asked(10, 60.0) == 1
+    when = {"all": [{"name": "always", "schedule": {"from": "2026-01-01T00:00:00Z"}}]}
+    scene.bench.asked()
+    await scene.bench.put(HOSTING_POLICY, "p", {"when": when, "select": {"maxDataAge": "4m"}})
+    assert ("HostingService", "", "s") in scene.bench.asked()
+    assert await asked(10, 60.0) == 5
+    await scene.bench.put(HOSTING_POLICY, "q", {"when": when, "select": {"maxDataAge": "1s"}})
+    assert await asked(10, 60.0) == 10, "never more than once a minute"
+
+
+class Selling(Fallible):
+    """A service with a spot market."""
+
+    refuses: bool = False
+
+    async def offerings(self) -> tuple[Offering, ...]:
+        await self._called("offerings")
+        return (
+            Offering(name="m", cpu=Decimal(1), memory=Decimal(1), price_per_hour=Decimal("0.10")),
+            Offering.model_construct(name="odd", cpu=Decimal(1), memory=Decimal(1), price_per_hour=Decimal("-1")),
+        )
+
+    async def spot_prices(self) -> dict[str, Decimal]:
+        await self._called("spot_prices")
+        if self.refuses:
+            raise AuthenticationError("not allowed")
+        return {"m": Decimal("0.03")}
+
+
+async def test_spot_prices_are_asked_for_only_where_a_policy_uses_them(scene: Scene, monkeypatch: Any) -> None:
+    service = Selling(down=False)
+    monkeypatch.setattr(
+        hostingservice, "backend", lambda type_: SimpleNamespace(open=lambda spec, credentials: service)
+    )
+    await scene.look(3, 10.0)
+    assert "spot_prices" not in service.calls
+    assert scene.status()["sources"][0]["message"].startswith("offering odd: the price -1 is ignored")
+    assert [o.get("pricePerHour") for o in scene.status()["offerings"]] == ["0.10", None]
+    when = {"all": [{"name": "always", "schedule": {"from": "2026-01-01T00:00:00Z"}}]}
+    await scene.bench.put(HOSTING_POLICY, "p", {"when": when, "select": {"spot": "Allow"}})
+    await scene.look(3, 10.0)
+    assert service.calls.count("spot_prices") == 1
+    assert scene.status()["offerings"][0]["spotPricePerHour"] == "0.03"
+    service.refuses = True
+    await scene.look(3, 3600.0)
+    assert "spotPricePerHour" not in scene.status()["offerings"][0]
+    assert "spot prices are not known: AuthenticationFailed: not allowed" in scene.status()["sources"][0]["message"]
+    assert scene.available() == "Available", "what refuses prices takes servers all the same"
+
+
+async def test_what_becomes_of_servers_is_in_the_status_once_also_when_they_are_gone(scene: Scene) -> None:
+    scene.service.down = False
+    uid = scene.bench.api.stored(HOSTING_SERVICE, None, "s")["metadata"]["uid"]
+    runs = {"type": "Instantiated", "status": "True", "reason": "Running"}
+    full = {"type": "Stalled", "status": "True", "reason": "InsufficientCapacity"}
+    at = scene.clock.now().isoformat()
+    for n in range(4):
+        condition = {**(full if n == 0 else runs), "lastTransitionTime": at}
+        spec = {"serviceRef": {"name": "s", "uid": uid}, "image": "i", "offering": "small"}
+        made = {"creationTimestamp": (scene.clock.now() - timedelta(seconds=30 * n)).isoformat()}
+        status = {"observedGeneration": 1, "conditions": [condition]}
+        server = await scene.bench.put(VIRTUAL_SERVER, f"v{n}", spec, status=status, metadata=made)
+        if n == 0:
+            scene.bench.context.store.table(VIRTUAL_SERVER).removed(server["metadata"]["uid"])
+    assert ("HostingService", "", "s") in scene.bench.asked()
+    await scene.look(1, 10.0)
+    assert scene.status()["measured"] == {"servers": 4, "bootSeconds": 60.0, "failureRate": 0.25}
+    assert await scene.look(5, 10.0) == 0, "nothing counts twice"
+    again = ServiceController(scene.bench.context, scene.bench.tables)
+    await again.reconcile(("", "s"))
+    await scene.bench.context.writer.flush()
+    assert scene.status()["measured"]["servers"] == 4, "as after a restart"
+    await scene.look(1, 86_400.0)
+    await scene.look(1, 10.0)
+    assert "measured" not in scene.status()

@@ -115,7 +115,9 @@ def test_what_expressions_see() -> None:
         "labels": {"zone": "x"},
         "available": True,
         "capacity": {"limit": 10, "used": 7, "available": 3},
-        "offerings": [{"name": "small", "cpu": 0.5, "memory": 2**30, "arch": "amd64", "price": 0.03}],
+        "offerings": [
+            {"name": "small", "cpu": 0.5, "memory": 2**30, "arch": "amd64", "interruptible": False, "price": 0.03}
+        ],
         "minPrice": 0.03,
         "servers": 3,
     }

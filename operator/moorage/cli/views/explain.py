@@ -13,7 +13,7 @@ from rich.text import Text
 from moorage.api.conditions import PLACED, find
 from moorage.api.hostingpolicy import HostingPolicy
 from moorage.api.meta import Condition
-from moorage.api.servergroup import Candidate, ServerGroup
+from moorage.api.servergroup import Candidate, Scores, ServerGroup
 from moorage.cli.views.node import age
 from moorage.cli.views.safe import cell, safe
 from moorage.core.placement.place import MAX_CANDIDATES
@@ -115,16 +115,16 @@ def _number(value: float | None) -> str:
 
 
 def _candidates(candidates: tuple[Candidate, ...], chosen: str) -> Table:
-    table = _table("SERVICE", "FEASIBLE", "SCORE", "PRICE", "CAPACITY", "SPREAD", "WHY")
-    for candidate in candidates:
-        scores = candidate.scores
+    """One column for each view that scored any of them."""
+    scores = [candidate.scores or Scores() for candidate in candidates]
+    views = [view for view in Scores.model_fields if any(getattr(s, view) is not None for s in scores)]
+    table = _table("SERVICE", "FEASIBLE", "SCORE", *(view.replace("_", " ").upper() for view in views), "WHY")
+    for candidate, found in zip(candidates, scores, strict=True):
         table.add_row(
             Text(candidate.service, style="bold green" if candidate.service == chosen else ""),
             "yes" if candidate.feasible else "no",
             _number(candidate.score),
-            _number(scores.price if scores else None),
-            _number(scores.capacity if scores else None),
-            _number(scores.spread if scores else None),
+            *(_number(getattr(found, view)) for view in views),
             cell("; ".join(candidate.reasons)),
         )
     return table

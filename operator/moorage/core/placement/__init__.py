@@ -1,6 +1,7 @@
 """Placement: which hosting service takes a group, why, and with what image, offering and settings for each member."""
 
-from moorage.core.placement.member import MemberTemplate, resolve_member, with_room
+from moorage.core.placement.expression import invalid_expressions
+from moorage.core.placement.member import MemberTemplate, Spot, resolve_member, tried_in_turn, with_room
 from moorage.core.placement.patience import awaited
 from moorage.core.placement.place import Decision, MemberRequest, PlacementRequest, place
 from moorage.core.placement.reasons import Reason, Rejection
@@ -12,8 +13,11 @@ __all__ = [
     "PlacementRequest",
     "Reason",
     "Rejection",
+    "Spot",
     "awaited",
+    "invalid_expressions",
     "place",
     "resolve_member",
+    "tried_in_turn",
     "with_room",
 ]

@@ -4,34 +4,25 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from decimal import Decimal
 from typing import Final
 
-from moorage.api.hostingpolicy import Preference, Preferred
 from moorage.core.placement.reasons import Reason, Rejection
-from moorage.core.placement.score import VIEWS, Scored
+from moorage.core.placement.score import Ranking, Scored
+from moorage.core.placement.views import View, price_text
 
 NAMED: Final = 3
 """How many rejected services are named; the others are counted."""
 
-_SUPERLATIVES: Final[dict[Preferred, str]] = {"Price": "cheapest", "Capacity": "most room", "Spread": "fewest servers"}
 _ASIDE: Final = frozenset({Reason.NOT_ALLOWED, Reason.NOT_SELECTED})
 """What the user asked for, or cannot change: counted, not named."""
 
 
-def price_text(price: Decimal | None) -> str:
-    """``0.06/h``, or ``unknown``."""
-    if price is None:
-        return "unknown"
-    text = format(price, "f")
-    return (text.rstrip("0").rstrip(".") if "." in text else text) + "/h"
-
-
-def explain(
-    ranked: Sequence[Scored], rejected: Sequence[tuple[str, Rejection]], preferences: Sequence[Preference]
-) -> str:
-    """Why the first of ``ranked`` was chosen: ``a is the cheapest of 3: 0.06/h against 0.11/h (b); ...``."""
-    parts = [_choice(ranked, preferences)]
+def explain(ranking: Ranking, rejected: Sequence[tuple[str, Rejection]]) -> str:
+    """Why the first was chosen: ``a: cheapest of 3: 0.06/h against 0.11/h (b); ...``."""
+    parts = [_choice(ranking)]
+    if ranking.idle and len(ranking.scored) > 1:
+        names = ", ".join(view_name(view) for view in ranking.idle)
+        parts.append(f"nothing is known of any of them by {names}, which decided nothing")
     if rejected:
         parts.append(_rejections(rejected))
     return "; ".join(parts)
@@ -44,41 +35,36 @@ def explain_none(rejected: Sequence[tuple[str, Rejection]]) -> str:
     return f"no service can take the group: {_rejections(rejected)}"
 
 
-def _choice(ranked: Sequence[Scored], preferences: Sequence[Preference]) -> str:
-    best = ranked[0]
+def view_name(view: View) -> str:
+    """``FailureRate`` -> ``failure rate``."""
+    return "".join(f" {c.lower()}" if c.isupper() else c for c in view.name).strip()
+
+
+def _choice(ranking: Ranking) -> str:
+    best, views = ranking.scored[0], ranking.views
     name = best.candidate.service.name
-    weights = {view: sum(p.weight for p in preferences if p.by == view) for view in VIEWS}
-    used = [view for view in VIEWS if weights[view]]
-    if len(ranked) == 1:
-        return f"{name} is the only service that can take the group ({_fact(best, 'Price')})"
-    second = ranked[1]
+    if len(ranking.scored) == 1:
+        price = best.candidate.price
+        fact = "price unknown" if price is None else price_text(price)
+        return f"{name} is the only service that can take the group ({fact})"
+    second = ranking.scored[1]
     other = second.candidate.service.name
     if best.score == second.score:
-        facts = ", ".join(_fact(best, view) for view in used) or "no preference"
-        return f"{name} is as good as {other} ({facts}) and first by name among {len(ranked)}"
-    if len(used) == 1:
-        view = used[0]
-        facts = f"{_fact(best, view)} against {_fact(second, view)} ({other})"
-        return f"{name}: {_SUPERLATIVES[view]} of {len(ranked)}: {facts}"
-    by = ", ".join(f"{view.lower()} {weights[view]}" for view in used)
-    facts = ", ".join(_fact(best, view) for view in used)
-    others = ", ".join(_fact(second, view) for view in used)
+        facts = ", ".join(view.brief(best.candidate) for view in views) or "nothing to compare them by"
+        return f"{name} is as good as {other} ({facts}) and first by name among {len(ranking.scored)}"
+    if len(views) == 1:
+        view = views[0]
+        facts = f"{view.brief(best.candidate)} against {view.brief(second.candidate)} ({other})"
+        return f"{name}: {view.superlative} of {len(ranking.scored)}: {facts}"
+    by = ", ".join(f"{view_name(view)} {view.weight}" for view in views)
     return (
-        f"{name}: best of {len(ranked)} by {by}: score {best.score:.1f} ({facts}) "
-        f"against {second.score:.1f} ({other}: {others})"
+        f"{name}: best of {len(ranking.scored)} by {by}: score {best.score:.1f} ({_facts(best, views)}) "
+        f"against {second.score:.1f} ({other}: {_facts(second, views)})"
     )
 
 
-def _fact(scored: Scored, view: Preferred) -> str:
-    candidate = scored.candidate
-    match view:
-        case "Price":
-            return "price unknown" if candidate.price is None else price_text(candidate.price)
-        case "Capacity":
-            room = candidate.service.room
-            return "no bound on room" if room is None else f"room for {room}"
-        case "Spread":
-            return f"{candidate.beside} server{'' if candidate.beside == 1 else 's'} there"
+def _facts(scored: Scored, views: Sequence[View]) -> str:
+    return ", ".join(view.brief(scored.candidate) for view in views)
 
 
 def _rejections(rejected: Sequence[tuple[str, Rejection]]) -> str:

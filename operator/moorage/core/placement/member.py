@@ -2,19 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
-from moorage.api.hostingpolicy import Requirement
 from moorage.api.hostingservice import Offering
 from moorage.api.quantities import format_quantity
+from moorage.api.selection import Requirement, SpotUse
 from moorage.api.servergroup import Exhausted
 from moorage.api.virtualserverconfig import ExactOffering, Image, Size, VirtualServerConfigSpec
-from moorage.core.exhaustion import Exhaustion
+from moorage.core.exhaustion import Exhaustion, Fallback, in_turn
 from moorage.core.placement.reasons import Reason, Rejection
+from moorage.core.placement.requirements import OF_OFFERINGS, offering_meets
 from moorage.core.services import ServiceView
+
+SpotSettings = Callable[[str, Mapping[str, Any]], Mapping[str, Any] | None]
+"""From a type of service and a server's settings to those that ask for a server that may be taken back; None: there is
+no such thing, or the settings say themselves whether they want it."""
+
+
+def no_spot(_type: str, _settings: Mapping[str, Any]) -> None:
+    """No server can be had so by settings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """Whether what a service may take back is used, and how its backend is asked for that."""
+
+    use: SpotUse = "Never"
+    settings: SpotSettings = no_spot
+
+
+NO_SPOT: Final = Spot()
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """An offering, at the price that it has with these settings."""
+
+    offering: Offering
+    settings: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +52,10 @@ class MemberTemplate:
     image: str
     offering: Offering
     settings: Mapping[str, Any] = field(default_factory=dict)
+    interruptible: bool = False
+    """Chosen although the service may take it back."""
+    otherwise: MemberTemplate | None = None
+    """What is taken where this finds no room."""
 
     @property
     def price(self) -> Decimal | None:
@@ -32,34 +64,106 @@ class MemberTemplate:
 
 
 def resolve_member(
-    config: VirtualServerConfigSpec, service: ServiceView, requirements: Sequence[Requirement] = ()
+    config: VirtualServerConfigSpec,
+    service: ServiceView,
+    requirements: Sequence[Requirement] = (),
+    spot: Spot = NO_SPOT,
 ) -> MemberTemplate | Rejection:
     """The image, offering and settings that ``config`` has on ``service``, or the first reason why it has none.
 
     The first entry of `images` that applies is taken, and the first of `size.offerings` that applies; else the offering
     with the lowest price that is large enough, at equal price the smallest, then the first by name. Offerings without a
-    price come after all that have one. ``requirements`` are the policy's: those on ``arch`` narrow the offerings.
+    price come after all that have one. ``requirements`` are the policy's: those on offerings narrow them. ``spot`` says
+    whether what the service may take back is looked at; where it is taken, `otherwise` is what is taken without it.
     """
     image = _image(config.images, service)
     if isinstance(image, Rejection):
         return image
-    offering = _offering(config.size, service, requirements)
-    if isinstance(offering, Rejection):
-        return offering
     settings = next((s.values for s in config.settings if s.service_type == service.type), {})
-    return MemberTemplate(image, offering, settings)
+    size = config.size
+    exact = next((e for e in size.offerings if _is_for(e, service)), None)
+
+    asked = [r for r in requirements if r.key in OF_OFFERINGS]
+    cpu, memory, arch = size.cpu, size.memory, size.arch
+
+    def fits(offering: Offering) -> bool:
+        if exact is not None:
+            large = offering.name == exact.name
+        else:
+            large = offering.cpu >= cpu and offering.memory >= memory and (arch is None or offering.arch == arch)
+        return large and (not asked or all(offering_meets(r, offering) for r in asked))
+
+    lasting = [o for o in service.offerings if fits(o) and (exact is not None or not o.interruptible)]
+    kept = min(lasting, key=_cheapest, default=None)
+    otherwise = None if kept is None else MemberTemplate(image, kept, settings)
+    if spot.use == "Never":
+        return otherwise or Rejection(Reason.NO_OFFERING, _no_offering(service, size, exact, spot))
+    spare = [c for c in _lent(service, settings, exact is not None, spot) if fits(c.offering)]
+    lent = min(spare, key=lambda c: _cheapest(c.offering), default=None)
+    if lent is None or (kept is not None and not _prefers(spot, lent.offering, kept)):
+        return otherwise or Rejection(Reason.NO_OFFERING, _no_offering(service, size, exact, spot))
+    return MemberTemplate(image, lent.offering, lent.settings, interruptible=True, otherwise=otherwise)
+
+
+def _lent(service: ServiceView, settings: Mapping[str, Any], named: bool, spot: Spot) -> list[Choice]:
+    """What the service may take back. An offering that the configuration names is taken as it is."""
+    spare = [Choice(o, settings) for o in service.offerings if o.interruptible and not named]
+    lent = spot.settings(service.type, settings)
+    if lent is not None:
+        spare += [
+            Choice(o.model_copy(update={"price_per_hour": o.spot_price_per_hour}), lent)
+            for o in service.offerings
+            if o.spot_price_per_hour is not None and not o.interruptible
+        ]
+    return spare
+
+
+def _prefers(spot: Spot, lent: Offering, kept: Offering) -> bool:
+    """With Allow only where it is cheaper: at one price nobody wants what may be taken back."""
+    if spot.use == "Prefer":
+        return True
+    price, other = lent.price_per_hour, kept.price_per_hour
+    return price is not None and (other is None or price < other)
+
+
+def _no_offering(service: ServiceView, size: Size, exact: ExactOffering | None, spot: Spot) -> str:
+    if exact is not None:
+        return f"the service has no offering {exact.name!r}"
+    lent = sum(o.interruptible for o in service.offerings)
+    aside = f" ({lent} that may be taken back are not looked at)" if lent and spot.use == "Never" else ""
+    return f"none of its {len(service.offerings)} offerings has {_needs(size)}{aside}"
 
 
 def with_room(
     template: MemberTemplate, service_uid: str, type_: str, exhaustion: Exhaustion
 ) -> MemberTemplate | Rejection:
-    """The template with the first settings that are not known to find no room, or that there are none."""
+    """The template with the first settings that are not known to find no room, or that there are none.
+
+    Where what may be taken back found no room, what is taken without it is next.
+    """
     offering = template.offering.name
-    left = exhaustion.left(service_uid, type_, offering, template.settings)
+    left: Mapping[str, Any] | Exhausted
+    if template.interruptible:
+        # Not the backend's own fallback: what it gives has another price than the one that the choice rests on.
+        left = exhaustion.of(service_uid, offering, template.settings) or template.settings
+        if isinstance(left, Exhausted) and template.otherwise is not None:
+            return with_room(template.otherwise, service_uid, type_, exhaustion)
+    else:
+        left = exhaustion.left(service_uid, type_, offering, template.settings)
     if isinstance(left, Exhausted):
         why = f"offering {offering} turned out to have no room ({left.message})"
         return Rejection(Reason.NO_CAPACITY, f"{why}; not tried again before {left.until:%Y-%m-%dT%H:%M:%SZ}")
     return replace(template, settings=left)
+
+
+def tried_in_turn(template: MemberTemplate, type_: str, fallback: Fallback) -> Iterator[MemberTemplate]:
+    """Everything that servers of the member may be made from on this service, by what found no room before it."""
+    found: MemberTemplate | None = template
+    while found is not None:
+        turns = (found.settings,) if found.interruptible else in_turn(type_, found.settings, fallback)
+        for settings in turns:
+            yield replace(found, settings=settings)
+        found = found.otherwise
 
 
 def _image(images: Sequence[Image], service: ServiceView) -> str | Rejection:
@@ -80,20 +184,6 @@ def _applies(image: Image, service: ServiceView) -> bool:
     )
 
 
-def _offering(size: Size, service: ServiceView, requirements: Sequence[Requirement]) -> Offering | Rejection:
-    allowed = [o for o in service.offerings if all(arch_matches(r, o.arch) for r in requirements if r.key == "arch")]
-    exact = next((e for e in size.offerings if _is_for(e, service)), None)
-    if exact is not None:
-        found = next((o for o in allowed if o.name == exact.name), None)
-        return found or Rejection(Reason.NO_OFFERING, f"the service has no offering {exact.name!r}")
-    best = min(
-        (o for o in allowed if o.cpu >= size.cpu and o.memory >= size.memory and size.arch in {None, o.arch}),
-        key=_cheapest,
-        default=None,
-    )
-    return best or Rejection(Reason.NO_OFFERING, f"none of its {len(service.offerings)} offerings has {_needs(size)}")
-
-
 def _is_for(exact: ExactOffering, service: ServiceView) -> bool:
     return exact.service in {None, service.name} and exact.service_type in {None, service.type}
 
@@ -106,16 +196,3 @@ def _cheapest(offering: Offering) -> tuple[bool, Decimal, Decimal, Decimal, str]
 def _needs(size: Size) -> str:
     arch = f", arch {size.arch}" if size.arch else ""
     return f"cpu {format_quantity(size.cpu)}, memory {format_quantity(size.memory)}{arch}"
-
-
-def arch_matches(requirement: Requirement, arch: str) -> bool:
-    """Whether an offering of this architecture meets a requirement on ``arch``."""
-    match requirement.operator:
-        case "In":
-            return arch in requirement.values
-        case "NotIn":
-            return arch not in requirement.values
-        case "Exists":
-            return True
-        case "DoesNotExist":
-            return False

@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from typing import Final
 
-from moorage.api.hostingpolicy import Preferred, Select
+from moorage.api.selection import Select
 from moorage.api.servergroup import Candidate, Scores
 from moorage.api.virtualserverconfig import VirtualServerConfigSpec
 from moorage.core.exhaustion import Exhaustion
-from moorage.core.placement.explain import explain, explain_none, price_text
-from moorage.core.placement.filters import cannot_retain, lacks_room, reject
-from moorage.core.placement.member import MemberTemplate, resolve_member, with_room
+from moorage.core.placement.explain import explain, explain_none
+from moorage.core.placement.expression import Seen
+from moorage.core.placement.filters import Expressions, Filter, age_text, cannot_retain, lacks_room
+from moorage.core.placement.member import MemberTemplate, Spot, SpotSettings, no_spot, resolve_member, with_room
 from moorage.core.placement.reasons import ORDER, Rejection
-from moorage.core.placement.score import Feasible, Scored, rank
+from moorage.core.placement.score import Ranking, Scored, rank
+from moorage.core.placement.views import Feasible, Field
 from moorage.core.services import ServiceView
 
 MAX_CANDIDATES: Final = 20
@@ -35,7 +38,9 @@ class MemberRequest:
 @dataclass(frozen=True, slots=True)
 class PlacementRequest:
     """A group that needs a service. ``beside`` counts the servers of the policy's other groups, by service name;
-    ``exhaustion`` is what turned out to have no room for it; ``retains``: its servers are to outlive it."""
+    ``exhaustion`` is what turned out to have no room for it; ``retains``: its servers are to outlive it; ``now`` is
+    needed where the policy bounds the age of data; ``before`` is the uid of the service of its last placement;
+    ``spot_settings`` how backends are asked for servers that may be taken back."""
 
     namespace: str
     namespace_labels: Mapping[str, str]
@@ -43,6 +48,9 @@ class PlacementRequest:
     beside: Mapping[str, int] = field(default_factory=dict)
     exhaustion: Exhaustion | None = None
     retains: bool = False
+    now: datetime | None = None
+    before: str = ""
+    spot_settings: SpotSettings = no_spot
 
     @property
     def needed(self) -> int:
@@ -73,19 +81,36 @@ def place(request: PlacementRequest, select: Select, services: Iterable[ServiceV
     Deterministic: the same services in any order give the same decision, and a service that cannot take the group
     changes nothing but the counts and the explanation.
     """
+    every = list(services)
+    screen = Filter(select, request.namespace, request.namespace_labels, request.now)
+    left: list[ServiceView] = []
     feasible: list[Feasible] = []
     rejected: list[tuple[str, Rejection]] = []
-    for service in services:
-        examined = examine(request, select, service)
+    for service in every:
+        rejection = screen.reject(service)
+        if rejection is None and request.retains:
+            rejection = cannot_retain(service)
+        if rejection is None:
+            left.append(service)
+        else:
+            rejected.append((service.name, rejection))
+    # Only those that are left count for what expressions may cost.
+    seen = Seen(left)
+    expressions = Expressions(select, seen)
+    for service in left:
+        examined = expressions.reject(service) or _examine(request, select, service)
         if isinstance(examined, Rejection):
             rejected.append((service.name, examined))
         else:
             feasible.append(examined)
-    ranked = rank(feasible, select.preferences)
+    labels = {s.name: s.labels for s in every if s.name in request.beside}
+    able = Seen([f.service for f in feasible], seen)
+    ranking = rank(Field(feasible, able, request.beside, labels, request.before), select)
+    ranked = ranking.scored
     # Those that came furthest first: they are the ones that a person can do something about.
     rejected.sort(key=lambda r: (-ORDER[r[1].reason], r[0]))
     counts = dict(sorted(Counter(r.word for _, r in rejected).items()))
-    candidates = [_shown(s, request, select) for s in ranked[:MAX_CANDIDATES]]
+    candidates = [_shown(s, request, ranking) for s in ranked[:MAX_CANDIDATES]]
     candidates += [
         Candidate(service=name, feasible=False, reasons=(str(why)[:_TEXT],))
         for name, why in rejected[: MAX_CANDIDATES - len(candidates)]
@@ -100,20 +125,16 @@ def place(request: PlacementRequest, select: Select, services: Iterable[ServiceV
         price=best.candidate.price,
         candidates=tuple(candidates),
         rejected=counts,
-        message=explain(ranked, rejected, select.preferences)[:_TEXT],
+        message=explain(ranking, rejected)[:_TEXT],
     )
 
 
-def examine(request: PlacementRequest, select: Select, service: ServiceView) -> Feasible | Rejection:
+def _examine(request: PlacementRequest, select: Select, service: ServiceView) -> Feasible | Rejection:
     """Whether ``service`` can take the group, and with what; or the first reason why it cannot."""
-    rejection = reject(select, request.namespace, request.namespace_labels, service)
-    if rejection is None and request.retains:
-        rejection = cannot_retain(service)
-    if rejection is not None:
-        return rejection
+    spot = Spot(select.spot, request.spot_settings)
     members: dict[str, MemberTemplate] = {}
     for member in request.members:
-        template = resolve_member(member.config, service, select.requirements)
+        template = resolve_member(member.config, service, select.requirements, spot)
         if not isinstance(template, Rejection) and request.exhaustion is not None:
             template = with_room(template, service.uid, service.type, request.exhaustion)
         if isinstance(template, Rejection):
@@ -136,20 +157,23 @@ def _price(request: PlacementRequest, members: Mapping[str, MemberTemplate]) -> 
     return total
 
 
-def _shown(scored: Scored, request: PlacementRequest, select: Select) -> Candidate:
-    """A feasible candidate for status: its scores in the views that the policy prefers, and what they come from."""
-    service = scored.candidate.service
-    facts: dict[Preferred, str] = {
-        "Price": f"price {price_text(scored.candidate.price)}",
-        "Capacity": f"room for {'any number' if service.room is None else service.room}, needs {request.needed}",
-        "Spread": f"servers of the policy's other groups: {scored.candidate.beside}",
-    }
-    used = {p.by for p in select.preferences if p.weight}
-    views = {view: round(value, 1) for view, value in scored.views.items() if view in used}
+def _shown(scored: Scored, request: PlacementRequest, ranking: Ranking) -> Candidate:
+    """A feasible candidate for status: its scores in the views that count, and what they come from."""
+    candidate = scored.candidate
+    reasons = [view.detail(candidate) for view in (*ranking.views, *ranking.idle)]
+    lent = ", ".join(name for name, member in candidate.members.items() if member.interruptible)
+    if lent:
+        reasons.append(f"may be taken back: {lent}")
+    if request.now is not None and candidate.service.data_at is not None:
+        reasons.append(f"offerings {age_text(request.now - candidate.service.data_at)} old")
     return Candidate(
-        service=service.name,
+        service=candidate.service.name,
         feasible=True,
         score=round(scored.score, 1),
-        scores=Scores(price=views.get("Price"), capacity=views.get("Capacity"), spread=views.get("Spread")),
-        reasons=tuple(fact for view, fact in facts.items() if view in used),
+        scores=Scores.model_validate({_snake(view): round(value, 1) for view, value in scored.views.items()}),
+        reasons=tuple(reason[:_TEXT] for reason in reasons),
     )
+
+
+def _snake(view: str) -> str:
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in view).lstrip("_")

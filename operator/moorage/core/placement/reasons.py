@@ -16,7 +16,9 @@ class Reason(StrEnum):
     NOT_SELECTED = "NotSelected"
     REQUIREMENT = "RequirementNotMet"
     NOT_AVAILABLE = "NotAvailable"
+    DATA_TOO_OLD = "DataTooOld"
     NO_RETENTION = "RetainUnsupported"
+    EXPRESSION = "ExpressionFailed"
     NO_IMAGE = "NoImage"
     IMAGE_UNKNOWN = "ImageUnknown"
     NO_OFFERING = "NoOffering"
@@ -28,7 +30,7 @@ ORDER: Final = {reason: position for position, reason in enumerate(Reason)}
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """``subject`` is the key of a requirement, else empty; ``detail`` is a clause for people."""
+    """``subject`` is the key of a requirement or the name of an expression, else empty; ``detail`` is for people."""
 
     reason: Reason
     detail: str

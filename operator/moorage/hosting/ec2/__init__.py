@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from moorage.hosting.ec2.backend import Ec2Backend, open_backend
-from moorage.hosting.ec2.launch import complete, fallback
+from moorage.hosting.ec2.launch import complete, fallback, spot
 from moorage.hosting.ec2.settings import Ec2ServerSettings, Ec2Settings
 from moorage.hosting.factory import BackendFactory
 
@@ -14,6 +14,7 @@ FACTORY = BackendFactory(
     server_settings_model=Ec2ServerSettings,
     open=open_backend,
     fallback=fallback,
+    spot=spot,
     complete=complete,
 )
 

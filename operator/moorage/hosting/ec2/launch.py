@@ -72,6 +72,11 @@ def fallback(settings: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return {**settings, "market": "OnDemand"} if settings.get("market") == "SpotThenOnDemand" else None
 
 
+def spot(settings: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """See `BackendFactory.spot`: a spot instance, unless the settings name a market themselves."""
+    return None if "market" in settings else {**settings, "market": "Spot"}
+
+
 def parameters(request: CreateRequest, settings: Ec2ServerSettings) -> RunInstancesRequestTypeDef:
     """The parameters of RunInstances for one server. Raises Invalid before anything was asked."""
     if not request.image:

@@ -16,6 +16,11 @@ def _fallback(settings: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return {**settings, "spot": False} if settings.get("spot") else None
 
 
+def _spot(settings: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """At the spot price, unless the settings say themselves at which."""
+    return None if "spot" in settings else {**settings, "spot": True}
+
+
 FACTORY = BackendFactory(
     type="local",
     implementation=LocalBackend,
@@ -23,6 +28,7 @@ FACTORY = BackendFactory(
     server_settings_model=ServerSettings,
     open=open_backend,
     fallback=_fallback,
+    spot=_spot,
 )
 
 __all__ = ["FACTORY", "LocalBackend"]

@@ -7,8 +7,6 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from moorage.api.hostingpolicy import Select
 from moorage.api.hostingservice import Offering
@@ -253,90 +251,3 @@ def test_a_member_without_servers_must_be_possible_all_the_same() -> None:
     assert place(none, select(), [service("a")]).rejected == {"NoOffering": 1}
     empty = PlacementRequest("team-a", TEAM, (MemberRequest("web", 0, CONFIG),))
     assert place(empty, select(), [service("a", room=0)]).price == Decimal(0)
-
-
-_PRICES = st.sampled_from([None, "0", "0.01", "0.02", "0.0200001", "7"])
-_SERVICES = st.lists(
-    st.builds(
-        lambda name, price, room, usable, region: service(name, price, room=room, usable=usable, region=region),
-        st.sampled_from([f"s{i}" for i in range(30)]),
-        _PRICES,
-        st.none() | st.integers(0, 12),
-        st.booleans(),
-        st.sampled_from(["eu", "us"]),
-    ),
-    max_size=12,
-    unique_by=lambda s: s.name,
-)
-_SELECTS = st.builds(
-    lambda weights, regions: select(
-        preferences=[{"by": by, "weight": w} for by, w in zip(("Price", "Capacity", "Spread"), weights, strict=True)],
-        requirements=[{"key": "region", "operator": "In", "values": regions}],
-    ),
-    st.tuples(*[st.integers(0, 100)] * 3).filter(any),
-    st.sampled_from([["eu"], ["eu", "us"]]),
-)
-_REQUESTS = st.builds(
-    request, st.integers(0, 8), st.dictionaries(st.sampled_from(["s1", "s2", "s3"]), st.integers(0, 9))
-)
-
-
-@given(_REQUESTS, _SELECTS, _SERVICES, st.randoms(use_true_random=False))
-def test_the_order_of_services_does_not_matter(
-    req: PlacementRequest, sel: Select, services: list[ServiceView], rnd: Any
-) -> None:
-    shuffled = list(services)
-    rnd.shuffle(shuffled)
-    assert place(req, sel, shuffled) == place(req, sel, services)
-
-
-@given(_REQUESTS, _SELECTS, _SERVICES)
-def test_the_choice_is_feasible_and_none_is_better(
-    req: PlacementRequest, sel: Select, services: list[ServiceView]
-) -> None:
-    decision = place(req, sel, services)
-    able = [s for s in services if s.usable and (s.room is None or s.room >= req.needed)]
-    able = [s for s in able if s.region in sel.requirements[0].values]
-    assert (decision.chosen in able) if able else decision.chosen is None
-    assert sum(decision.rejected.values()) == len(services) - len(able)
-    feasible = [c for c in decision.candidates if c.feasible]
-    assert sorted(c.service for c in feasible) == sorted(s.name for s in able)
-    scores = [c.score or 0.0 for c in feasible]
-    assert scores == sorted(scores, reverse=True)
-    assert all(0 <= s <= 100 for s in scores)
-    assert all(c.feasible for c in decision.candidates[: len(feasible)])
-    # Alone against any other one, the chosen service wins: the choice is no artefact of the field.
-    for other in able:
-        if decision.chosen is not None and sel.preferences[2].weight == 0 and _known(able):
-            assert chosen(place(req, sel, [decision.chosen, other])) == decision.chosen.name
-
-
-def _known(services: list[ServiceView]) -> bool:
-    """Ranks by price are relative to the cheapest; with prices that are not 0 and known they scale alike."""
-    return all(s.min_price for s in services)
-
-
-@given(_REQUESTS, _SELECTS, _SERVICES, st.integers(0, 12))
-def test_a_service_that_cannot_take_the_group_changes_nothing(
-    req: PlacementRequest, sel: Select, services: list[ServiceView], at: int
-) -> None:
-    before = place(req, sel, services)
-    useless = service("aaa", "0.000001", usable=False, room=0)
-    after = place(req, sel, [*services[:at], useless, *services[at:]])
-    assert (after.chosen, after.members, after.score, after.price) == (
-        before.chosen,
-        before.members,
-        before.score,
-        before.price,
-    )
-    assert [c for c in after.candidates if c.feasible] == [c for c in before.candidates if c.feasible]
-
-
-@given(_REQUESTS, _SELECTS, _SERVICES)
-def test_a_cheaper_price_never_hurts(req: PlacementRequest, sel: Select, services: list[ServiceView]) -> None:
-    decision = place(req, sel, services)
-    if decision.chosen is None or decision.price == 0:
-        return
-    cut = replace(decision.chosen, offerings=service("x", "0.000001").offerings)
-    rest = [s for s in services if s.name != cut.name]
-    assert chosen(place(req, sel, [cut, *rest])) == cut.name
