@@ -12,6 +12,7 @@ from moorage.api.base import Label, Model, Name, Text, Timestamp, listed, number
 from moorage.api.meta import OPERATOR_RULE, Condition, LabelKey, LabelSelector, LabelValue, ObjectMeta
 from moorage.api.probes import MetricQuery, Webhook
 from moorage.api.quantities import Duration, Interval, parse_duration
+from moorage.api.resource import ResourceExpression
 from moorage.api.rules import REPEATED, Rule, exactly_one, rules, spoken, unique
 
 Verdict = Literal["Met", "Unmet", "Unknown"]
@@ -70,7 +71,7 @@ class ServiceExpression(Model):
     """A CEL expression over `services`, such as services.exists(s, s.available && s.minPrice < 0.05)."""
 
 
-KINDS_OF_CONDITION = ("schedule", "service", "metric", "webhook")
+KINDS_OF_CONDITION = ("schedule", "service", "metric", "resource", "webhook")
 MAX_CONDITIONS = 32
 """Conditions of one policy, over all levels."""
 
@@ -86,6 +87,8 @@ class Clause(Model):
     """Holds when an expression over the hosting services is true."""
     metric: MetricQuery | None = None
     """Holds when the answer of a query to a Prometheus compares as told."""
+    resource: ResourceExpression | None = None
+    """Holds when an expression over Kubernetes objects is true; they are read as the policy's `serviceAccountName`."""
     webhook: Webhook | None = None
     """Holds when an HTTPS endpoint says so."""
     for_: Duration | None = None
@@ -264,8 +267,24 @@ class Select(Model):
     """By what the services that are left are ranked. Default: by price alone."""
 
 
+def _reads_objects() -> str:
+    """The expression that a condition of kind resource is somewhere in the policy."""
+    part = "has(p.resource) || (has(p.not) && has(p.not.resource))"
+    nested = " || ".join(f"(has(e.{name}) && e.{name}.exists(p, {part}))" for name in ("all", "any"))
+    entry = f"has(e.resource) || (has(e.not) && has(e.not.resource)) || {nested}"
+    return " || ".join(f"(has(self.when.{name}) && self.when.{name}.exists(e, {entry}))" for name in ("all", "any"))
+
+
 class HostingPolicySpec(Model):
     """When servers may be made, and on which hosting service."""
+
+    RULES = (
+        Rule(
+            f"has(self.serviceAccountName) || !({_reads_objects()})",
+            "a condition of kind resource needs an account to read as",
+            "write spec.serviceAccountName with a ServiceAccount of this namespace",
+        ),
+    )
 
     when: When
     """The conditions under which servers are made."""
@@ -273,6 +292,9 @@ class HostingPolicySpec(Model):
     """Which service is chosen."""
     when_unmet: Literal["Keep", "Release"] = "Keep"
     """What happens to placed groups when the policy is no longer met: their servers stay, or are given back."""
+    service_account_name: Name | None = None
+    """The ServiceAccount of the policy's namespace as which its `resource` conditions read. Who sets it, or edits a
+    policy that has it, needs the right to impersonate that account."""
 
 
 class Reading(Model):

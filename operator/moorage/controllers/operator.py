@@ -23,6 +23,7 @@ from moorage.controllers.hostingpolicy import PolicyController
 from moorage.controllers.hostingservice import ServiceController
 from moorage.controllers.observers import ServiceMetrics
 from moorage.controllers.probes import Probes
+from moorage.controllers.resources import ResourceReadings
 from moorage.controllers.server import ServerController
 from moorage.controllers.tables import Tables, register
 from moorage.controllers.triggers import Triggers
@@ -73,6 +74,8 @@ class OperatorConfig:
     ``configd`` None: the channel is served elsewhere. Port 0 takes a free one; ``health_port`` None serves no health.
     ``allowed_targets`` is where conditions of policies may ask.
     ``lease_seconds`` are the lease's duration, renewal and retry. Observers see every call (tests use them).
+    ``resource_recheck``: after so many seconds, and half as many again, it is noticed that an account may not read any
+    more what a condition reads as it.
     """
 
     kubeconfig: str | None = None
@@ -88,6 +91,7 @@ class OperatorConfig:
     client_observers: list[Observer] = field(default_factory=list)
     call_observers: list[CallObserver] = field(default_factory=list)
     clock: Clock = field(default_factory=SystemClock)
+    resource_recheck: float = 60.0
 
 
 @dataclass(slots=True)
@@ -137,6 +141,7 @@ class Operator:
         self._tasks: list[asyncio.Task[None]] = []
         self._workers: list[Workers[QueueKey]] = []
         self._probes: Probes | None = None
+        self._resources: ResourceReadings | None = None
         client.observers.append(self._metrics.observer())
         client.observers.extend(config.client_observers)
 
@@ -222,6 +227,8 @@ class Operator:
             await workers.stop(STOP_SECONDS)
         if self._probes is not None:
             await self._probes.close()
+        if self._resources is not None:
+            await self._resources.stop()
         if parts.lease.held():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(STOP_SECONDS):
@@ -286,11 +293,13 @@ class Operator:
         # One timer for all policies, whatever it is that they wait for.
         timers = OneTimer(self._config.clock)
         self._probes = probes = Probes(context, tables, self._config.allowed_targets, timers)
+        self._resources = resources = ResourceReadings(context, recheck=self._config.resource_recheck)
+        policies = PolicyController(context, tables, observer.services, probes, resources)
         reconcilers: dict[Kind, Callable[[QueueKey], Awaitable[Result]]] = {
             kinds.VIRTUAL_SERVER: ServerController(context, tables, edges).reconcile,
             kinds.SERVER_GROUP: GroupController(context, tables, observer, edges).reconcile,
             kinds.HOSTING_SERVICE: ServiceController(context, tables).reconcile,
-            kinds.HOSTING_POLICY: PolicyController(context, tables, observer.services, probes).reconcile,
+            kinds.HOSTING_POLICY: policies.reconcile,
             kinds.VIRTUAL_SERVER_CONFIG: ConfigController(context, tables).reconcile,
         }
         queues: dict[Kind, WorkQueue[QueueKey]] = {}

@@ -103,7 +103,7 @@ def _compiled(text: str) -> Expression | ExpressionError:
     try:
         program = _ENVIRONMENT.compile(text)
     except (RuntimeError, ValueError) as error:
-        return ExpressionError(INVALID, _problem(str(error)))
+        return ExpressionError(INVALID, problem_of(str(error)))
     if program.return_type().name() not in {"BOOL", "DYN"}:
         kind = program.return_type().name().lower()
         return ExpressionError(INVALID, f"the result is of type {kind}, not bool; compare it with something")
@@ -111,7 +111,7 @@ def _compiled(text: str) -> Expression | ExpressionError:
     check = Estimator()
     check.estimate(tree.root, {"services": services_shape(Sizes(1, 1, 1))})
     if check.faults:
-        return ExpressionError(INVALID, _placed(text, tree, check.faults[0]))
+        return ExpressionError(INVALID, placed(text, tree, check.faults[0]))
     return Expression(text, tree, program)
 
 
@@ -139,12 +139,12 @@ def evaluate(expression: Expression, services: Services) -> bool:
     try:
         result = expression.program.eval(services.activation)
     except (RuntimeError, ValueError, TypeError) as error:
-        raise ExpressionError(FAILED, _problem(str(error))) from None
+        raise ExpressionError(FAILED, problem_of(str(error))) from None
     value = result.value()
     if isinstance(value, bool):
         return value
     if result.type().name() == "ERROR":
-        raise ExpressionError(FAILED, _failure(_problem(str(value))))
+        raise ExpressionError(FAILED, _failure(problem_of(str(value))))
     raise ExpressionError(FAILED, f"the result is of type {result.type().name().lower()}, not bool")
 
 
@@ -162,7 +162,7 @@ _PLACE = re.compile(r"<input>:(\d+):(\d+): ")
 _UNSET = re.compile(r'[Kk]ey not found in map : "(?P<key>[^"]*)"')
 
 
-def _problem(raw: str) -> str:
+def problem_of(raw: str) -> str:
     """The library's message on one line: its first error, with the place in words, without the picture of the text."""
     line = _SUFFIX.sub("", raw.strip()).splitlines()[0] if raw.strip() else "no reason was given"
     line = _PLACE.sub(r"line \1, column \2: ", _PREFIX.sub("", line))
@@ -178,7 +178,7 @@ def _failure(problem: str) -> str:
     return f"{key!r} is not known of every service; guard what needs it with has(), as in has(s.minPrice) && ..."
 
 
-def _placed(text: str, tree: Tree, fault: Fault) -> str:
+def placed(text: str, tree: Tree, fault: Fault) -> str:
     before = text[: tree.positions.get(fault.id, 0)]
     line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
     return f"line {line}, column {column}: {fault.message}"

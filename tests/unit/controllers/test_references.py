@@ -12,6 +12,7 @@ from moorage.controllers.group import GroupController
 from moorage.controllers.group_world import GroupObserver
 from moorage.controllers.hostingpolicy import PolicyController
 from moorage.controllers.probes import Probes
+from moorage.controllers.resources import ResourceReadings
 from moorage.controllers.service_views import ServiceViews
 from moorage.core.group import APPEARS_WITHIN
 from moorage.core.targets import AllowList
@@ -45,8 +46,8 @@ async def policy(bench: Bench, name: str = "p", **when: dict[str, Any]) -> None:
     spec = {"when": {"all": [{"name": n, **c} for n, c in when.items()]}}
     await bench.put(HOSTING_POLICY, name, spec)
     probes = Probes(bench.context, bench.tables, AllowList(), bench.context.clock)
-    services = ServiceViews(bench.context, bench.tables)
-    await PolicyController(bench.context, bench.tables, services, probes).reconcile(("ns", name))
+    services, resources = ServiceViews(bench.context, bench.tables), ResourceReadings(bench.context, recheck=60.0)
+    await PolicyController(bench.context, bench.tables, services, probes, resources).reconcile(("ns", name))
     await probes.close()
 
 

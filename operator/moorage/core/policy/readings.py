@@ -14,6 +14,7 @@ from typing import Final, Literal
 from moorage.api.hostingpolicy import KINDS_OF_CONDITION, PolicyCondition, Schedule, ServiceExpression, Verdict
 from moorage.api.rules import spoken
 from moorage.core import expressions
+from moorage.core.policy.resource import INVALID_RESOURCES
 from moorage.core.policy.samples import INVALID_CA_BUNDLE, Sample
 from moorage.core.policy.schedule import INVALID_SCHEDULE, Window, read_schedule
 
@@ -30,6 +31,7 @@ INVALID_REASONS: Final = frozenset(
         TOO_MANY,
         expressions.INVALID,
         expressions.TOO_EXPENSIVE,
+        *INVALID_RESOURCES,
     }
 )
 """Reasons of an Unknown reading that only an edit of the policy can end."""
