@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import chain
 from typing import Any, Final, Literal
 
 from cel_expr_python import cel
@@ -177,50 +178,53 @@ def _literals(root: Node) -> list[str]:
     return found
 
 
-def shape_of(value: Any) -> Shape:
-    """The exact shape of a JSON value; the elements of a list have one shape between them."""
-    match value:
-        case str():
-            return Shape(1 + len(value) // TEXT_UNIT)
-        case list():
-            items = [shape_of(v) for v in value]
-            return Shape(1 + sum(i.weight for i in items), len(items), merged(items))
-        case dict():
-            fields = {k: shape_of(v) for k, v in value.items()}
-            key = max((_key_weight(k) for k in value), default=1)
-            weight = 1 + sum(_key_weight(k) + f.weight for k, f in fields.items())
-            return _bounded(Shape(weight, len(fields), None, fields, open=True, key=key))
-        case _:
-            return NUMBER
+def shape_of(*values: Any) -> Shape:
+    """The shape of a JSON value that may be any of these: column by column, since there may be thousands."""
+    texts = [v for v in values if isinstance(v, str)]
+    lists = [v for v in values if isinstance(v, list)]
+    maps = [v for v in values if isinstance(v, dict)]
+    shapes = []
+    if texts:
+        shapes.append(Shape(_text_weight(max(texts, key=len))))
+    if lists:
+        item = shape_of(*chain.from_iterable(lists))
+        count = max(len(v) for v in lists)
+        shapes.append(Shape(1 + count * item.weight, count, item))
+    if maps:
+        shapes.append(_map_shape(maps))
+    if len(texts) + len(lists) + len(maps) < len(values) or not values:
+        shapes.append(NUMBER)
+    return shapes[0] if len(shapes) == 1 else _any_of(shapes)
 
 
-def _key_weight(key: str) -> int:
-    return 1 + len(key) // TEXT_UNIT
+def _map_shape(maps: Sequence[Mapping[str, Any]]) -> Shape:
+    columns: dict[str, list[Any]] = {}
+    for one in maps:
+        for name, value in one.items():
+            columns.setdefault(name, []).append(value)
+    count = max(len(m) for m in maps)
+    key = max((_text_weight(name) for name in columns), default=1)
+    if len(columns) > _KNOWN_FIELDS:
+        item = _any_of([shape_of(*chain.from_iterable(columns.values())), Shape(key)])
+        return Shape(1 + count * (key + item.weight), count, item, key=key)
+    fields = {name: shape_of(*column) for name, column in columns.items()}
+    weight = 1 + sum(_text_weight(name) + f.weight for name, f in fields.items())
+    return Shape(weight, count, None, fields, open=True, key=key)
 
 
-def _bounded(shape: Shape) -> Shape:
-    if shape.fields is None or len(shape.fields) <= _KNOWN_FIELDS:
-        return shape
-    return Shape(shape.weight, shape.count, _inner(shape), key=shape.key)
+def _text_weight(text: str) -> int:
+    return 1 + len(text) // TEXT_UNIT
 
 
-def merged(shapes: Sequence[Shape]) -> Shape:
-    """The shape of a value that may be any of these, field by field where all are maps."""
-    if not shapes:
-        return NUMBER
-    first = shapes[0]
-    if all(s == first for s in shapes):
-        return first
-    weight, count = max(s.weight for s in shapes), max(s.count for s in shapes)
-    key = max(s.key for s in shapes)
-    maps = [s.fields for s in shapes if s.fields is not None]
-    if len(maps) == len(shapes):
-        names = {name for fields in maps for name in fields}
-        fields = {n: merged([f[n] for f in maps if n in f]) for n in sorted(names)}
-        return _bounded(Shape(weight, count, None, fields, open=True, key=key))
-    items = [_inner(s) for s in shapes]
-    known = [i for i in items if i is not None]
-    return Shape(weight, count, merged(known) if known else None, key=key)
+def _any_of(shapes: Sequence[Shape]) -> Shape:
+    """Of values that are not all of one kind."""
+    items = [i for i in map(_inner, shapes) if i is not None]
+    return Shape(
+        max(s.weight for s in shapes),
+        max(s.count for s in shapes),
+        _any_of(items) if items else None,
+        key=max(s.key for s in shapes),
+    )
 
 
 def _inner(shape: Shape) -> Shape | None:
@@ -228,5 +232,5 @@ def _inner(shape: Shape) -> Shape | None:
     if shape.item is not None:
         return shape.item
     if shape.fields:
-        return merged([*shape.fields.values(), Shape(shape.key)])
+        return _any_of([*shape.fields.values(), Shape(shape.key)])
     return None

@@ -217,7 +217,9 @@ def test_what_may_take_too_long_is_not_evaluated() -> None:
     assert failure("objects.filter(o, has(o.data.a)).size() > 1", found * 5).reason == TOO_EXPENSIVE
 
 
-@pytest.mark.parametrize("value", [{"a": [{"b": "x" * 40}, {"b": "y", "c": [1, 2, 3]}]}, {str(n): "v" for n in range(200)}])
+@pytest.mark.parametrize(
+    "value", [{"a": [{"b": "x" * 40}, {"b": "y", "c": [1, 2, 3]}]}, {str(n): "v" for n in range(200)}]
+)
 def test_the_bound_of_an_object_is_no_less_than_the_object(value: dict[str, Any]) -> None:
     shape = shape_of(value)
     assert shape.count == len(value)
