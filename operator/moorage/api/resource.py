@@ -60,8 +60,8 @@ class ResourceExpression(Model):
             text(
                 253,
                 r"^[^/%,=\\\s]+$",
-                "is not the name of an object",
-                "write a name such as queue, without spaces and any of / % , = and \\",
+                "is not a name to look for",
+                "write the name of one object such as queue, without spaces and any of / % , = and \\",
             ),
         ]
         | None
