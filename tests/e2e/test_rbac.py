@@ -14,8 +14,8 @@ import pytest
 from tests.support import life
 from tests.support.cluster import Kubectl
 from tests.support.installation import CONFIGD, CONTROLLER, Installation
-from tests.support.recording import Asked, recorded
 from tests.support.readers import reader
+from tests.support.recording import Asked, recorded
 from tests.support.stack import SYSTEM, Api, Hostd, always, config, group, service
 
 from moorage.kube.kinds import HOSTING_POLICY, HOSTING_SERVICE, SERVER_GROUP, VIRTUAL_SERVER_CONFIG

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from tests.support.stack import Api
 
 from moorage.kube.errors import AlreadyExists
@@ -18,10 +20,8 @@ async def account(api: Api, name: str = "reader") -> None:
 
 async def reader(api: Api, *resources: str, name: str = "reader") -> None:
     """A ServiceAccount that may list and watch resources of the core group in the test's namespace."""
-    try:
+    with contextlib.suppress(AlreadyExists):
         await account(api, name)
-    except AlreadyExists:
-        pass
     meta = {"name": f"{name}-reads", "namespace": api.namespace}
     rules = [{"apiGroups": [""], "resources": list(resources), "verbs": ["list", "watch"]}]
     await api.client.create(ROLE, {"metadata": meta, "rules": rules})
