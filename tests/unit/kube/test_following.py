@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import copy
-from collections.abc import AsyncGenerator, AsyncIterator, Hashable
-from typing import Any, Self
+from collections.abc import AsyncIterator, Hashable
+from typing import Any
 
 import pytest
-from tests.support.memory_api import MemoryApi
+from tests.support.memory_cluster import Cluster
 
 from moorage.kube import following, wanted
-from moorage.kube.client import Listing
 from moorage.kube.discovery import Discovery
 from moorage.kube.errors import BadRequest, Forbidden, Gone, NotFound, TooLarge, Unavailable
 from moorage.kube.following import Following
@@ -22,35 +20,6 @@ from moorage.kube.wanted import Found, Lacking, Wanted, forbidden
 MAPS = Wanted("ns", "reader", "v1", "ConfigMap", paths=frozenset({("data", "go")}))
 NODE = Kind("", "v1", "nodes", "Node", namespaced=False)
 DEPLOYMENT = Kind("apps", "v1", "deployments", "Deployment")
-
-
-class Cluster(MemoryApi):
-    """What `Following` asks of a client besides; `offered` is what discovery tells of v1."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.offered: list[dict[str, Any]] = [
-            {"name": "configmaps", "kind": "ConfigMap", "namespaced": True, "verbs": ["list", "watch"]},
-            {"name": "configmaps/status", "kind": "MapStatus", "namespaced": True, "verbs": ["list", "watch"]},
-            {"name": "secrets", "kind": "Hidden", "namespaced": True, "verbs": ["list", "watch"]},
-            {"name": "bindings", "kind": "Binding", "namespaced": True, "verbs": ["create"]},
-            {"name": "nodes", "kind": "Node", "namespaced": False, "verbs": ["list", "watch"]},
-        ]
-        self.refuse: BaseException | None = None
-
-    def acting_as(self, namespace: str, account: str, *, most: int | None = None) -> Self:
-        return self
-
-    async def resources(self, api_version: str) -> list[dict[str, Any]]:
-        self.calls.append(f"resources {api_version}")
-        if api_version != "v1":
-            raise NotFound(404, "NotFound", "no such version")
-        return copy.deepcopy(self.offered)
-
-    async def pages(self, kind: Kind, namespace: str | None = None, **_: Any) -> AsyncGenerator[Listing, None]:
-        if self.refuse is not None:
-            raise self.refuse
-        yield await self.list(kind, namespace)
 
 
 class Heard(list[tuple[Hashable, int]]):
