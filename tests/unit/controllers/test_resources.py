@@ -11,8 +11,10 @@ from tests.support.controller_bench import Bench
 from tests.support.memory_cluster import Cluster
 
 from moorage.controllers.hostingpolicy import PolicyController
+from moorage.controllers.probes import Probes
 from moorage.controllers.resources import ResourceReadings
 from moorage.controllers.service_views import ServiceViews
+from moorage.core.targets import AllowList
 from moorage.kube.kinds import CONFIG_MAP, HOSTING_POLICY, SERVICE_ACCOUNT
 
 GO: dict[str, Any] = {"apiVersion": "v1", "kind": "ConfigMap", "name": "go", "expression": 'object.data.go == "yes"'}
@@ -38,7 +40,9 @@ async def resources(bench: Bench, cluster: Cluster) -> AsyncIterator[ResourceRea
 
 @pytest.fixture
 def controller(bench: Bench, resources: ResourceReadings) -> PolicyController:
-    return PolicyController(bench.context, bench.tables, ServiceViews(bench.context, bench.tables), resources)
+    probes = Probes(bench.context, bench.tables, AllowList(), bench.context.clock)
+    services = ServiceViews(bench.context, bench.tables)
+    return PolicyController(bench.context, bench.tables, services, probes, resources)
 
 
 async def policy(bench: Bench, account: str | None = "reader", name: str = "p", **conditions: dict[str, Any]) -> None:
