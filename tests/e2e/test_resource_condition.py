@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 from tests.support.cluster import Kubectl
+from tests.support.installation import CONTROLLER
 from tests.support.readers import account, reader
 from tests.support.scene import Watcher
-from tests.support.stack import Api, Obj, Stack, config, group, service
+from tests.support.stack import SYSTEM, Api, Obj, Stack, config, group, service
 
 from moorage.kube.errors import Forbidden, Invalid
 from moorage.kube.kinds import CONFIG_MAP, HOSTING_POLICY, HOSTING_SERVICE, SERVER_GROUP
@@ -104,7 +105,7 @@ async def test_a_list_is_counted_and_what_an_expression_lacks_is_told(api: Api, 
     ]
     await api.apply(*jobs, config_map("other", state="waiting"))
     all_pairs = "objects.all(a, " * 9 + "objects.all(z, a.data.state == z.data.state)" + ")" * 9
-    conditions = {
+    conditions: dict[str, Any] = {
         "queue": {**maps, "expression": 'objects.filter(o, o.data.state == "waiting").size() >= 3'},
         "size": {**maps, "expression": "objects.size() > 3"},
         "field": {**maps, "expression": "objects.exists(o, o.data.stat == 'waiting')"},
@@ -144,10 +145,10 @@ async def test_a_restart_of_the_controller_changes_no_reading(api: Api, stack: S
     await api.apply(config_map("go", go="yes"), policy("p", place, go=GO))
     await reading(api, "p", "ExpressionTrue")
     assert stack.controller is not None
-    kubeconfig = stack.controller.popen.args[stack.controller.popen.args.index("--kubeconfig") + 1]  # type: ignore[index, union-attr, operator]
+    kubeconfig = stack.plane.kubeconfig_for(CONTROLLER, SYSTEM)
     async with Watcher(api, HOSTING_POLICY) as watcher:
         stack.controller.stop()
-        stack.run_controller(kubeconfig=kubeconfig)  # type: ignore[arg-type]
+        stack.run_controller(kubeconfig=kubeconfig)
         await api.patch(CONFIG_MAP, "go", {"data": {"go": "no"}})
         await reading(api, "p", "ExpressionFalse")
         assert watcher.told("p", lambda o: [r["value"] for r in o["status"]["readings"]]) == [["Unmet"]]
