@@ -14,6 +14,7 @@ import pytest
 from tests.support import life
 from tests.support.cluster import Kubectl
 from tests.support.installation import CONFIGD, CONTROLLER, Installation
+from tests.support.readers import reader
 from tests.support.recording import Asked, recorded
 from tests.support.stack import SYSTEM, Api, Hostd, always, config, group, service
 
@@ -146,11 +147,16 @@ async def test_a_group_lives_under_the_shipped_rules_and_every_rule_is_used(
 
 
 async def _keepers(api: Api, host: Hostd) -> None:
-    """What the life does not do: an output in a Secret, an item of a ConfigMap, a configuration that goes."""
+    """What the life does not do: an output in a Secret, an item of a ConfigMap, a condition that reads one, a
+    configuration that goes."""
+    await reader(api, "configmaps")
+    policy = always("keepers", "keepers", serviceAccountName="reader")
+    fast = {"apiVersion": "v1", "kind": "ConfigMap", "name": "settings", "expression": "object.data.mode == 'fast'"}
+    policy["spec"]["when"]["all"].append({"name": "fast", "resource": fast})
     await api.apply(
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}, "data": {"mode": "fast"}},
         service("keepers", host.url),
-        always("keepers", "keepers"),
+        policy,
         config(
             "keeper",
             configuration=[{"name": "mode", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "mode"}}}],
@@ -180,6 +186,7 @@ def test_the_accounts_can_do_nothing_else(installation: Installation, account: s
         ("create", "clusterrolebindings"),
         ("delete", "hostingservices"),
         ("impersonate", "users"),
+        ("impersonate", "groups"),
         ("get", "pods"),
     ):
         said = kubectl("auth", "can-i", verb, resource, "--all-namespaces", check=False).stdout.strip()

@@ -16,6 +16,7 @@ from moorage.cli.main import main
 from moorage.kube.calls import READS, Call
 from moorage.kube.client import Client
 from moorage.kube.errors import ApiError
+from moorage.kube.kinds import DISCOVERY
 
 VERBS = {"apply": "patch"}
 
@@ -38,7 +39,13 @@ class Recorder:
         self._out = file.open("a")
 
     def before(self, call: Call) -> None:
-        """As the authorizer would be asked."""
+        """As the authorizer would be asked. What is read as somebody else asks that one's rights."""
+        if call.kind == DISCOVERY:
+            return
+        if call.account is not None:
+            namespace, name = call.account
+            self._say(verb="impersonate", group="", resource="serviceaccounts", namespace=namespace, name=name)
+            return
         resource = "/".join(part for part in (call.kind.plural, call.subresource) if part)
         self._say(
             verb=VERBS.get(call.verb, call.verb),

@@ -95,6 +95,15 @@ class LabelSelector(Model):
             requirement.matches(labels) for requirement in self.match_expressions
         )
 
+    @property
+    def query(self) -> str:
+        """As the API server takes it, such as `tier in (a,b),!old`; empty where it selects everything."""
+        return ",".join([f"{key}={value}" for key, value in sorted(self.match_labels.items())] + self._requirements())
+
+    def _requirements(self) -> list[str]:
+        spelled = {"In": "{0} in ({1})", "NotIn": "{0} notin ({1})", "Exists": "{0}", "DoesNotExist": "!{0}"}
+        return [spelled[r.operator].format(r.key, ",".join(r.values)) for r in self.match_expressions]
+
 
 class NameRef(Model):
     """A reference by name to an object of the same namespace (or a cluster-scoped one)."""

@@ -9,11 +9,13 @@ from moorage.api import conditions as c
 from moorage.api.hostingpolicy import HostingPolicy, HostingPolicyStatus
 from moorage.api.meta import Condition
 from moorage.controllers.context import Context, QueueKey
+from moorage.controllers.probes import Probes
+from moorage.controllers.resources import ResourceReadings
 from moorage.controllers.service_views import ServiceViews
 from moorage.controllers.tables import Tables
 from moorage.core.expressions import INVALID as EXPRESSION_INVALID
 from moorage.core.placement import invalid_expressions
-from moorage.core.policy import PolicyResult, evaluate_policy, why_never_met
+from moorage.core.policy import PolicyResult, evaluate_policy, reads_services, why_never_met
 from moorage.core.problems import joined
 from moorage.kube.apply import Written
 from moorage.kube.errors import InvalidObject
@@ -26,26 +28,40 @@ log = logging.getLogger(__name__)
 class PolicyController:
     """Reconciles HostingPolicies. A reading is written when its truth or its reason changes, not when time passes."""
 
-    def __init__(self, context: Context, tables: Tables, services: ServiceViews) -> None:
+    def __init__(
+        self, context: Context, tables: Tables, services: ServiceViews, probes: Probes, resources: ResourceReadings
+    ) -> None:
         self._context = context
         self._tables = tables
         self._services = services
+        self._probes = probes
+        self._resources = resources
 
     async def reconcile(self, key: QueueKey) -> Result:
         """Read every condition, say what was found, and come back when one can change by itself."""
         obj = self._tables.policies.get(*key)
         if obj is None:
+            self._forget(key)
             return DONE
         try:
             policy = self._tables.policies.parse(obj)
         except InvalidObject as error:
             log.error("cannot be read: %s", error)
+            self._forget(key)
             return DONE
         if policy.metadata.deleting:
+            self._forget(key)
             return DONE
         now = self._context.clock.now()
+        probed, seen = self._probes.samples(policy), self._resources.samples(policy, now)
+        if seen is None:
+            return DONE  # comes back with the first answer; until then what was read before stays
         labels = self._tables.namespace_labels(policy.metadata.namespace)
-        result = evaluate_policy(policy.spec, self._services.views(), policy.status, now, labels)
+        # Seeing all services costs as much as there are: who does not read them does not pay for it.
+        services = self._services.views() if reads_services(policy.spec.when) else ()
+        resumed = policy.status.observed_generation == policy.metadata.generation
+        samples = {**probed, **seen}
+        result = evaluate_policy(policy.spec, services, policy.status, now, labels, samples, resumed=resumed)
         status = self._status(policy, result)
         changed = [(r.name, r.value) for r in status.readings] != [(r.name, r.value) for r in policy.status.readings]
         written = await self._context.writer.write(
@@ -59,6 +75,10 @@ class PolicyController:
         if result.next_check is None:
             return DONE
         return Result(after=max(0.001, (result.next_check - now) / timedelta(seconds=1)))
+
+    def _forget(self, key: QueueKey) -> None:
+        self._probes.forget(key)
+        self._resources.forget(key)
 
     def _status(self, policy: HostingPolicy, result: PolicyResult) -> HostingPolicyStatus:
         now, generation = self._context.clock.now(), policy.metadata.generation

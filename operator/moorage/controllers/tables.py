@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from moorage.api.hostingpolicy import HostingPolicy
+from moorage.api.hostingpolicy import KINDS_OF_CONDITION, HostingPolicy
 from moorage.api.hostingservice import HostingService
-from moorage.api.names import ANNOTATION_SERVER, ANNOTATION_STATE, LABEL_CONFIG, LABEL_SECRET
+from moorage.api.names import ANNOTATION_SERVER, ANNOTATION_STATE, LABEL_ALLOW_PROBES, LABEL_CONFIG, LABEL_SECRET
 from moorage.api.servergroup import ServerGroup
 from moorage.api.virtualserver import VirtualServer
 from moorage.api.virtualserverconfig import VirtualServerConfig, VirtualServerConfigSpec
@@ -88,6 +88,22 @@ def _server_provider(obj: Obj) -> Iterable[Hashable]:
     return [(spec["serviceRef"]["name"], id_) for id_ in ids]
 
 
+def _policy_conditions(obj: Obj) -> Iterable[Hashable]:
+    """The kinds of condition that a policy has, however deeply nested."""
+    return {kind for clause in _clauses(obj["spec"].get("when")) for kind in KINDS_OF_CONDITION if kind in clause}
+
+
+def _clauses(value: Any) -> Iterator[Obj]:
+    """A part of `when` and all within it; what has another shape is for the reader to complain of."""
+    if isinstance(value, dict):
+        yield value
+        for inner in ("all", "any", "not"):
+            yield from _clauses(value.get(inner))
+    elif isinstance(value, list):
+        for part in value:
+            yield from _clauses(part)
+
+
 def _group_configs(obj: Obj) -> Iterable[Hashable]:
     return {(_ns(obj), member["configRef"]["name"]) for member in obj["spec"]["members"]}
 
@@ -108,6 +124,8 @@ def slim_metadata(obj: Obj) -> Obj:
     if LABEL_SECRET in labels:
         kept["labels"] = {LABEL_SECRET: labels[LABEL_SECRET]}
         kept["annotations"] = {k: annotations[k] for k in (ANNOTATION_SERVER, ANNOTATION_STATE) if k in annotations}
+    if LABEL_ALLOW_PROBES in labels:
+        kept.setdefault("labels", {})[LABEL_ALLOW_PROBES] = labels[LABEL_ALLOW_PROBES]
     if meta.get("finalizers"):
         kept["finalizers"] = meta["finalizers"]
     return {"metadata": kept}
@@ -124,7 +142,9 @@ def register(store: Store, installation_id: str) -> Tables:
     return Tables(
         services=store.register(kinds.HOSTING_SERVICE, HostingService.from_dict),
         configs=store.register(kinds.VIRTUAL_SERVER_CONFIG, VirtualServerConfig.from_dict, indexes=by_namespace),
-        policies=store.register(kinds.HOSTING_POLICY, HostingPolicy.from_dict, indexes=by_namespace),
+        policies=store.register(
+            kinds.HOSTING_POLICY, HostingPolicy.from_dict, indexes={**by_namespace, "condition": _policy_conditions}
+        ),
         groups=store.register(
             kinds.SERVER_GROUP,
             ServerGroup.from_dict,

@@ -16,6 +16,7 @@ class Const:
     id: int
     size: int
     text: str | None = None
+    null: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +144,8 @@ def _const(ident: int, data: bytes) -> Const:
     for number, value in _fields(data):
         if isinstance(value, bytes):
             return Const(ident, len(value), value.decode() if number == 6 else None)
+        if number == 1:
+            return Const(ident, 1, null=True)
     return Const(ident, 1)
 
 

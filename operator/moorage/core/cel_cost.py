@@ -22,13 +22,16 @@ TEXT_UNIT = 16
 class Shape:
     """The greatest size that a value may have.
 
-    ``weight`` counts its leaves, ``count`` its elements. ``fields`` is there for maps with known keys only.
+    ``weight`` counts its leaves, ``count`` its elements. ``fields`` is there for maps with known keys only; where they
+    are ``open``, others may come, and no key weighs more than ``key``.
     """
 
     weight: int
     count: int = 0
     item: Shape | None = None
     fields: Mapping[str, Shape] | None = None
+    open: bool = False
+    key: int = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,8 @@ class Fault:
 NUMBER = Shape(1)
 TEXT = Shape(16)
 """A name or a label: at most 253 characters."""
+GROWTH = 8
+"""The library copies the list that filter and map build at each pass: so many elements of it cost one step."""
 MAX_PATTERN = 256
 """Characters of a regular expression."""
 
@@ -74,7 +79,7 @@ def join(shapes: Sequence[Shape]) -> Shape:
         return first
     weight, count = max(s.weight for s in shapes), max(s.count for s in shapes)
     items = [s.item for s in shapes if s.item is not None]
-    return Shape(weight, count, join(items) if len(items) == len(shapes) else None)
+    return Shape(weight, count, join(items) if len(items) == len(shapes) else None, key=max(s.key for s in shapes))
 
 
 @dataclass(slots=True)
@@ -110,7 +115,7 @@ class Estimator:
         operand = self.estimate(node.operand, variables)
         shape = operand.shape
         if shape.fields is not None:
-            if node.field not in shape.fields:
+            if node.field not in shape.fields and not shape.open:
                 known = ", ".join(sorted(shape.fields))
                 self.faults.append(Fault(node.id, f"there is no field {node.field!r}; the fields are {known}"))
             found = shape.fields.get(node.field, NUMBER)
@@ -144,15 +149,16 @@ class Estimator:
         inside = {**variables, **dict.fromkeys(node.variables, item), node.accumulator: NUMBER}
         step = self.estimate(node.step, inside)
         condition = self.estimate(node.condition, inside)
-        appended = _appended(node.step, node.accumulator)
-        shape = start.shape
-        if appended is not None:
+        added = appended(node.step, node.accumulator)
+        shape, copied = start.shape, 0
+        if added is not None:
             # The walk over ``step`` has just seen them: walking again would double the work with each nested loop.
-            elements = [self._shapes[id(e)] for e in appended.elements]
+            elements = [self._shapes[id(e)] for e in added.elements]
             shape = many(passes * len(elements), join(elements))
+            copied = passes * passes * len(elements) // GROWTH
         result = self.estimate(node.result, {**variables, node.accumulator: shape})
         return Cost(
-            over.steps + start.steps + passes * (1 + step.steps + condition.steps) + result.steps,
+            over.steps + start.steps + passes * (1 + step.steps + condition.steps) + copied + result.steps,
             over.loops + start.loops + passes * (1 + step.loops + condition.loops) + result.loops,
             result.shape,
         )
@@ -174,7 +180,7 @@ def _iterated(shape: Shape) -> tuple[int, Shape]:
     if shape.item is not None:
         return shape.count, shape.item
     if shape.fields is not None:
-        return len(shape.fields), TEXT
+        return (shape.count, Shape(shape.key)) if shape.open else (len(shape.fields), TEXT)
     return shape.weight, Shape(shape.weight)
 
 
@@ -198,13 +204,13 @@ def _pattern_size(pattern: str) -> tuple[int, str]:
         return 0, f"is not a regular expression (RE2): {text}"
 
 
-def _appended(step: Node, accumulator: str) -> ListOf | None:
+def appended(step: Node, accumulator: str) -> ListOf | None:
     """The list literal that the macros map and filter append at each pass."""
     match step:
         case Call(function="_+_", args=(Ident(name=name), ListOf() as added)) if name == accumulator:
             return added
         case Call(function="_?_:_", args=(_, yes, _)):
-            return _appended(yes, accumulator)
+            return appended(yes, accumulator)
         case _:
             return None
 

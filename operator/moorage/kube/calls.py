@@ -17,7 +17,8 @@ class Call:
     """One request: `verb` is get, list, watch, create, update, patch, apply or delete.
 
     `fields` are the names of the body's top-level fields, and those directly below metadata, spec, status and data
-    (`status.providerID`); names only, never values.
+    (`status.providerID`); names only, never values. `account` is the ServiceAccount (namespace, name) as which it is
+    made, None for our own.
     """
 
     verb: str
@@ -27,6 +28,7 @@ class Call:
     subresource: str = ""
     manager: str = ""
     fields: frozenset[str] = frozenset()
+    account: tuple[str, str] | None = None
 
     @property
     def is_write(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -11,7 +12,7 @@ import aiohttp
 from moorage.kube.calls import Call, Observer, body_fields
 from moorage.kube.credentials import Credentials, loader
 from moorage.kube.errors import Gone, Unavailable, from_status, parse_body
-from moorage.kube.kinds import Kind
+from moorage.kube.kinds import DISCOVERY, Kind
 from moorage.kube.lanes import Lane
 from moorage.kube.transport import (
     APPLY_PATCH,
@@ -54,10 +55,20 @@ class Client:
     All methods raise `ApiError` subclasses, and writes raise `NotLeader` where a guard is set and refuses.
     """
 
-    def __init__(self, transport: Transport, *, guarded: bool = True, lane: Lane | None = None) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        guarded: bool = True,
+        lane: Lane | None = None,
+        account: tuple[str, str] | None = None,
+        most: int | None = None,
+    ) -> None:
         self._transport = transport
         self._guarded = guarded
         self._lane = lane
+        self._account = account
+        self._most = most
 
     @classmethod
     async def connect(
@@ -108,13 +119,27 @@ class Client:
         """A view of this client whose writes take this lane, whatever the context says."""
         return Client(self._transport, guarded=self._guarded, lane=lane)
 
+    def acting_as(self, namespace: str, account: str, *, most: int | None = None) -> Client:
+        """A view of this client that reads as a ServiceAccount, with its rights and no others, and cannot write.
+
+        An answer of more than `most` bytes is refused (TooLarge).
+        """
+        return Client(self._transport, account=(namespace, account), most=most)
+
     # Reads
 
     async def get(self, kind: Kind, namespace: str | None, name: str, *, metadata_only: bool = False) -> Obj:
         """One object. Raises NotFound."""
-        call = Call("get", kind, namespace, name)
+        call = Call("get", kind, namespace, name, account=self._account)
         accept = PARTIAL if metadata_only else JSON
         return await self._send(call, "GET", accept=accept)
+
+    async def resources(self, api_version: str) -> Sequence[Obj]:
+        """The resources that the API server has in a group and version, as its discovery tells. Raises NotFound."""
+        group, _, version = api_version.rpartition("/")
+        path = f"/apis/{group}/{version}" if group else f"/api/{version}"
+        answer = await self._send(Call("get", DISCOVERY), "GET", path=path)
+        return [r for r in answer.get("resources") or () if isinstance(r, dict)]
 
     async def list(
         self,
@@ -131,27 +156,34 @@ class Client:
         `labels` and `fields` are selectors as kubectl takes them. Items of core kinds have no apiVersion and kind.
         Raises Gone where the pages expired again and again.
         """
-        for _ in range(3):
-            try:
-                return await self._pages(kind, namespace, labels, fields, metadata_only, limit)
-            except Gone:
-                continue
-        return await self._pages(kind, namespace, labels, fields, metadata_only, 0)
+        scope: dict[str, Any] = {"labels": labels, "fields": fields, "metadata_only": metadata_only}
+        for most in (limit, limit, limit, 0):
+            with contextlib.suppress(*((Gone,) if most else ())):
+                pages = [page async for page in self.pages(kind, namespace, limit=most, **scope)]
+                return Listing([obj for page in pages for obj in page.items], pages[-1].resource_version)
+        raise AssertionError("unreachable: the last list returns or raises")
 
-    async def _pages(
-        self, kind: Kind, namespace: str | None, labels: str, fields: str, metadata_only: bool, limit: int
-    ) -> Listing:
-        items: list[Obj] = []
+    async def pages(
+        self,
+        kind: Kind,
+        namespace: str | None = None,
+        *,
+        labels: str = "",
+        fields: str = "",
+        metadata_only: bool = False,
+        limit: int = PAGE,
+    ) -> AsyncGenerator[Listing, None]:
+        """A list, page by page; all pages are of one resourceVersion. `limit` 0: one page. Raises Gone."""
         params = _selectors(labels, fields)
         if limit:
             params["limit"] = str(limit)
-        call = Call("list", kind, namespace)
+        call = Call("list", kind, namespace, account=self._account)
         while True:
             page = await self._send(call, "GET", params=params, accept=PARTIAL_LIST if metadata_only else JSON)
             meta = page.get("metadata") or {}
-            items += page.get("items") or ()
+            yield Listing(page.get("items") or [], str(meta.get("resourceVersion", "")))
             if not meta.get("continue"):
-                return Listing(items, str(meta.get("resourceVersion", "")))
+                return
             params["continue"] = meta["continue"]
 
     async def watch(
@@ -176,7 +208,7 @@ class Client:
             "timeoutSeconds": str(int(duration)),
         }
         request = Request(
-            Call("watch", kind, namespace),
+            Call("watch", kind, namespace, account=self._account),
             "GET",
             kind.path(namespace),
             params,
@@ -298,10 +330,11 @@ class Client:
 
     # How
 
-    @staticmethod
     def _write(
-        verb: str, kind: Kind, namespace: str | None, name: str, manager: str, body: Any, subresource: str = ""
+        self, verb: str, kind: Kind, namespace: str | None, name: str, manager: str, body: Any, subresource: str = ""
     ) -> Call:
+        if self._account is not None:
+            raise ValueError("nothing is ever written as somebody else")
         return Call(verb, kind, namespace, name, subresource, manager, body_fields(body))
 
     async def _send(
@@ -329,6 +362,7 @@ class Client:
                 accept=accept,
                 guarded=self._guarded,
                 lane=self._lane,
+                most=self._most,
             )
         )
         if not isinstance(answer, dict):

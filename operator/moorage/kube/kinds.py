@@ -74,5 +74,8 @@ CUSTOM_RESOURCE_DEFINITION: Final = Kind(
     "apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False
 )
 
+DISCOVERY: Final = Kind("", "", "discovery", "APIResourceList", namespaced=False)
+"""No kind of objects: what the API server tells of its kinds, which everybody who is authenticated may ask."""
+
 OWN: Final = (HOSTING_SERVICE, VIRTUAL_SERVER_CONFIG, HOSTING_POLICY, SERVER_GROUP, VIRTUAL_SERVER)
 """The five kinds of this project."""

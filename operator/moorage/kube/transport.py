@@ -16,7 +16,7 @@ import aiohttp
 from moorage.kube import kinds
 from moorage.kube.calls import Call, Observer
 from moorage.kube.credentials import Credentials
-from moorage.kube.errors import ApiError, Unavailable, from_status, parse_body
+from moorage.kube.errors import ApiError, TooLarge, Unavailable, from_status, parse_body
 from moorage.kube.lanes import Lane, WriteSlots
 
 Guard = Callable[[], None]
@@ -34,7 +34,10 @@ _DISCONNECTED = (aiohttp.ClientError, TimeoutError, OSError)
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request: `body` is encoded as JSON; `guarded` writes ask the guard first."""
+    """One request: `body` is encoded as JSON; `guarded` writes ask the guard first.
+
+    An answer of more than `most` bytes is refused.
+    """
 
     call: Call
     method: str
@@ -45,6 +48,7 @@ class Request:
     accept: str = JSON
     guarded: bool = True
     lane: Lane | None = None
+    most: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +131,7 @@ class Transport:
 
     async def _exchange(self, request: Request) -> Any:
         async with self.open(request, aiohttp.ClientTimeout(total=self.limits.timeout)) as response:
-            raw = await response.read()
+            raw = await (response.read() if request.most is None else _bounded(response, request.most))
         return parse_body(raw)
 
     @asynccontextmanager
@@ -139,6 +143,9 @@ class Transport:
         await self.credentials.refresh()
         loaded, call = self.credentials.loaded, request.call
         headers = {"Accept": request.accept, **self.credentials.headers()}
+        if call.account is not None:
+            # The API server adds the groups of a ServiceAccount by itself; naming them would need a right of its own.
+            headers["Impersonate-User"] = "system:serviceaccount:{}:{}".format(*call.account)
         data: bytes | None = None
         if request.body is not None:
             data = _encode(request.body).encode()
@@ -181,6 +188,15 @@ class Transport:
     ) -> None:
         for observer in observers:
             observer.after(call, outcome if outcome is not None else asyncio.CancelledError(), seconds)
+
+
+async def _bounded(response: aiohttp.ClientResponse, most: int) -> bytes:
+    read = bytearray()
+    async for chunk in response.content.iter_any():
+        read += chunk
+        if len(read) > most:
+            raise TooLarge(413, "AnswerTooLarge", f"the answer has more than {most} bytes")
+    return bytes(read)
 
 
 def _unavailable(error: BaseException, call: Call) -> Unavailable:

@@ -11,14 +11,18 @@ from typing import Any
 import pytest
 import yaml
 
-from moorage.api.hostingpolicy import HostingPolicy, HostingPolicySpec, HostingPolicyStatus, PolicyCondition
+from moorage.api.crd import object_schema
+from moorage.api.hostingpolicy import HostingPolicy, HostingPolicySpec, HostingPolicyStatus
 from moorage.api.hostingservice import Offering
+from moorage.api.kinds import KINDS
 from moorage.core.expressions import MAX_LENGTH, MAX_LOOPS, MAX_STEPS, Sizes, compile_expression
-from moorage.core.policy import evaluate_policy
+from moorage.core.policy import INVALID_REASONS, Sample, evaluate_policy
 from moorage.core.services import ServiceView
+from moorage.core.targets import AllowList, target_of
 
 PAGE = (Path(__file__).parents[3] / "docs" / "policies.md").read_text(encoding="utf-8")
 BLOCKS = [yaml.safe_load(b) | {"#": b.split("\n", 1)[0]} for b in re.findall(r"^```yaml\n(.*?)^```", PAGE, re.M | re.S)]
+POLICY = next(info for info in KINDS if info.kind == "HostingPolicy")
 NIGHT = datetime(2026, 12, 28, 23, 0, tzinfo=UTC)
 OFFERINGS = (
     Offering(name="small", cpu=Decimal(1), memory=Decimal(2**30), price_per_hour=Decimal("0.02")),
@@ -47,18 +51,49 @@ def named(found: list[dict[str, Any]]) -> Any:
 
 
 def test_every_block_is_tried() -> None:
-    assert len(BLOCKS) == len(blocks("# condition")) + len(blocks("apiVersion"))
-    assert len(BLOCKS) >= 8
+    tried = ("# condition", "apiVersion", "# patch")
+    assert len(BLOCKS) == sum(len(blocks(kind)) for kind in tried)
+    assert len(BLOCKS) >= 11
+
+
+def unknown_fields(schema: dict[str, Any], value: Any) -> list[str]:
+    """The fields that the API server would not know."""
+    if isinstance(value, list):
+        return [name for item in value for name in unknown_fields(schema["items"], item)]
+    if not isinstance(value, dict) or "properties" not in schema:
+        return []
+    fields = schema["properties"]
+    inner = [name for key in value if key in fields for name in unknown_fields(fields[key], value[key])]
+    return [*(key for key in value if key not in fields), *inner]
 
 
 @pytest.mark.parametrize("block", named(blocks("# condition")))
 def test_each_condition_is_read(block: dict[str, Any]) -> None:
     spec = HostingPolicySpec.from_dict({"when": {"all": [block]}})
-    unknown = set(block) - {"name", "schedule", "service", "for", "holdFor"}
-    assert not unknown
-    assert PolicyCondition.from_dict(block).name == block["name"]
-    result = evaluate_policy(spec, SERVICES, HostingPolicyStatus(), NIGHT, {})
-    assert result.verdict == ("Unmet" if block["name"] in {"office-hours", "cheap-for-a-while"} else "Met"), result
+    assert not unknown_fields(object_schema(POLICY)["properties"]["spec"], {"when": {"all": [block]}})
+    samples = {c.name: Sample(True, "True", "it is", NIGHT) for c in spec.when.conditions if c.metric or c.webhook}
+    result = evaluate_policy(spec, SERVICES, HostingPolicyStatus(), NIGHT, {}, samples)
+    expected = "Unmet" if block.get("name") in {"office-hours", "cheap-for-a-while", "queue-is-long"} else "Met"
+    assert result.verdict == expected, result
+
+
+def test_the_targets_of_the_page_are_a_list_and_its_examples_could_be_asked() -> None:
+    entries = [*blocks("# patch")[0]["env"][0]["value"].split(), "127.0.0.0/8", "https://metrics.example.org"]
+    allowed = AllowList.of([*entries, "https://changes.example.org"])
+    asked = [block.get("metric") or block.get("webhook") for block in blocks("# condition")]
+    urls = [probe["url"] for probe in asked if probe]
+    assert len(urls) >= 3
+    assert all(allowed.allows(target_of(url)) for url in urls)
+
+
+def test_every_reason_of_an_answer_is_on_the_page() -> None:
+    folder = Path(__file__).parents[3] / "operator" / "moorage"
+    files = ["core/policy/metric.py", "core/policy/webhook.py", "controllers/probes.py"]
+    files += [f"runtime/{name}.py" for name in ("outbound", "prober", "probing")]
+    text = "\n".join((folder / name).read_text(encoding="utf-8") for name in files)
+    reasons = set(re.findall(r"(?:unknown|NotAnswered|SecretUnusable)\(\s*\"(\w+)\"", text))
+    assert len(reasons) > 18
+    assert not [reason for reason in reasons if f"`{reason}`" not in PAGE]
 
 
 def test_the_whole_policy_is_met_at_night_and_not_by_day() -> None:
@@ -69,8 +104,7 @@ def test_the_whole_policy_is_met_at_night_and_not_by_day() -> None:
 
 
 def test_every_reason_and_limit_of_the_code_is_on_the_page() -> None:
-    words = {"InvalidSchedule", "ExpressionInvalid", "ExpressionFailed", "ExpressionTooExpensive", "Pending", "Held"}
-    for word in words:
+    for word in INVALID_REASONS | {"ExpressionFailed", "Pending", "Held"}:
         assert f"`{word}" in PAGE, word
     for number in (MAX_LENGTH, MAX_LOOPS, MAX_STEPS):
         assert f"{number:,}" in PAGE

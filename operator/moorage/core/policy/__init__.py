@@ -8,10 +8,12 @@ from moorage.core.policy.evaluate import (
     evaluate_policy,
     group_verdict,
     namespace_services,
+    reads_services,
     selected_services,
 )
 from moorage.core.policy.faults import invalid, never_met, why_never_met
 from moorage.core.policy.readings import INVALID_REASONS, Observed, RawReading
+from moorage.core.policy.samples import Sample
 from moorage.core.policy.verdict import Decided, decide
 
 __all__ = [
@@ -20,12 +22,14 @@ __all__ = [
     "Observed",
     "PolicyResult",
     "RawReading",
+    "Sample",
     "decide",
     "evaluate_policy",
     "group_verdict",
     "invalid",
     "namespace_services",
     "never_met",
+    "reads_services",
     "selected_services",
     "why_never_met",
 ]
