@@ -12,6 +12,7 @@ from moorage.core.policy.evaluate import (
 )
 from moorage.core.policy.faults import invalid, never_met, why_never_met
 from moorage.core.policy.readings import INVALID_REASONS, Observed, RawReading
+from moorage.core.policy.samples import Sample
 from moorage.core.policy.verdict import Decided, decide
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Observed",
     "PolicyResult",
     "RawReading",
+    "Sample",
     "decide",
     "evaluate_policy",
     "group_verdict",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Final
 
 from moorage.api.hostingpolicy import HostingPolicySpec, HostingPolicyStatus, Reading, ServiceSelection, Verdict, When
 from moorage.api.servergroup import PolicyState
@@ -12,10 +14,12 @@ from moorage.core.expressions import Services
 from moorage.core.policy.faults import invalid
 from moorage.core.policy.hysteresis import settle
 from moorage.core.policy.readings import Observed, read
+from moorage.core.policy.samples import Sample
 from moorage.core.policy.verdict import Decided, decide, tree
 from moorage.core.services import ServiceView
 
 MESSAGE_LENGTH = 1024
+NO_SAMPLES: Final[Mapping[str, Sample]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +44,16 @@ def evaluate_policy(
     previous: HostingPolicyStatus,
     now: datetime,
     namespace_labels: Mapping[str, str],
+    samples: Mapping[str, Sample] = NO_SAMPLES,
 ) -> PolicyResult:
     """Read every condition at ``now`` (aware) and apply hysteresis to what ``previous`` says.
 
     Expressions see those of ``services`` that the policy may choose: allowed in the namespace (of ``namespace_labels``)
-    and selected by `select.services`. Deterministic, and the order of ``services`` does not matter.
+    and selected by `select.services`. ``samples`` is what was learnt outside, by the condition's name. Deterministic,
+    and the order of ``services`` does not matter.
     """
     visible = selected_services(spec.select.services, namespace_services(services, namespace_labels))
-    observed = Observed(now, Services(visible if _reads_services(spec.when) else ()))
+    observed = Observed(now, Services(visible if _reads_services(spec.when) else ()), samples)
     before = {r.name: r for r in previous.readings}
     settled = [settle(c, read(c, observed), before.get(c.name), now) for c in spec.when.conditions]
     readings = tuple(s.reading for s in settled)

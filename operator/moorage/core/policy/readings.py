@@ -6,12 +6,14 @@ A kind of condition is one function from its spec and what was observed to a `Ra
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
 from moorage.api.hostingpolicy import PolicyCondition, ServiceExpression, Verdict
 from moorage.core import expressions
+from moorage.core.policy.samples import Sample
 from moorage.core.policy.schedule import INVALID_SCHEDULE, Window, read_schedule
 
 INVALID_CONDITION: Final = "InvalidCondition"
@@ -23,10 +25,12 @@ INVALID_REASONS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What conditions are read from: the time (aware) and the services that the policy may choose from."""
+    """What conditions are read from: the time (aware), the services that the policy may choose from, and what was
+    learnt outside, by the condition's name."""
 
     now: datetime
     services: expressions.Services
+    samples: Mapping[str, Sample] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
