@@ -10,11 +10,12 @@ from tests.support.crd_cases import Case, built, message_of, messages
 from tests.support.crd_server import Answer, Server
 from tests.support.crd_tables import HOSTING_POLICY, HOSTING_SERVICE, SERVER_GROUP, VIRTUAL_SERVER
 from tests.support.crd_tables_config import VIRTUAL_SERVER_CONFIG
+from tests.support.crd_tables_when import WHEN
 
 from moorage.api.kinds import KINDS, KindInfo
 from moorage.controlplane import ControlPlane
 
-CASES = (*HOSTING_SERVICE, *VIRTUAL_SERVER_CONFIG, *HOSTING_POLICY, *SERVER_GROUP, *VIRTUAL_SERVER)
+CASES = (*HOSTING_SERVICE, *VIRTUAL_SERVER_CONFIG, *HOSTING_POLICY, *WHEN, *SERVER_GROUP, *VIRTUAL_SERVER)
 ALWAYS = [case for case in CASES if case.before is None]
 CHANGES = [case for case in CASES if case.before is not None]
 

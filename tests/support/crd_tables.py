@@ -131,14 +131,9 @@ HOSTING_POLICY = (
         {"when": {"all": [_named("a")], "any": [_named("b")]}},
     ),
     _policy("two conditions have one name", "spec.when.all", _when(_named("a"), _named("a")), _when(_named("a"))),
+    _policy("each entry of all and any needs exactly one of", _FIRST, _when({"name": "a"}), _when(_named("a"))),
     _policy(
-        "exactly one of schedule and service",
-        _FIRST,
-        _when({"name": "a"}),
-        _when(_named("a")),
-    ),
-    _policy(
-        "exactly one of schedule and service",
+        "each entry of all and any needs exactly one of",
         _FIRST,
         _when({**_named("a"), "schedule": {"from": JAN}}),
         _when({"name": "a", "schedule": {"from": JAN}}),

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from moorage.api.base import Label, Model, Name, Text, Timestamp, listed, number, text
 from moorage.api.meta import OPERATOR_RULE, Condition, LabelKey, LabelSelector, LabelValue, ObjectMeta
+from moorage.api.probes import MetricQuery, Webhook
 from moorage.api.quantities import Duration, Interval, parse_duration
-from moorage.api.rules import Rule, exactly_one, rules, unique
+from moorage.api.rules import REPEATED, Rule, exactly_one, rules, spoken, unique
 
 Verdict = Literal["Met", "Unmet", "Unknown"]
 Preferred = Literal["Price", "Capacity", "Spread"]
@@ -67,24 +70,96 @@ class ServiceExpression(Model):
     """A CEL expression over `services`, such as services.exists(s, s.available && s.minPrice < 0.05)."""
 
 
-class PolicyCondition(Model):
-    """One condition of a policy; exactly one of `schedule` and `service`."""
+KINDS_OF_CONDITION = ("schedule", "service", "metric", "webhook")
+MAX_CONDITIONS = 32
+"""Conditions of one policy, over all levels."""
 
-    RULES = (exactly_one(("schedule", "service"), "write schedule: {...} or service: {...}", "a condition"),)
 
-    name: Label
-    """Its name."""
+class Clause(Model):
+    """What a condition can be made of."""
+
+    name: Label | None = None
+    """The condition's name, which no other condition of the policy has."""
     schedule: Schedule | None = None
     """Holds at certain times."""
     service: ServiceExpression | None = None
     """Holds when an expression over the hosting services is true."""
+    metric: MetricQuery | None = None
+    """Holds when the answer of a query to a Prometheus compares as told."""
+    webhook: Webhook | None = None
+    """Holds when an HTTPS endpoint says so."""
+    for_: Duration | None = None
+    """How long it must have been true before it counts as met. Default: 0s."""
+    hold_for: Duration | None = None
+    """How long it counts as met after it was last true. Default: 0s."""
+
+    @property
+    def condition(self) -> PolicyCondition | None:
+        """The condition that this is; None for a combination."""
+        if self.name is None:
+            return None
+        given = {name: getattr(self, name) for name in Clause.model_fields}
+        delays = {name: given[name] or parse_duration("0s") for name in ("for_", "hold_for")}
+        return PolicyCondition.model_construct(None, **{**given, **delays})
+
+
+class PolicyCondition(Clause):
+    """One condition of a policy."""
+
+    RULES = (exactly_one(KINDS_OF_CONDITION, "write one of them, such as schedule: {...}", "a condition"),)
+
+    name: Label
+    """The condition's name, which no other condition of the policy has."""
     for_: Duration = parse_duration("0s")
     """How long it must have been true before it counts as met."""
     hold_for: Duration = parse_duration("0s")
     """How long it counts as met after it was last true."""
 
 
-_UNIQUE = unique("name", "conditions", "write a name of its own for each condition")
+def _combining(what: str, *combinations: str) -> tuple[Rule, Rule]:
+    """What is a condition has a name, what is a combination has none."""
+    combines = " || ".join(f"has(self.{name})" for name in combinations)
+    return (
+        exactly_one((*KINDS_OF_CONDITION, *combinations), "write one of them, such as schedule: {...}", what),
+        Rule(
+            f"({combines}) ? !has(self.name) && !has(self.__for__) && !has(self.holdFor) : has(self.name)",
+            f"{what} has a name where it is a condition, and no name, for or holdFor beside {spoken(combinations)}",
+            "write name, for and holdFor beside the condition itself",
+        ),
+    )
+
+
+_REPEATED: dict[str, Any] = {REPEATED: True}
+_UNIQUE = unique("name", "conditions", "write a name of its own for each condition", optional=True)
+
+
+class Part(Clause):
+    """A part of a nested `all` or `any`: a condition, or the opposite of one."""
+
+    RULES = _combining("each part of a nested all or any", "not")
+
+    not_: Annotated[PolicyCondition, Field(json_schema_extra=_REPEATED)] | None = None
+    """Met when this condition is unmet, and unmet when it is met. Unknown stays unknown."""
+
+
+class Entry(Clause):
+    """An entry of `when`: a condition, or a combination of some."""
+
+    RULES = (
+        *_combining("each entry of all and any", "not", "all", "any"),
+        Rule(
+            "(!has(self.all) || size(self.all) > 0) && (!has(self.any) || size(self.any) > 0)",
+            "a nested all or any is empty",
+            "write at least one condition into it",
+        ),
+    )
+
+    not_: Annotated[PolicyCondition, Field(json_schema_extra=_REPEATED)] | None = None
+    """Met when this condition is unmet, and unmet when it is met. Unknown stays unknown."""
+    all: tuple[Part, ...] = listed(8, **_UNIQUE, **_REPEATED)
+    """Met when every part is: conditions, or the opposite of one (`not`)."""
+    any: tuple[Part, ...] = listed(8, **_UNIQUE, **_REPEATED)
+    """Met when one part is: conditions, or the opposite of one (`not`)."""
 
 
 class When(Model):
@@ -97,21 +172,33 @@ class When(Model):
             "write all: [...] or any: [...] with a condition, such as {name: always, schedule: {from: ...}}",
         ),
         Rule(
-            "!has(self.all) || !has(self.any) || self.all.all(x, !self.any.exists(y, y.name == x.name))",
+            "!has(self.all) || !has(self.any)"
+            " || self.all.all(x, !has(x.name) || !self.any.exists(y, has(y.name) && y.name == x.name))",
             "a condition of all and one of any have one name",
             "write a name of its own for each condition",
         ),
     )
 
-    all: tuple[PolicyCondition, ...] = listed(16, key="name", **_UNIQUE)
-    """Conditions that must all be met."""
-    any: tuple[PolicyCondition, ...] = listed(16, key="name", **_UNIQUE)
-    """Conditions of which one must be met."""
+    all: tuple[Entry, ...] = listed(16, **_UNIQUE)
+    """What must be met, every entry. At most 32 conditions in the whole of `when`."""
+    any: tuple[Entry, ...] = listed(16, **_UNIQUE)
+    """What one entry of must be met. At most 32 conditions in the whole of `when`."""
 
-    @property
+    @cached_property
     def conditions(self) -> tuple[PolicyCondition, ...]:
-        """Those of `all`, then those of `any`."""
-        return self.all + self.any
+        """Those of `all`, then those of `any`, in the order in which they are written."""
+        return tuple(found for entry in (*self.all, *self.any) for found in _conditions(entry))
+
+
+def _conditions(clause: Clause) -> Iterator[PolicyCondition]:
+    """The conditions within a clause, in order."""
+    if isinstance(clause, Entry | Part) and clause.not_ is not None:
+        yield clause.not_
+    elif isinstance(clause, Entry) and (clause.all or clause.any):
+        for part in (*clause.all, *clause.any):
+            yield from _conditions(part)
+    elif clause.condition is not None:
+        yield clause.condition
 
 
 class ServiceSelection(Model):
@@ -202,7 +289,7 @@ class Reading(Model):
     since: Timestamp
     """Since when it has this value."""
     true_since: Timestamp | None = None
-    """With `for` or `holdFor`: since when the condition itself has been true, while it is."""
+    """With `for` or `holdFor`: since when the condition itself has been true, while it is, or was when last known."""
     last_true: Timestamp | None = None
     """With `for` or `holdFor`: when the condition itself was last true, while it is not."""
 
@@ -214,7 +301,7 @@ class HostingPolicyStatus(Model):
     """The generation that was last worked on; -1: none yet."""
     conditions: tuple[Condition, ...] = listed(16, key="type")
     """Ready and, while true, Reconciling and Stalled."""
-    readings: tuple[Reading, ...] = listed(32)
+    readings: tuple[Reading, ...] = listed(MAX_CONDITIONS)
     """One for each condition of `when`."""
     next_check_time: Timestamp | None = None
     """When a condition can next change by itself."""

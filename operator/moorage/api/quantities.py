@@ -27,12 +27,14 @@ QUANTITY_PATTERN = r"^[0-9]+(\.[0-9]+)?([numkMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]{1,2
 DURATION_PATTERN = r"^([0-9]{1,6}(\.[0-9]{1,6})?(ns|us|ms|s|m|h))+$"
 SHARE_PATTERN = r"^(100|[0-9]{1,2})%$"
 PRICE_PATTERN = r"^[0-9]{1,12}(\.[0-9]{1,9})?$"
+NUMBER_PATTERN = r"^-?[0-9]{1,15}(\.[0-9]{1,9})?([eE][+-]?[0-9]{1,2})?$"
 
 _QUANTITY = re.compile(r"^(?P<number>[0-9]+(?:\.[0-9]+)?)(?P<suffix>[numkMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]{1,2})?$")
 _DURATION = re.compile(DURATION_PATTERN)
 _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ns|us|ms|s|m|h)")
 _SHARE = re.compile(SHARE_PATTERN)
 _PRICE = re.compile(PRICE_PATTERN)
+_NUMBER = re.compile(NUMBER_PATTERN)
 _MICROSECONDS = {
     "ns": Decimal("0.001"),
     "us": Decimal(1),
@@ -130,6 +132,17 @@ def parse_price(value: Any) -> Decimal:
     raise ValueError('is not a price; write a decimal number in quotes, such as "0.02"')
 
 
+def parse_number(value: Any) -> Decimal:
+    """`-5`, `"0.95"` or `"1.5e9"`. Raises ValueError for anything else, floats included, which YAML may round."""
+    if isinstance(value, Decimal):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return Decimal(value)
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        return Decimal(value)
+    raise ValueError('is not a number; write a whole number, or a decimal one in quotes, such as "0.95"')
+
+
 def _share_to_json(value: Share) -> int | str:
     return str(value) if value.percent else value.amount
 
@@ -178,6 +191,11 @@ _QUANTITY_RULE = Rule(
     f"type(self) == int ? self >= 0 : self.matches(r'{QUANTITY_PATTERN}')",
     "is not a quantity",
     "write a number with or without a unit, such as 2, 500m, 512Mi or 1.5Gi",
+)
+_NUMBER_RULE = Rule(
+    f"type(self) == int || self.matches(r'{NUMBER_PATTERN}')",
+    "is not a number",
+    'write a whole number, or a decimal one in quotes, such as "0.95"',
 )
 
 
@@ -237,3 +255,11 @@ Price = Annotated[
     ),
 ]
 """Money for one hour, in whatever one currency the platform team keeps to."""
+
+Number = Annotated[
+    Decimal,
+    BeforeValidator(parse_number),
+    PlainSerializer(str, return_type=str),
+    WithJsonSchema(_int_or_string(_NUMBER_RULE)),
+]
+"""Any number, exactly as it was written."""

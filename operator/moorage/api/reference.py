@@ -53,6 +53,8 @@ def _kind(info: KindInfo) -> str:
 def _fields(schema: Schema, prefix: str) -> Iterator[tuple[str, Schema, bool]]:
     required = schema.get("required", ())
     for name, child in schema.get("properties", {}).items():
+        if "description" not in child:
+            continue  # it is described where it stands first
         path = f"{prefix}{name}"
         yield path, child, name in required
         inner = child.get("items", child)

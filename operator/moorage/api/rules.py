@@ -10,6 +10,9 @@ VALIDATIONS = "x-kubernetes-validations"
 REMEDY = "x-moorage-remedy"
 """Marks a field whose pattern and bounds become one rule, with this problem and remedy."""
 
+REPEATED = "x-moorage-repeated"
+"""Marks a field whose inner fields are described where they stand first: a CRD is bounded in size."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
@@ -49,9 +52,15 @@ def remedy(problem: str, remedy: str) -> dict[str, Any]:
 def exactly_one(fields: Iterable[str], remedy: str, what: str) -> Rule:
     """Exactly one of the optional `fields` must be there."""
     names = tuple(fields)
-    listing = f"{', '.join(names[:-1])} and {names[-1]}"
+    listing = spoken(names)
     count = " + ".join(f"(has(self.{escape(name)}) ? 1 : 0)" for name in names)
     return Rule(f"{count} == 1", f"{what} needs exactly one of {listing}", remedy)
+
+
+def spoken(names: Iterable[str]) -> str:
+    """`a, b and c`."""
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def immutable(field: str, optional: bool) -> str:
@@ -61,11 +70,12 @@ def immutable(field: str, optional: bool) -> str:
     return f"has(self.{name}) == has(oldSelf.{name}) && (!has(self.{name}) || {same})" if optional else same
 
 
-def unique(field: str, what: str, remedy: str) -> dict[str, Any]:
-    """The schema extension of a list whose objects must differ in `field`."""
-    return rules(
-        Rule(f"self.all(x, self.exists_one(y, y.{field} == x.{field}))", f"two {what} have one {field}", remedy)
-    )
+def unique(field: str, what: str, remedy: str, *, optional: bool = False) -> dict[str, Any]:
+    """The schema extension of a list whose objects must differ in `field`, where they have it."""
+    only = f"!has(x.{field}) || " if optional else ""
+    also = f"has(y.{field}) && " if optional else ""
+    each = f"self.all(x, {only}self.exists_one(y, {also}y.{field} == x.{field}))"
+    return rules(Rule(each, f"two {what} have one {field}", remedy))
 
 
 _RESERVED = frozenset({"as", "else", "for", "function", "if", "import", "in", "let", "loop", "namespace", "package"})

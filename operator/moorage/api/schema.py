@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from moorage.api.base import Model
-from moorage.api.rules import REMEDY, VALIDATIONS, Rule
+from moorage.api.rules import REMEDY, REPEATED, VALIDATIONS, Rule
 
 _DROPPED = frozenset({"title", "$defs", "propertyNames", "additionalProperties"})
 _BOUNDS = ("minLength", "pattern", "minimum", "maximum")
@@ -22,6 +22,12 @@ def structural_schema(model: type[Model], *, worded: bool = True) -> Schema:
     schema = _structural(raw, raw.get("$defs", {}))
     _settle_bounds(schema, worded)
     return schema
+
+
+def inner_schemas(schema: Schema) -> list[Schema]:
+    """The schemas of an object's fields, of a list's items or of a map's values."""
+    children = [*schema.get("properties", {}).values()]
+    return children + [schema[inner] for inner in ("items", "additionalProperties") if inner in schema]
 
 
 def of_status(schema: Schema) -> Schema:
@@ -83,10 +89,17 @@ def _settle_bounds(schema: Schema, worded: bool) -> None:
     if REMEDY in schema and worded:
         _word_bounds(schema)
     schema.pop(REMEDY, None)
-    children = [*schema.get("properties", {}).values()]
-    children += [schema[inner] for inner in ("items", "additionalProperties") if inner in schema]
-    for child in children:
+    if schema.pop(REPEATED, False):
+        _silence(schema)
+    for child in inner_schemas(schema):
         _settle_bounds(child, worded)
+
+
+def _silence(schema: Schema) -> None:
+    """Take the descriptions of what is within."""
+    for child in inner_schemas(schema):
+        child.pop("description", None)
+        _silence(child)
 
 
 def _word_bounds(schema: Schema) -> None:

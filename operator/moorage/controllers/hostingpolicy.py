@@ -11,7 +11,7 @@ from moorage.api.meta import Condition
 from moorage.controllers.context import Context, QueueKey
 from moorage.controllers.service_views import ServiceViews
 from moorage.controllers.tables import Tables
-from moorage.core.policy import PolicyResult, evaluate_policy, why_never_met
+from moorage.core.policy import PolicyResult, evaluate_policy, reads_services, why_never_met
 from moorage.kube.apply import Written
 from moorage.kube.errors import InvalidObject
 from moorage.kube.kinds import HOSTING_POLICY
@@ -42,7 +42,9 @@ class PolicyController:
             return DONE
         now = self._context.clock.now()
         labels = self._tables.namespace_labels(policy.metadata.namespace)
-        result = evaluate_policy(policy.spec, self._services.views(), policy.status, now, labels)
+        # Seeing all services costs as much as there are: who does not read them does not pay for it.
+        services = self._services.views() if reads_services(policy.spec.when) else ()
+        result = evaluate_policy(policy.spec, services, policy.status, now, labels)
         status = self._status(policy, result)
         changed = [(r.name, r.value) for r in status.readings] != [(r.name, r.value) for r in policy.status.readings]
         written = await self._context.writer.write(

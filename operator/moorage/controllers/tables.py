@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from moorage.api.hostingpolicy import HostingPolicy
+from moorage.api.hostingpolicy import KINDS_OF_CONDITION, HostingPolicy
 from moorage.api.hostingservice import HostingService
 from moorage.api.names import ANNOTATION_SERVER, ANNOTATION_STATE, LABEL_CONFIG, LABEL_SECRET
 from moorage.api.servergroup import ServerGroup
@@ -88,6 +88,20 @@ def _server_provider(obj: Obj) -> Iterable[Hashable]:
     return [(spec["serviceRef"]["name"], id_) for id_ in ids]
 
 
+def _policy_conditions(obj: Obj) -> Iterable[Hashable]:
+    """The kinds of condition that a policy has, however deeply nested."""
+    when = obj["spec"].get("when") or {}
+    waiting: list[Obj] = [*(when.get("all") or ()), *(when.get("any") or ())]
+    found: set[str] = set()
+    while waiting:
+        clause = waiting.pop()
+        found.update(kind for kind in KINDS_OF_CONDITION if clause.get(kind) is not None)
+        waiting += [*(clause.get("all") or ()), *(clause.get("any") or ())]
+        if clause.get("not"):
+            waiting.append(clause["not"])
+    return found
+
+
 def _group_configs(obj: Obj) -> Iterable[Hashable]:
     return {(_ns(obj), member["configRef"]["name"]) for member in obj["spec"]["members"]}
 
@@ -124,7 +138,9 @@ def register(store: Store, installation_id: str) -> Tables:
     return Tables(
         services=store.register(kinds.HOSTING_SERVICE, HostingService.from_dict),
         configs=store.register(kinds.VIRTUAL_SERVER_CONFIG, VirtualServerConfig.from_dict, indexes=by_namespace),
-        policies=store.register(kinds.HOSTING_POLICY, HostingPolicy.from_dict, indexes=by_namespace),
+        policies=store.register(
+            kinds.HOSTING_POLICY, HostingPolicy.from_dict, indexes={**by_namespace, "condition": _policy_conditions}
+        ),
         groups=store.register(
             kinds.SERVER_GROUP,
             ServerGroup.from_dict,

@@ -157,11 +157,8 @@ class Triggers:
             self._context.enqueue(kinds.HOSTING_SERVICE, "", name)
         if _spec(old) == _spec(new) and _status(old) == _status(new):
             return
-        for policy in self._tables.policies:
-            when = policy["spec"].get("when") or {}
-            if any(c.get("service") for c in [*(when.get("all") or ()), *(when.get("any") or ())]):
-                namespace, policy_name = key_of(policy)
-                self._context.enqueue(kinds.HOSTING_POLICY, namespace, policy_name)
+        for policy in self._tables.policies.by_index("condition", "service"):
+            self._context.enqueue(kinds.HOSTING_POLICY, *key_of(policy))
         for group in self._tables.groups:
             if not (group.get("status") or {}).get("placement"):
                 namespace, group_name = key_of(group)
@@ -225,10 +222,9 @@ class Triggers:
             return
         for group in self._tables.groups.by_index("namespace", obj["metadata"]["name"]):
             self._context.enqueue(kinds.SERVER_GROUP, *key_of(group))
-        for policy in self._tables.policies:
+        for policy in self._tables.policies.by_index("namespace", obj["metadata"]["name"]):
             # Its conditions see the services that are allowed in the namespace.
-            if policy["metadata"]["namespace"] == obj["metadata"]["name"]:
-                self._context.enqueue(kinds.HOSTING_POLICY, *key_of(policy))
+            self._context.enqueue(kinds.HOSTING_POLICY, *key_of(policy))
 
 
 def _spec(obj: Obj | None) -> Any:

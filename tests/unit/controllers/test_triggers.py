@@ -152,6 +152,14 @@ def test_a_policy_hears_of_the_labels_of_its_namespace(scene: Scene) -> None:
     assert ("HostingPolicy", "ns/p") in asked
 
 
+def test_only_policies_that_read_the_services_hear_of_one(scene: Scene) -> None:
+    nested = {"all": [{"name": "c"}, {"any": [{"not": {"name": "d", "service": {"expression": "true"}}}]}]}
+    scene.put(kinds.HOSTING_POLICY, "nested", spec={"when": nested})
+    scene.put(kinds.HOSTING_POLICY, "timed", spec={"when": {"any": [{"name": "c", "schedule": {}}]}})
+    asked = scene.put(kinds.HOSTING_SERVICE, "harbour", None, spec={"type": "local", "endpoint": "http://h"})
+    assert {entry for entry in asked if entry[0] == "HostingPolicy"} == {("HostingPolicy", "ns/nested")}
+
+
 def remaining(scene: Scene) -> tuple[str, ...]:
     scene.server("one", "db", metadata={"deletionTimestamp": NOW, "finalizers": ["moorage.dev/server"]})
     server = scene.tables.servers.parsed("ns", "one-db-0")

@@ -8,6 +8,7 @@ from moorage.core.policy.evaluate import (
     evaluate_policy,
     group_verdict,
     namespace_services,
+    reads_services,
     selected_services,
 )
 from moorage.core.policy.faults import invalid, never_met, why_never_met
@@ -28,6 +29,7 @@ __all__ = [
     "invalid",
     "namespace_services",
     "never_met",
+    "reads_services",
     "selected_services",
     "why_never_met",
 ]

@@ -5,13 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from types import MappingProxyType
 from typing import Final
 
-from moorage.api.hostingpolicy import HostingPolicySpec, HostingPolicyStatus, Reading, ServiceSelection, Verdict, When
+from moorage.api.hostingpolicy import (
+    MAX_CONDITIONS,
+    HostingPolicySpec,
+    HostingPolicyStatus,
+    PolicyCondition,
+    Reading,
+    ServiceSelection,
+    Verdict,
+    When,
+)
 from moorage.api.servergroup import PolicyState
 from moorage.core.expressions import Services
-from moorage.core.policy.faults import invalid
+from moorage.core.policy.faults import invalid, structural_faults
 from moorage.core.policy.hysteresis import settle
 from moorage.core.policy.readings import Observed, read
 from moorage.core.policy.samples import Sample
@@ -45,17 +55,22 @@ def evaluate_policy(
     now: datetime,
     namespace_labels: Mapping[str, str],
     samples: Mapping[str, Sample] = NO_SAMPLES,
+    *,
+    resumed: bool = True,
 ) -> PolicyResult:
     """Read every condition at ``now`` (aware) and apply hysteresis to what ``previous`` says.
 
     Expressions see those of ``services`` that the policy may choose: allowed in the namespace (of ``namespace_labels``)
-    and selected by `select.services`. ``samples`` is what was learnt outside, by the condition's name. Deterministic,
-    and the order of ``services`` does not matter.
+    and selected by `select.services`. ``samples`` is what was learnt outside, by the condition's name; ``resumed``
+    tells that ``previous`` is of the same generation. Deterministic, and the order of ``services`` does not matter.
     """
     visible = selected_services(spec.select.services, namespace_services(services, namespace_labels))
-    observed = Observed(now, Services(visible if _reads_services(spec.when) else ()), samples)
+    observed = Observed(now, Services(visible if reads_services(spec.when) else ()), samples, resumed)
     before = {r.name: r for r in previous.readings}
-    settled = [settle(c, read(c, observed), before.get(c.name), now) for c in spec.when.conditions]
+    faults = structural_faults(spec.when)
+    settled = [
+        settle(c, faults.get(c.name) or read(c, observed), before.get(c.name), now) for c in _readable(spec.when)
+    ]
     readings = tuple(s.reading for s in settled)
     decided = decide(tree(spec.when), {r.name: r for r in readings})
     return PolicyResult(
@@ -97,5 +112,11 @@ def selected_services(selection: ServiceSelection, services: Iterable[ServiceVie
     )
 
 
-def _reads_services(when: When) -> bool:
+def _readable(when: When) -> Iterable[PolicyCondition]:
+    """One condition of each name, and no more than a status takes."""
+    return islice({c.name: c for c in when.conditions}.values(), MAX_CONDITIONS)
+
+
+def reads_services(when: When) -> bool:
+    """Whether a condition is read from the hosting services."""
     return any(c.service is not None for c in when.conditions)

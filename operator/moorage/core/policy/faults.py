@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Set
+from dataclasses import dataclass
 
-from moorage.api.hostingpolicy import Reading, When
-from moorage.core.policy.readings import INVALID_REASONS
+from moorage.api.hostingpolicy import MAX_CONDITIONS, Reading, When
+from moorage.core.policy.readings import DUPLICATE_NAME, INVALID_REASONS, TOO_MANY, RawReading
+from moorage.core.policy.verdict import All, AnyOf, Node, Not, tree
 from moorage.core.problems import joined
 
 
@@ -14,12 +17,49 @@ def invalid(readings: Iterable[Reading]) -> tuple[Reading, ...]:
     return tuple(reading for reading in readings if reading.reason in INVALID_REASONS)
 
 
+def structural_faults(when: When) -> dict[str, RawReading]:
+    """The readings of conditions that cannot be told apart, or of all where there are too many."""
+    counts = Counter(condition.name for condition in when.conditions)
+    if counts.total() > MAX_CONDITIONS:
+        message = f"the policy has {counts.total()} conditions; write at most {MAX_CONDITIONS}, or several policies"
+        return dict.fromkeys(counts, RawReading("Unknown", TOO_MANY, message))
+    message = "several conditions of the policy have this name; write a name of its own for each"
+    return {name: RawReading("Unknown", DUPLICATE_NAME, message) for name, count in counts.items() if count > 1}
+
+
 def never_met(when: When, readings: Iterable[Reading]) -> bool:
-    """Whether the policy cannot be met whatever happens, because of conditions that are wrong."""
-    wrong = {reading.name for reading in invalid(readings)}
-    if not wrong:
-        return False
-    return any(c.name in wrong for c in when.all) or (bool(when.any) and all(c.name in wrong for c in when.any))
+    """Whether the policy cannot be met whatever happens, because of conditions that are wrong: those stay unknown.
+
+    Exact: the other conditions do not depend on one another, and each stands in one place of the tree.
+    """
+    found = invalid(readings)
+    wrong = {reading.name for reading in found}
+    if any(reading.reason == TOO_MANY for reading in found):
+        return True
+    return bool(wrong) and not _reach(tree(when), wrong).met
+
+
+@dataclass(frozen=True, slots=True)
+class _Reach:
+    """Which verdicts a part of the tree can have."""
+
+    met: bool
+    unmet: bool
+
+
+def _reach(node: Node, wrong: Set[str]) -> _Reach:
+    match node:
+        case str():
+            return _Reach(node not in wrong, node not in wrong)
+        case Not(part=part):
+            inner = _reach(part, wrong)
+            return _Reach(met=inner.unmet, unmet=inner.met)
+        case All(parts=parts):
+            those = [_reach(p, wrong) for p in parts]
+            return _Reach(bool(those) and all(p.met for p in those), any(p.unmet for p in those))
+        case AnyOf(parts=parts):
+            those = [_reach(p, wrong) for p in parts]
+            return _Reach(any(p.met for p in those), bool(those) and all(p.unmet for p in those))
 
 
 def why_never_met(readings: Iterable[Reading]) -> str:

@@ -26,7 +26,9 @@ def settle(condition: PolicyCondition, raw: RawReading, previous: Reading | None
     """The reading that follows from the previous one and from what the condition is right now.
 
     A raw value that became true counts as met once it has been true for `for` without a break; one that ceased to be
-    true after it was met counts as met until `holdFor` has passed. Unknown breaks `for` and does not end a hold.
+    true after it was met counts as met until `holdFor` has passed. Unknown does not end a hold. It breaks a `for` that
+    still runs, but what was met before it became unknown is met again as soon as it is known to be true: nobody saw it
+    end, and an outage of whoever is asked must not look like an end that came and went.
     A previous time that lies in the future (the clock was set back) is taken as now.
     """
     if raw.value == "Met":
@@ -40,7 +42,7 @@ def _settle_true(condition: PolicyCondition, raw: RawReading, previous: Reading 
         since = min(since, previous.true_since)
     since = min(since, _second(now))
     remembered = since if condition.for_ or condition.hold_for else None
-    already = previous is not None and previous.value == "Met"
+    already = previous is not None and _was_met(previous)
     met_from = since + condition.for_
     if already or met_from <= now:
         reading = _reading(condition.name, "Met", raw.reason, raw.message, previous, met_from, now)
@@ -51,23 +53,37 @@ def _settle_true(condition: PolicyCondition, raw: RawReading, previous: Reading 
 
 
 def _settle_not_true(condition: PolicyCondition, raw: RawReading, previous: Reading | None, now: datetime) -> Settled:
-    last_true = _last_true(raw, previous, now) if condition.hold_for else None
-    if previous is not None and previous.value == "Met" and last_true is not None:
+    true_since, last_true = _unbroken(raw, previous), _last_true(raw, previous, now)
+    changed = raw.since or now
+    if previous is not None and previous.value == "Met" and last_true is not None and condition.hold_for:
         until = last_true + condition.hold_for
         if now < until:
             message = f"last true at {spell(last_true)}, counts as met until {spell(until)}: {raw.message}"
             reading = _reading(condition.name, "Met", "Held", message, previous, now, now)
-            return Settled(reading.model_copy(update={"last_true": last_true}), _earliest(raw.next_check, until))
+            memory = {"last_true": last_true, "true_since": true_since}
+            return Settled(reading.model_copy(update=memory), _earliest(raw.next_check, until))
         changed = until
-    else:
-        changed = raw.since or now
     reading = _reading(condition.name, raw.value, raw.reason, raw.message, previous, changed, now)
+    if true_since is not None:
+        reading = reading.model_copy(update={"last_true": last_true, "true_since": true_since})
     return Settled(reading, raw.next_check)
+
+
+def _was_met(previous: Reading) -> bool:
+    """Whether it counted as met when it was last known."""
+    return previous.value == "Met" or (previous.value == "Unknown" and previous.last_true is not None)
+
+
+def _unbroken(raw: RawReading, previous: Reading | None) -> datetime | None:
+    """Since when it has been true, as far as anybody knows: None once it was known to be otherwise."""
+    if raw.value != "Unknown" or previous is None or raw.memory == "Dropped":
+        return None
+    return previous.true_since if raw.memory == "Kept" or _was_met(previous) else None
 
 
 def _last_true(raw: RawReading, previous: Reading | None, now: datetime) -> datetime | None:
     """When the condition was last true: remembered, or else now, at the first look that finds it otherwise."""
-    if previous is None or previous.value != "Met":
+    if previous is None or not _was_met(previous):
         return None
     if previous.last_true is not None:
         return min(previous.last_true, _second(now))

@@ -9,16 +9,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Literal
 
-from moorage.api.hostingpolicy import PolicyCondition, ServiceExpression, Verdict
+from moorage.api.hostingpolicy import KINDS_OF_CONDITION, PolicyCondition, Schedule, ServiceExpression, Verdict
+from moorage.api.rules import spoken
 from moorage.core import expressions
-from moorage.core.policy.samples import Sample
+from moorage.core.policy.samples import INVALID_CA_BUNDLE, Sample
 from moorage.core.policy.schedule import INVALID_SCHEDULE, Window, read_schedule
 
 INVALID_CONDITION: Final = "InvalidCondition"
+DUPLICATE_NAME: Final = "DuplicateName"
+TOO_MANY: Final = "TooManyConditions"
+NOT_READ_YET: Final = "NotReadYet"
 INVALID_REASONS: Final = frozenset(
-    {INVALID_SCHEDULE, INVALID_CONDITION, expressions.INVALID, expressions.TOO_EXPENSIVE}
+    {
+        INVALID_SCHEDULE,
+        INVALID_CONDITION,
+        INVALID_CA_BUNDLE,
+        DUPLICATE_NAME,
+        TOO_MANY,
+        expressions.INVALID,
+        expressions.TOO_EXPENSIVE,
+    }
 )
 """Reasons of an Unknown reading that only an edit of the policy can end."""
 
@@ -26,11 +38,12 @@ INVALID_REASONS: Final = frozenset(
 @dataclass(frozen=True, slots=True)
 class Observed:
     """What conditions are read from: the time (aware), the services that the policy may choose from, and what was
-    learnt outside, by the condition's name."""
+    learnt outside, by the condition's name. ``resumed``: the policy is the one that its readings are of."""
 
     now: datetime
     services: expressions.Services
     samples: Mapping[str, Sample] = field(default_factory=dict)
+    resumed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +52,9 @@ class RawReading:
 
     ``since`` is the instant at which it became so, where it is known; unless ``exact``, it may have been so for longer.
     ``next_check`` is the instant at which it may
-    change although nothing else does, None where only a change of the facts can change it.
+    change although nothing else does, None where only a change of the facts can change it. ``memory`` is what an
+    Unknown reading leaves of what was known before: Kept where nobody has looked since the process began, Dropped where
+    the question is a new one; Weighed is the rule.
     """
 
     value: Verdict
@@ -48,22 +63,22 @@ class RawReading:
     since: datetime | None = None
     exact: bool = False
     next_check: datetime | None = None
+    memory: Literal["Weighed", "Kept", "Dropped"] = "Weighed"
 
 
 def read(condition: PolicyCondition, observed: Observed) -> RawReading:
     """The condition's raw reading. Never raises: what is wrong with the condition is an Unknown reading."""
+    given = [kind for kind in KINDS_OF_CONDITION if getattr(condition, kind) is not None]
+    if len(given) != 1:
+        what = f"has {spoken(given)}; make it several conditions" if given else "has no kind; give it `schedule`, say"
+        return RawReading("Unknown", INVALID_CONDITION, f"the condition {what}")
     match condition:
-        case PolicyCondition(schedule=None, service=None):
-            return RawReading(
-                "Unknown", INVALID_CONDITION, "the condition has no kind; give it `schedule` or `service`"
-            )
-        case PolicyCondition(schedule=None, service=ServiceExpression(expression=text)):
+        case PolicyCondition(service=ServiceExpression(expression=text)):
             return _read_service(text, observed.services)
-        case PolicyCondition(schedule=schedule, service=None) if schedule is not None:
+        case PolicyCondition(schedule=Schedule() as schedule):
             return _from_window(read_schedule(schedule, observed.now))
         case _:
-            message = "the condition has both `schedule` and `service`; make it two conditions of `all`"
-            return RawReading("Unknown", INVALID_CONDITION, message)
+            return _from_sample(observed.samples.get(condition.name), resumed=observed.resumed)
 
 
 def _read_service(text: str, services: expressions.Services) -> RawReading:
@@ -74,6 +89,13 @@ def _read_service(text: str, services: expressions.Services) -> RawReading:
     if holds:
         return RawReading("Met", "ExpressionTrue", "the expression is true")
     return RawReading("Unmet", "ExpressionFalse", "the expression is false")
+
+
+def _from_sample(sample: Sample | None, *, resumed: bool) -> RawReading:
+    if sample is None:
+        return RawReading("Unknown", NOT_READ_YET, "there is no answer yet", memory="Kept" if resumed else "Dropped")
+    value: Verdict = "Unknown" if sample.holds is None else "Met" if sample.holds else "Unmet"
+    return RawReading(value, sample.reason, sample.message, sample.at)
 
 
 def _from_window(window: Window) -> RawReading:

@@ -7,6 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
+
+INVALID_CA_BUNDLE: Final = "InvalidCABundle"
+"""The reason of a sample that only an edit of the policy can end."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -71,6 +72,57 @@ def test_a_break_begins_for_anew() -> None:
     assert values(condition(for_=60), series) == ["Unmet", "Unmet", "Unmet", "Unmet", "Met"]
     series = [(0, "Met"), (50, "Unknown"), (55, "Met"), (114, "Met"), (115, "Met")]
     assert values(condition(for_=60), series) == ["Unmet", "Unknown", "Unmet", "Unmet", "Met"]
+
+
+def test_what_was_met_and_became_unknown_is_met_again_at_once() -> None:
+    """A source that is down for a while must not look like an end."""
+    met: list[tuple[float, Verdict]] = [(0, "Met"), (60, "Met")]
+    again: list[tuple[float, Verdict]] = [(70, "Unknown"), (500, "Unknown"), (501, "Met")]
+    assert values(condition(for_=60), [*met, *again]) == ["Unmet", "Met", "Unknown", "Unknown", "Met"]
+    denied: list[tuple[float, Verdict]] = [(70, "Unknown"), (80, "Unmet"), (90, "Unknown"), (95, "Met")]
+    assert values(condition(for_=60), [*met, *denied])[2:] == ["Unknown", "Unmet", "Unknown", "Unmet"]
+
+
+def test_a_hold_that_ended_by_a_known_end_is_no_memory_of_having_been_met() -> None:
+    series: list[tuple[float, Verdict]] = [(0, "Met"), (60, "Met"), (70, "Unmet"), (100, "Unknown"), (101, "Met")]
+    assert values(condition(for_=60, hold_for=30), series) == ["Unmet", "Met", "Met", "Unknown", "Unmet"]
+    series[2] = (70, "Unknown")
+    assert values(condition(for_=60, hold_for=30), series) == ["Unmet", "Met", "Met", "Unknown", "Met"]
+
+
+def unread(memory: Literal["Kept", "Dropped"]) -> RawReading:
+    return RawReading("Unknown", "NotReadYet", "there is no answer yet", memory=memory)
+
+
+def after_restart(
+    c: PolicyCondition, before: list[tuple[float, Verdict]], *memories: Literal["Kept", "Dropped"]
+) -> Reading:
+    """What stands in the status once the controller runs again and has no answer yet."""
+    reading = run(c, before)[-1].reading
+    for memory in memories:
+        reading = settle(c, unread(memory), through_status(reading), at(40)).reading
+    return reading
+
+
+def test_a_restart_ends_neither_for_nor_hold() -> None:
+    pending = after_restart(condition(for_=60), [(0, "Met")], "Kept", "Kept")
+    assert (pending.value, pending.reason) == ("Unknown", "NotReadYet")
+    assert settle(condition(for_=60), raw("Met"), pending, at(59)).reading.reason == "Pending"
+    assert settle(condition(for_=60), raw("Met"), pending, at(60)).reading.value == "Met"
+    failed = settle(condition(for_=60), raw("Unknown"), pending, at(45)).reading
+    assert settle(condition(for_=60), raw("Met"), failed, at(60)).reading.reason == "Pending"
+    met = after_restart(condition(for_=20), [(0, "Met"), (20, "Met")], "Kept")
+    assert met.value == "Unknown"
+    assert settle(condition(for_=20), raw("Met"), met, at(41)).reading.value == "Met"
+    held = after_restart(condition(hold_for=60), [(0, "Met"), (10, "Unmet")], "Kept")
+    assert (held.value, held.reason) == ("Met", "Held")
+    assert settle(condition(hold_for=60), raw("Unmet"), held, at(69)).reading.value == "Met"
+    assert settle(condition(hold_for=60), raw("Unmet"), held, at(70)).reading.value == "Unmet"
+
+
+def test_a_new_question_begins_for_anew() -> None:
+    met = after_restart(condition(for_=20), [(0, "Met"), (20, "Met")], "Dropped")
+    assert settle(condition(for_=20), raw("Met"), met, at(41)).reading.reason == "Pending"
 
 
 def test_hold_delays_ceasing_to_be_met() -> None:
@@ -141,12 +193,15 @@ def test_met_needs_for_without_a_break_and_ends_only_after_hold(
     settled = run(condition(for_, hold_for), series)
     run_start: float | None = None
     met_before = False
+    never_denied = False  # it was met, and nothing known has said otherwise since
     gone_at = 0.0
     for (now, value), got in zip(series, settled, strict=True):
         if value == "Met":
             run_start = now if run_start is None else run_start
-            expected = met_before or now - run_start >= for_
+            expected = met_before or never_denied or now - run_start >= for_
+            never_denied = expected
         else:
+            never_denied = never_denied and value == "Unknown"
             gone_at = now if run_start is not None else gone_at
             run_start = None
             expected = met_before and now < gone_at + hold_for
@@ -154,6 +209,32 @@ def test_met_needs_for_without_a_break_and_ends_only_after_hold(
         assert got.reading.since <= at(now)
         assert got.next_check is None or got.next_check > at(now)
         met_before = expected
+
+
+@given(st.integers(1, 100), _DELAYS, _SERIES)
+def test_truth_that_never_lasts_for_is_never_met(for_: int, hold_for: int, steps: list[tuple[int, Verdict]]) -> None:
+    """A series that crosses the threshold and back within `for` moves nothing: no flap."""
+    series: list[tuple[float, Verdict]] = []
+    true_since: float | None = None
+    for now, value in _timed(steps):
+        if value == "Met" and true_since is not None and now - true_since >= for_:
+            value = "Unmet"
+        true_since = None if value != "Met" else now if true_since is None else true_since
+        series.append((now, value))
+    assert "Met" not in values(condition(for_, hold_for), series)
+
+
+@given(st.integers(1, 100), st.integers(50, 100), _SERIES)
+def test_dips_shorter_than_hold_are_never_seen(for_: int, hold_for: int, steps: list[tuple[int, Verdict]]) -> None:
+    series: list[tuple[float, Verdict]] = [(0, "Met"), (for_, "Met")]
+    gone_at: float | None = None
+    for gap, value in steps:
+        now = series[-1][0] + gap
+        if value != "Met" and gone_at is not None and now - gone_at >= hold_for:
+            value = "Met"
+        gone_at = None if value == "Met" else now if gone_at is None else gone_at
+        series.append((now, value))
+    assert set(values(condition(for_, hold_for), series)[1:]) == {"Met"}
 
 
 @given(_DELAYS, _DELAYS, _SERIES)
