@@ -150,7 +150,7 @@ class Entry(Clause):
         Rule(
             "(!has(self.all) || size(self.all) > 0) && (!has(self.any) || size(self.any) > 0)",
             "a nested all or any is empty",
-            "write at least one condition into it",
+            "write a condition into it",
         ),
     )
 

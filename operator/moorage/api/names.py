@@ -18,6 +18,9 @@ SECRET_KIND_SERVER = "server"  # noqa: S105 - a label's value
 SECRET_KIND_SESSION = "session"  # noqa: S105 - a label's value
 SECRET_KIND_OUTPUTS = "outputs"  # noqa: S105 - a label's value
 
+LABEL_ALLOW_PROBES = f"{GROUP}/allow-probes"
+"""On Secrets of users, with the value `true`: conditions of policies of the same namespace may use it."""
+
 ANNOTATION_SERVER = f"{GROUP}/server"
 """On the Secrets of a server: the name of its VirtualServer."""
 ANNOTATION_STATE = f"{GROUP}/state"

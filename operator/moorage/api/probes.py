@@ -9,7 +9,7 @@ from pydantic import Field
 from moorage.api.base import Model, text
 from moorage.api.meta import SecretRef
 from moorage.api.quantities import Interval, Number, parse_duration
-from moorage.api.rules import Rule
+from moorage.api.rules import Rule, rules
 
 Comparison = Literal["GreaterThan", "GreaterThanOrEqual", "LessThan", "LessThanOrEqual", "Equal", "NotEqual"]
 _HOST = r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?)(:[0-9]{1,5})?"
@@ -17,11 +17,16 @@ _PATH = r"(/[A-Za-z0-9._~/-]*)?"
 
 CaBundle = Annotated[
     str,
-    text(
-        65536,
-        r"^\s*-----BEGIN CERTIFICATE-----",
-        "is not a bundle of PEM certificates",
-        "write the certificates themselves, beginning with -----BEGIN CERTIFICATE-----",
+    Field(
+        max_length=32768,
+        json_schema_extra=rules(
+            # A pattern would cost as much as the text is long, once for each place where a condition may stand.
+            Rule(
+                "self.startsWith('-----BEGIN CERTIFICATE-----')",
+                "is not a bundle of PEM certificates",
+                "write the certificates themselves, beginning with -----BEGIN CERTIFICATE-----",
+            )
+        ),
     ),
 ]
 _PACE = (

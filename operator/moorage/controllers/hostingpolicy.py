@@ -9,6 +9,7 @@ from moorage.api import conditions as c
 from moorage.api.hostingpolicy import HostingPolicy, HostingPolicyStatus
 from moorage.api.meta import Condition
 from moorage.controllers.context import Context, QueueKey
+from moorage.controllers.probes import Probes
 from moorage.controllers.service_views import ServiceViews
 from moorage.controllers.tables import Tables
 from moorage.core.policy import PolicyResult, evaluate_policy, reads_services, why_never_met
@@ -23,28 +24,34 @@ log = logging.getLogger(__name__)
 class PolicyController:
     """Reconciles HostingPolicies. A reading is written when its truth or its reason changes, not when time passes."""
 
-    def __init__(self, context: Context, tables: Tables, services: ServiceViews) -> None:
+    def __init__(self, context: Context, tables: Tables, services: ServiceViews, probes: Probes) -> None:
         self._context = context
         self._tables = tables
         self._services = services
+        self._probes = probes
 
     async def reconcile(self, key: QueueKey) -> Result:
         """Read every condition, say what was found, and come back when one can change by itself."""
         obj = self._tables.policies.get(*key)
         if obj is None:
+            self._probes.forget(key)
             return DONE
         try:
             policy = self._tables.policies.parse(obj)
         except InvalidObject as error:
             log.error("cannot be read: %s", error)
+            self._probes.forget(key)
             return DONE
         if policy.metadata.deleting:
+            self._probes.forget(key)
             return DONE
         now = self._context.clock.now()
         labels = self._tables.namespace_labels(policy.metadata.namespace)
         # Seeing all services costs as much as there are: who does not read them does not pay for it.
         services = self._services.views() if reads_services(policy.spec.when) else ()
-        result = evaluate_policy(policy.spec, services, policy.status, now, labels)
+        resumed = policy.status.observed_generation == policy.metadata.generation
+        samples = self._probes.samples(policy)
+        result = evaluate_policy(policy.spec, services, policy.status, now, labels, samples, resumed=resumed)
         status = self._status(policy, result)
         changed = [(r.name, r.value) for r in status.readings] != [(r.name, r.value) for r in policy.status.readings]
         written = await self._context.writer.write(

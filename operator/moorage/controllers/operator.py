@@ -22,11 +22,13 @@ from moorage.controllers.group_world import GroupObserver
 from moorage.controllers.hostingpolicy import PolicyController
 from moorage.controllers.hostingservice import ServiceController
 from moorage.controllers.observers import ServiceMetrics
+from moorage.controllers.probes import Probes
 from moorage.controllers.server import ServerController
 from moorage.controllers.tables import Tables, register
 from moorage.controllers.triggers import Triggers
 from moorage.controllers.virtualserverconfig import ConfigController
 from moorage.controllers.watching import Watches
+from moorage.core.targets import AllowList
 from moorage.kube import kinds
 from moorage.kube.apply import StatusWriter
 from moorage.kube.calls import Observer
@@ -41,6 +43,7 @@ from moorage.kube.store import Store
 from moorage.runtime.clock import Clock, SystemClock
 from moorage.runtime.health import HealthServer
 from moorage.runtime.metrics import Metrics
+from moorage.runtime.onetimer import OneTimer
 from moorage.runtime.queue import WorkQueue
 from moorage.runtime.service import CallObserver
 from moorage.runtime.workers import Result, Workers
@@ -68,6 +71,7 @@ class OperatorConfig:
 
     ``config_endpoint`` is where guests reach the configuration channel unless their HostingService says otherwise.
     ``configd`` None: the channel is served elsewhere. Port 0 takes a free one; ``health_port`` None serves no health.
+    ``allowed_targets`` is where conditions of policies may ask.
     ``lease_seconds`` are the lease's duration, renewal and retry. Observers see every call (tests use them).
     """
 
@@ -80,6 +84,7 @@ class OperatorConfig:
     health_port: int | None = 8080
     lease_seconds: tuple[float, float, float] = (15.0, 5.0, 2.0)
     identity: str | None = None
+    allowed_targets: AllowList = field(default_factory=AllowList)
     client_observers: list[Observer] = field(default_factory=list)
     call_observers: list[CallObserver] = field(default_factory=list)
     clock: Clock = field(default_factory=SystemClock)
@@ -131,6 +136,7 @@ class Operator:
         self._store = Store()
         self._tasks: list[asyncio.Task[None]] = []
         self._workers: list[Workers[QueueKey]] = []
+        self._probes: Probes | None = None
         client.observers.append(self._metrics.observer())
         client.observers.extend(config.client_observers)
 
@@ -214,6 +220,8 @@ class Operator:
         """Finish what is under way, write what is held while the lease still lets us, and close."""
         for workers in self._workers:
             await workers.stop(STOP_SECONDS)
+        if self._probes is not None:
+            await self._probes.close()
         if parts.lease.held():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(STOP_SECONDS):
@@ -275,16 +283,23 @@ class Operator:
     def _reconcile(self, context: Context, tables: Tables) -> None:
         edges = Edges(tables)
         observer = GroupObserver(context, tables)
+        # One timer for all policies, whatever it is that they wait for.
+        timers = OneTimer(self._config.clock)
+        self._probes = probes = Probes(context, tables, self._config.allowed_targets, timers)
         reconcilers: dict[Kind, Callable[[QueueKey], Awaitable[Result]]] = {
             kinds.VIRTUAL_SERVER: ServerController(context, tables, edges).reconcile,
             kinds.SERVER_GROUP: GroupController(context, tables, observer, edges).reconcile,
             kinds.HOSTING_SERVICE: ServiceController(context, tables).reconcile,
-            kinds.HOSTING_POLICY: PolicyController(context, tables, observer.services).reconcile,
+            kinds.HOSTING_POLICY: PolicyController(context, tables, observer.services, probes).reconcile,
             kinds.VIRTUAL_SERVER_CONFIG: ConfigController(context, tables).reconcile,
         }
         queues: dict[Kind, WorkQueue[QueueKey]] = {}
         for kind in reconcilers:
-            queue: WorkQueue[QueueKey] = WorkQueue(kind.kind.lower(), metrics=self._metrics.queue(kind.kind.lower()))
+            queue: WorkQueue[QueueKey] = WorkQueue(
+                kind.kind.lower(),
+                metrics=self._metrics.queue(kind.kind.lower()),
+                clock=timers if kind == kinds.HOSTING_POLICY else None,
+            )
             self._metrics.watch_queue(queue)
             queues[kind] = queue
         context.queues = queues

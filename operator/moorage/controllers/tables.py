@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from moorage.api.hostingpolicy import KINDS_OF_CONDITION, HostingPolicy
 from moorage.api.hostingservice import HostingService
-from moorage.api.names import ANNOTATION_SERVER, ANNOTATION_STATE, LABEL_CONFIG, LABEL_SECRET
+from moorage.api.names import ANNOTATION_SERVER, ANNOTATION_STATE, LABEL_ALLOW_PROBES, LABEL_CONFIG, LABEL_SECRET
 from moorage.api.servergroup import ServerGroup
 from moorage.api.virtualserver import VirtualServer
 from moorage.api.virtualserverconfig import VirtualServerConfig, VirtualServerConfigSpec
@@ -90,16 +90,18 @@ def _server_provider(obj: Obj) -> Iterable[Hashable]:
 
 def _policy_conditions(obj: Obj) -> Iterable[Hashable]:
     """The kinds of condition that a policy has, however deeply nested."""
-    when = obj["spec"].get("when") or {}
-    waiting: list[Obj] = [*(when.get("all") or ()), *(when.get("any") or ())]
-    found: set[str] = set()
-    while waiting:
-        clause = waiting.pop()
-        found.update(kind for kind in KINDS_OF_CONDITION if clause.get(kind) is not None)
-        waiting += [*(clause.get("all") or ()), *(clause.get("any") or ())]
-        if clause.get("not"):
-            waiting.append(clause["not"])
-    return found
+    return {kind for clause in _clauses(obj["spec"].get("when")) for kind in KINDS_OF_CONDITION if kind in clause}
+
+
+def _clauses(value: Any) -> Iterator[Obj]:
+    """A part of `when` and all within it; what has another shape is for the reader to complain of."""
+    if isinstance(value, dict):
+        yield value
+        for inner in ("all", "any", "not"):
+            yield from _clauses(value.get(inner))
+    elif isinstance(value, list):
+        for part in value:
+            yield from _clauses(part)
 
 
 def _group_configs(obj: Obj) -> Iterable[Hashable]:
@@ -122,6 +124,8 @@ def slim_metadata(obj: Obj) -> Obj:
     if LABEL_SECRET in labels:
         kept["labels"] = {LABEL_SECRET: labels[LABEL_SECRET]}
         kept["annotations"] = {k: annotations[k] for k in (ANNOTATION_SERVER, ANNOTATION_STATE) if k in annotations}
+    if LABEL_ALLOW_PROBES in labels:
+        kept.setdefault("labels", {})[LABEL_ALLOW_PROBES] = labels[LABEL_ALLOW_PROBES]
     if meta.get("finalizers"):
         kept["finalizers"] = meta["finalizers"]
     return {"metadata": kept}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -13,9 +14,12 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
+from moorage.api.probes import MetricQuery
+from moorage.core.policy.answers import Answer
 from moorage.kube.calls import Call
 from moorage.kube.errors import ApiError
 from moorage.runtime.clock import Clock, SystemClock
+from moorage.runtime.probing import Question
 from moorage.runtime.queue import WorkQueue
 
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -78,6 +82,17 @@ class Metrics:
         self.convergence_seconds = histogram(
             "moorage_convergence_seconds", "From a change of a group to its being Ready.", _SLOW
         )
+        self.probes = counter("moorage_policy_probes", "Questions asked for policies, by what came of them.", "reason")
+        self.probe_truth = gauge(
+            "moorage_policy_condition_true",
+            "Whether the last answer meets the condition: 1, 0, NaN unknown.",
+            *("namespace", "policy", "condition"),
+        )
+        self.probe_value = gauge(
+            "moorage_policy_condition_value",
+            "The last result of a condition's query.",
+            *("namespace", "policy", "condition"),
+        )
         self.loop_lag = gauge("moorage_event_loop_lag_seconds", "How late the event loop ran its last timer.")
         self.leader = gauge("leader_election_master_status", "1 where this process holds the lease.", "name")
         self._groups: set[tuple[str, str]] = set()
@@ -114,6 +129,20 @@ class Metrics:
         elif (namespace, group) in self._groups:
             self._groups.discard((namespace, group))
             self.items_pending.remove(namespace, group)
+
+    def probed(self, question: Question, answer: Answer) -> None:
+        """An answer came to a question of a policy: fresher than its status, which changes with the truth."""
+        labels = (question.namespace, question.policy, question.condition)
+        self.probes.labels(answer.reason).inc()
+        self.probe_truth.labels(*labels).set(math.nan if answer.holds is None else float(answer.holds))
+        if isinstance(question.probe, MetricQuery):
+            self.probe_value.labels(*labels).set(math.nan if answer.value is None else answer.value)
+
+    def unprobed(self, question: Question) -> None:
+        """It is not asked any more, and its series end."""
+        for series in (self.probe_truth, self.probe_value):
+            with suppress(KeyError):
+                series.remove(question.namespace, question.policy, question.condition)
 
     @contextmanager
     def service_call(self, service: str, operation: str) -> Iterator[None]:

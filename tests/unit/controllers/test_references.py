@@ -11,8 +11,10 @@ from moorage.controllers.edges import Edges
 from moorage.controllers.group import GroupController
 from moorage.controllers.group_world import GroupObserver
 from moorage.controllers.hostingpolicy import PolicyController
+from moorage.controllers.probes import Probes
 from moorage.controllers.service_views import ServiceViews
 from moorage.core.group import APPEARS_WITHIN
+from moorage.core.targets import AllowList
 from moorage.kube.kinds import HOSTING_POLICY, HOSTING_SERVICE, SERVER_GROUP, VIRTUAL_SERVER_CONFIG
 
 GRACE = APPEARS_WITHIN.total_seconds()
@@ -42,9 +44,10 @@ async def policy(bench: Bench, name: str = "p", **when: dict[str, Any]) -> None:
     """A policy of all these conditions, read."""
     spec = {"when": {"all": [{"name": n, **c} for n, c in when.items()]}}
     await bench.put(HOSTING_POLICY, name, spec)
-    await PolicyController(bench.context, bench.tables, ServiceViews(bench.context, bench.tables)).reconcile(
-        ("ns", name)
-    )
+    probes = Probes(bench.context, bench.tables, AllowList(), bench.context.clock)
+    services = ServiceViews(bench.context, bench.tables)
+    await PolicyController(bench.context, bench.tables, services, probes).reconcile(("ns", name))
+    await probes.close()
 
 
 def warnings(bench: Bench) -> list[tuple[str, str]]:

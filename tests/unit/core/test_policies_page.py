@@ -18,8 +18,9 @@ from moorage.api.kinds import KINDS
 from moorage.api.virtualserverconfig import VirtualServerConfigSpec
 from moorage.core.expressions import MAX_LENGTH, MAX_LOOPS, MAX_STEPS, Sizes, compile_expression
 from moorage.core.placement import MemberRequest, PlacementRequest, Reason, place
-from moorage.core.policy import INVALID_REASONS, evaluate_policy
+from moorage.core.policy import INVALID_REASONS, Sample, evaluate_policy
 from moorage.core.services import ServiceView
+from moorage.core.targets import AllowList, target_of
 
 PAGE = (Path(__file__).parents[3] / "docs" / "policies.md").read_text(encoding="utf-8")
 BLOCKS = [yaml.safe_load(b) | {"#": b.split("\n", 1)[0]} for b in re.findall(r"^```yaml\n(.*?)^```", PAGE, re.M | re.S)]
@@ -53,7 +54,8 @@ def named(found: list[dict[str, Any]]) -> Any:
 
 
 def test_every_block_is_tried() -> None:
-    assert len(BLOCKS) == len(blocks("# condition")) + len(blocks("# select")) + len(blocks("apiVersion"))
+    tried = ("# condition", "# select", "apiVersion", "# patch")
+    assert len(BLOCKS) == sum(len(blocks(kind)) for kind in tried)
     assert len(BLOCKS) >= 11
 
 
@@ -72,8 +74,9 @@ def unknown_fields(schema: dict[str, Any], value: Any) -> list[str]:
 def test_each_condition_is_read(block: dict[str, Any]) -> None:
     spec = HostingPolicySpec.from_dict({"when": {"all": [block]}})
     assert not unknown_fields(object_schema(POLICY)["properties"]["spec"], {"when": {"all": [block]}})
-    result = evaluate_policy(spec, SERVICES, HostingPolicyStatus(), NIGHT, {})
-    expected = "Unmet" if block.get("name") in {"office-hours", "cheap-for-a-while"} else "Met"
+    samples = {c.name: Sample(True, "True", "it is", NIGHT) for c in spec.when.conditions if c.metric or c.webhook}
+    result = evaluate_policy(spec, SERVICES, HostingPolicyStatus(), NIGHT, {}, samples)
+    expected = "Unmet" if block.get("name") in {"office-hours", "cheap-for-a-while", "queue-is-long"} else "Met"
     assert result.verdict == expected, result
 
 
@@ -83,6 +86,25 @@ def test_each_selection_finds_a_service(block: dict[str, Any]) -> None:
     request = PlacementRequest("default", {}, (MemberRequest("web", 2, CONFIG),))
     assert set(block) <= {"services", "requirements", "preferences"}
     assert place(request, select, SERVICES).chosen in SERVICES
+
+
+def test_the_targets_of_the_page_are_a_list_and_its_examples_could_be_asked() -> None:
+    entries = [*blocks("# patch")[0]["env"][0]["value"].split(), "127.0.0.0/8", "https://metrics.example.org"]
+    allowed = AllowList.of([*entries, "https://changes.example.org"])
+    asked = [block.get("metric") or block.get("webhook") for block in blocks("# condition")]
+    urls = [probe["url"] for probe in asked if probe]
+    assert len(urls) >= 3
+    assert all(allowed.allows(target_of(url)) for url in urls)
+
+
+def test_every_reason_of_an_answer_is_on_the_page() -> None:
+    folder = Path(__file__).parents[3] / "operator" / "moorage"
+    files = ["core/policy/metric.py", "core/policy/webhook.py", "controllers/probes.py"]
+    files += [f"runtime/{name}.py" for name in ("outbound", "prober", "probing")]
+    text = "\n".join((folder / name).read_text(encoding="utf-8") for name in files)
+    reasons = set(re.findall(r"(?:unknown|NotAnswered|SecretUnusable)\(\s*\"(\w+)\"", text))
+    assert len(reasons) > 18
+    assert not [reason for reason in reasons if f"`{reason}`" not in PAGE]
 
 
 def test_the_whole_policy_is_met_at_night_and_not_by_day() -> None:

@@ -69,6 +69,16 @@ def run(
     lease_duration: Annotated[
         float, typer.Option(min=3, max=300, help="Seconds until another process may take the lease over.")
     ] = 15.0,
+    allow_target: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Where conditions of policies may ask: scheme, host (or *.domain) and port, such as "
+            "https://prometheus.example.org:9090; or a range of addresses, such as 127.0.0.0/8, that such a host may "
+            "lead to although it is of this machine or its link. Repeatable; the environment separates by spaces.",
+            envvar="MOORAGE_ALLOW_TARGETS",
+            show_default="nowhere",
+        ),
+    ] = None,
     context: Context = "",
     kubeconfig: Kubeconfig = "",
     log_format: ServedFormat = LogFormat.TEXT,
@@ -78,7 +88,12 @@ def run(
     from moorage.configd.server import ConfigdConfig
     from moorage.controllers.operator import LeaseLost, OperatorConfig
     from moorage.controllers.operator import run as operate
+    from moorage.core.targets import AllowList, TargetError
 
+    try:
+        allowed = AllowList.of(allow_target or ())
+    except TargetError as error:
+        raise CliError(f"--allow-target: {error}", Exit.USAGE) from None
     config = OperatorConfig(
         kubeconfig=kubeconfig or None,
         context=context or None,
@@ -88,6 +103,7 @@ def run(
         health_host=health_host,
         health_port=health_port,
         identity=identity or None,
+        allowed_targets=allowed,
         lease_seconds=(lease_duration, lease_duration / 3, lease_duration / 7.5),
     )
 

@@ -1,0 +1,294 @@
+"""Asks what the conditions of all policies ask, each in its time.
+
+One heap holds when each question is due, and one timer is set, for the earliest. A question that is not due costs
+nothing. A target that hangs keeps one request waiting, and nobody who asks elsewhere; whoever waits in vain for a turn
+there is told so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import logging
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from moorage.core.policy.answers import Answer, unknown
+from moorage.core.policy.samples import Sample
+from moorage.runtime.clock import Clock, Timer
+from moorage.runtime.probing import Question
+
+log = logging.getLogger(__name__)
+
+PolicyKey = tuple[str, str]
+"""(namespace, name)."""
+PER_TARGET: Final = 8
+"""Requests to one target at a time; one, after one that had no answer in time."""
+AT_ONCE: Final = 256
+"""Requests to all targets at a time."""
+JITTER: Final = 0.1
+"""A question is asked up to this share of its interval earlier, so that many do not stay together."""
+
+
+class ProbeMetrics(Protocol):
+    """What is reported of each answer; `moorage.runtime.metrics.Metrics` does."""
+
+    def probed(self, question: Question, answer: Answer) -> None:
+        """An answer came."""
+
+    def unprobed(self, question: Question) -> None:
+        """It is not asked any more."""
+
+
+@dataclass(slots=True, eq=False)
+class _Probe:
+    """A question and where it stands."""
+
+    question: Question
+    target: str
+    sample: Sample | None = None
+    due: float | None = None
+    waiting: bool = False
+    task: asyncio.Task[None] | None = None
+    again: bool = False
+    ended: bool = False
+
+
+@dataclass(slots=True)
+class _Target:
+    """Whom several questions ask."""
+
+    waiting: deque[_Probe] = field(default_factory=deque)
+    questions: int = 0
+    running: int = 0
+    slow: bool = False
+
+    @property
+    def room(self) -> bool:
+        return self.running < (1 if self.slow else PER_TARGET)
+
+
+class Prober:
+    """See the module. All methods are for the event loop's thread.
+
+    ``ask`` gives an answer, whatever happens. ``changed`` is called where the truth or the reason of an answer is
+    another than before.
+    """
+
+    def __init__(
+        self,
+        ask: Callable[[Question], Awaitable[Answer]],
+        changed: Callable[[PolicyKey], None],
+        clock: Clock,
+        *,
+        metrics: ProbeMetrics | None = None,
+        rng: random.Random | None = None,
+        at_once: int = AT_ONCE,
+    ) -> None:
+        self._ask, self._changed, self._clock, self._metrics = ask, changed, clock, metrics
+        self._rng = rng or random.Random()  # noqa: S311 - jitter, not security
+        self._free = at_once
+        self._probes: dict[PolicyKey, dict[str, _Probe]] = {}
+        self._targets: dict[str, _Target] = {}
+        self._ready: dict[str, None] = {}
+        self._heap: list[tuple[float, int, _Probe]] = []
+        self._count = itertools.count()
+        self._timer: tuple[float, Timer] | None = None
+        self._closed = False
+
+    # What is asked
+
+    def watch(self, key: PolicyKey, questions: Mapping[str, Question]) -> None:
+        """From now on ask these questions, by the condition's name, for this policy, and no others."""
+        if self._closed:
+            return
+        present = self._probes.get(key, {})
+        for name in [n for n, probe in present.items() if questions.get(n) != probe.question]:
+            self._end(present.pop(name))
+        for name, question in questions.items():
+            if name not in present:
+                probe = present[name] = _Probe(question, _origin(question))
+                self._targets.setdefault(probe.target, _Target()).questions += 1
+                self._wait_for_turn(probe)
+        if present:
+            self._probes[key] = present
+        else:
+            self._probes.pop(key, None)
+        self._start()
+
+    def forget(self, key: PolicyKey) -> None:
+        """The policy is gone."""
+        for probe in self._probes.pop(key, {}).values():
+            self._end(probe)
+        self._start()
+
+    def samples(self, key: PolicyKey) -> dict[str, Sample]:
+        """What is known, by the condition's name."""
+        return {n: probe.sample for n, probe in self._probes.get(key, {}).items() if probe.sample is not None}
+
+    def secret_changed(self, namespace: str, name: str) -> None:
+        """Ask again at once where this Secret is used."""
+        for (policy_namespace, _), probes in self._probes.items():
+            for probe in probes.values() if policy_namespace == namespace else ():
+                if probe.question.secret == name:
+                    self._ask_now(probe)
+        self._start()
+
+    async def close(self) -> None:
+        """Ask nothing any more; what is under way ends."""
+        self._closed = True
+        tasks = [p.task for probes in self._probes.values() for p in probes.values() if p.task is not None]
+        for key in list(self._probes):
+            self.forget(key)
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def __len__(self) -> int:
+        """Questions."""
+        return sum(map(len, self._probes.values()))
+
+    # When
+
+    def _ask_now(self, probe: _Probe) -> None:
+        if probe.task is not None:
+            probe.again = True
+        elif not probe.waiting:
+            self._wait_for_turn(probe)
+
+    def _wait_for_turn(self, probe: _Probe) -> None:
+        """It is due. Where no turn comes within its interval, that is its answer."""
+        probe.waiting = True
+        self._targets[probe.target].waiting.append(probe)
+        self._ready.setdefault(probe.target)
+        self._set_due(probe, probe.question.interval.total_seconds())
+
+    def _set_due(self, probe: _Probe, seconds: float) -> None:
+        probe.due = self._clock.monotonic() + seconds
+        heapq.heappush(self._heap, (probe.due, next(self._count), probe))
+
+    def _set_timer(self) -> None:
+        while self._heap and self._heap[0][2].due != self._heap[0][0]:
+            heapq.heappop(self._heap)
+        due = self._heap[0][0] if self._heap else None
+        if self._timer is not None:
+            if due == self._timer[0]:
+                return
+            self._timer[1].cancel()
+        self._timer = None if due is None else (due, self._clock.call_at(due, self._fire))
+
+    def _fire(self) -> None:
+        self._timer = None
+        now = self._clock.monotonic()
+        while self._heap and self._heap[0][0] <= now:
+            due, _, probe = heapq.heappop(self._heap)
+            if probe.due != due:
+                continue
+            if probe.waiting:
+                self._give_up(probe)
+            else:
+                self._wait_for_turn(probe)
+        self._start()
+
+    def _give_up(self, probe: _Probe) -> None:
+        """No turn came: it is asked in the next interval, if there is one then."""
+        seconds = probe.question.interval.total_seconds()
+        message = f"{probe.target} is asked by so many, or so slow, that there was no turn for {seconds:g} s"
+        self._take(probe, unknown("TargetBusy", message))
+        self._set_due(probe, seconds)
+
+    # Asking
+
+    def _start(self) -> None:
+        """Begin what there is room for, the targets in turn, and set the timer: the end of whatever is done here."""
+        passed = 0
+        while self._free > 0 and passed < len(self._ready):
+            name = next(iter(self._ready))
+            del self._ready[name]
+            target = self._targets.get(name)
+            if target is None or not self._prune(target):
+                continue
+            passed += 1
+            if target.room:
+                self._begin(target.waiting.popleft(), target)
+                passed = 0
+            self._ready[name] = None
+        self._set_timer()
+
+    def _prune(self, target: _Target) -> bool:
+        """Whether somebody waits for the target; who ended meanwhile does not."""
+        while target.waiting and target.waiting[0].ended:
+            target.waiting.popleft()
+        return bool(target.waiting)
+
+    def _begin(self, probe: _Probe, target: _Target) -> None:
+        probe.waiting, probe.due = False, None
+        target.running += 1
+        self._free -= 1
+        probe.task = asyncio.get_running_loop().create_task(self._run(probe, target), name="probe")
+
+    async def _run(self, probe: _Probe, target: _Target) -> None:
+        answer = None
+        try:
+            answer = await self._ask(probe.question)
+        except asyncio.CancelledError:
+            if not probe.ended:
+                raise
+        except Exception:
+            # The condition is unknown; the others must not wait for ever because of it.
+            log.exception("asking for %s/%s failed", probe.question.namespace, probe.question.policy)
+            answer = unknown("AskingFailed", "asking failed for a reason that the controller's log has")
+        finally:
+            probe.task = None
+            target.running -= 1
+            self._free += 1
+            if not probe.ended and answer is not None:
+                target.slow = answer.reason == "TargetTimeout"
+                self._answered(probe, target, answer)
+            self._start()
+
+    def _answered(self, probe: _Probe, target: _Target, answer: Answer) -> None:
+        self._take(probe, answer)
+        if answer.by_target:
+            # All who wait for this target would fare alike: they need not find out one by one.
+            for other in [p for p in target.waiting if not p.ended]:
+                other.waiting = False
+                self._take(other, answer)
+                self._plan(other)
+            target.waiting.clear()
+        if probe.again:
+            probe.again = False
+            self._wait_for_turn(probe)
+        else:
+            self._plan(probe)
+
+    def _plan(self, probe: _Probe) -> None:
+        self._set_due(probe, probe.question.interval.total_seconds() * self._rng.uniform(1.0 - JITTER, 1.0))
+
+    def _take(self, probe: _Probe, answer: Answer) -> None:
+        question, before = probe.question, probe.sample
+        if self._metrics is not None:
+            self._metrics.probed(question, answer)
+        if before is not None and (before.holds, before.reason) == (answer.holds, answer.reason):
+            return
+        probe.sample = Sample(answer.holds, answer.reason, answer.message, self._clock.now())
+        self._changed((question.namespace, question.policy))
+
+    def _end(self, probe: _Probe) -> None:
+        probe.ended, probe.due = True, None
+        if probe.task is not None:
+            probe.task.cancel()
+        if self._metrics is not None:
+            self._metrics.unprobed(probe.question)
+        target = self._targets[probe.target]
+        target.questions -= 1
+        if not target.questions:
+            del self._targets[probe.target]
+
+
+def _origin(question: Question) -> str:
+    """Scheme, host and port, as they are written."""
+    scheme, _, rest = question.probe.url.partition("://")
+    return f"{scheme}://{rest.partition('/')[0]}".lower()

@@ -1,0 +1,269 @@
+"""The prober's economics: one timer, no work before it is due, and nobody waits for somebody else's dead target."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from tests.unit.runtime.test_onetimer import CountingClock
+
+from moorage.api.probes import MetricQuery
+from moorage.core.policy.answers import Answer, unknown
+from moorage.runtime.metrics import Metrics
+from moorage.runtime.onetimer import OneTimer
+from moorage.runtime.prober import PER_TARGET, Prober
+from moorage.runtime.probing import Question
+from moorage.runtime.queue import WorkQueue
+
+YES = Answer(True, "ComparisonTrue", "yes", 1.0)
+NO = Answer(False, "ComparisonFalse", "no", 0.0)
+
+
+def question(policy: str = "p", host: str = "prom", condition: str = "c", **fields: Any) -> Question:
+    given = {
+        "url": f"http://{host}",
+        "query": "up",
+        "comparison": "Equal",
+        "threshold": 1,
+        "interval": "100s",
+        **fields,
+    }
+    return Question("ns", policy, f"uid-{policy}", condition, MetricQuery.from_dict(given))
+
+
+class World:
+    """A prober whose targets answer as told; ``hang`` names hosts whose requests wait until ``release``."""
+
+    def __init__(self, **options: Any) -> None:
+        self.clock = CountingClock()
+        self.timers = OneTimer(self.clock)
+        self.changed: list[tuple[str, str]] = []
+        self.asked: Counter[str] = Counter()
+        self.running: Counter[str] = Counter()
+        self.most: Counter[str] = Counter()
+        self.answers: dict[str, Answer | BaseException] = {}
+        self.hang: set[str] = set()
+        self.release = asyncio.Event()
+        self.metrics = Metrics(process=False)
+        self.prober = Prober(
+            self.ask, self.changed.append, self.timers, metrics=self.metrics, rng=random.Random(7), **options
+        )
+
+    async def ask(self, asked: Question) -> Answer:
+        host = asked.probe.url.partition("://")[2]
+        self.asked[asked.policy] += 1
+        self.running[host] += 1
+        self.most[host] = max(self.most[host], self.running[host])
+        try:
+            if host in self.hang:
+                await self.release.wait()
+            answer = self.answers.get(asked.policy, self.answers.get(host, YES))
+            if isinstance(answer, BaseException):
+                raise answer
+            return answer
+        finally:
+            self.running[host] -= 1
+
+    def watch(self, *questions: Question) -> None:
+        for policy in {q.policy for q in questions}:
+            self.prober.watch(("ns", policy), {q.condition: q for q in questions if q.policy == policy})
+
+    def holds(self, policy: str = "p", condition: str = "c") -> Any:
+        sample = self.prober.samples(("ns", policy)).get(condition)
+        return None if sample is None else (sample.holds, sample.reason)
+
+    async def pass_(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+        await settle()
+
+
+async def settle() -> None:
+    """Let everything that can go on go on: tasks of this loop, none of which waits for anything real."""
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    world = World()
+    yield world
+    world.release.set()
+    await world.prober.close()
+    assert not world.clock.live
+
+
+async def test_ten_thousand_policies_wait_with_one_timer_and_cost_nothing_until_they_are_due(world: World) -> None:
+    queue: WorkQueue[int] = WorkQueue("policies", clock=world.timers)
+    for number in range(10_000):
+        world.watch(question(f"p{number}", host=f"h{number % 100}"))
+        queue.add_after(number, 1_000_000 + number)
+    while len(world.changed) < 10_000:
+        await settle()
+    assert set(world.asked.values()) == {1}
+    assert len(world.clock.live) == 1
+    before = world.clock.fired
+    await world.pass_(89.9)
+    assert world.clock.fired == before, "woken although nothing was due"
+    assert sum(world.asked.values()) == 10_000
+    while world.clock.next_timer() is not None and world.clock.monotonic() < 100.5:
+        await world.pass_(min(0.5, 100.5 - world.clock.monotonic()) or 0.5)
+    while sum(world.asked.values()) < 20_000:
+        await settle()
+    assert set(world.asked.values()) == {2}
+    assert world.clock.most == 1, "no more than one timer at any time"
+    assert len(world.changed) == 10_000, "nothing changed, so no policy was looked at again"
+    assert max(world.most.values()) <= PER_TARGET
+    queue.close()
+
+
+async def test_only_another_truth_or_reason_has_the_policy_looked_at(world: World) -> None:
+    world.watch(question())
+    await settle()
+    assert (world.holds(), world.changed) == ((True, "ComparisonTrue"), [("ns", "p")])
+    first = world.prober.samples(("ns", "p"))["c"]
+    for answer, changes in ((Answer(True, "ComparisonTrue", "yes, 2", 2.0), 1), (NO, 2), (NO, 2), (YES, 3)):
+        world.answers["p"] = answer
+        await world.pass_(100)
+        assert len(world.changed) == changes
+        value = world.metrics.registry.get_sample_value(
+            "moorage_policy_condition_value", {"namespace": "ns", "policy": "p", "condition": "c"}
+        )
+        assert value == answer.value, "the metric is fresher than the sample"
+        if changes == 1:
+            assert world.prober.samples(("ns", "p"))["c"] is first
+    assert world.prober.samples(("ns", "p"))["c"].at == world.clock.now()
+
+
+async def test_a_target_that_hangs_keeps_nobody_else_waiting_and_its_own_are_told(world: World) -> None:
+    world.hang.add("dead")
+    world.watch(*(question(f"dead{n}", "dead") for n in range(500)), *(question(f"live{n}", "live") for n in range(50)))
+    await settle()
+    assert all(world.holds(f"live{n}") == (True, "ComparisonTrue") for n in range(50))
+    assert world.running["dead"] == PER_TARGET
+    await world.pass_(100)
+    assert all(world.asked[f"live{n}"] == 2 for n in range(50)), "asked again in their time"
+    told = Counter(world.holds(f"dead{n}") for n in range(500))
+    assert told == {(None, "TargetBusy"): 500 - PER_TARGET, None: PER_TARGET}
+
+
+async def test_after_a_time_out_one_at_a_time_is_tried_and_all_again_once_it_answers(world: World) -> None:
+    world.answers["slow"] = unknown("TargetTimeout", "no answer in time")
+    world.watch(*(question(f"p{n}", "slow") for n in range(20)))
+    await settle()
+    assert all(world.holds(f"p{n}") == (None, "TargetTimeout") for n in range(20))
+    world.hang.add("slow")
+    await world.pass_(100)
+    assert world.running["slow"] == 1
+    world.answers["slow"] = YES
+    world.release.set()
+    await settle()
+    assert all(world.holds(f"p{n}") == (True, "ComparisonTrue") for n in range(20))
+
+
+async def test_what_a_target_owes_to_all_is_told_to_all_who_wait_there(world: World) -> None:
+    world.answers["gone"] = unknown("TargetUnreachable", "cannot be connected to", by_target=True)
+    world.hang.add("gone")
+    world.watch(*(question(f"p{n}", "gone") for n in range(100)))
+    await settle()
+    world.release.set()
+    await settle()
+    assert all(world.holds(f"p{n}") == (None, "TargetUnreachable") for n in range(100))
+    assert sum(world.asked.values()) == PER_TARGET
+
+
+async def test_requests_are_bounded_over_all_targets() -> None:
+    world = World(at_once=10)
+    hosts = [f"h{n}" for n in range(30)]
+    world.hang.update(hosts)
+    world.watch(*(question(f"p{n}", host) for n, host in enumerate(hosts)))
+    await settle()
+    assert sum(world.running.values()) == 10
+    world.release.set()
+    await settle()
+    assert all(world.holds(f"p{n}") for n in range(30))
+    await world.prober.close()
+
+
+async def test_a_policy_that_goes_is_asked_about_no_more_also_while_it_is(world: World) -> None:
+    world.hang.add("prom")
+    world.watch(question("a"), question("b", "other"))
+    await settle()
+    world.prober.forget(("ns", "a"))
+    world.prober.forget(("ns", "b"))
+    await settle()
+    assert (len(world.prober), world.running["prom"], world.clock.next_timer()) == (0, 0, None)
+    assert b'policy="' not in world.metrics.render()
+    await world.pass_(1000)
+    assert world.asked == {"a": 1, "b": 1}
+
+
+async def test_an_edit_asks_the_new_question_at_once_and_forgets_the_old_answer(world: World) -> None:
+    world.watch(question("p", condition="kept"), question("p", condition="edited"))
+    await settle()
+    world.hang.add("prom")
+    world.watch(question("p", condition="kept"), question("p", condition="edited", query="down"))
+    await settle()
+    assert world.holds("p", "kept") == (True, "ComparisonTrue")
+    assert world.holds("p", "edited") is None
+    assert world.asked["p"] == 3
+    world.release.set()
+    await settle()
+    assert world.holds("p", "edited") == (True, "ComparisonTrue")
+
+
+async def test_a_policy_of_the_same_name_is_another_one(world: World) -> None:
+    asked = question()
+    world.watch(asked)
+    await settle()
+    world.hang.add("prom")
+    world.prober.watch(("ns", "p"), {"c": Question("ns", "p", "another", "c", asked.probe)})
+    assert world.holds() is None
+
+
+async def test_a_secret_that_changes_is_tried_at_once(world: World) -> None:
+    secret: dict[str, Any] = {"credentialsSecretRef": {"name": "token"}, "url": "https://prom"}
+    world.answers["p"] = unknown("SecretNotFound", "there is no Secret")
+    world.watch(question(**secret), question("other"))
+    await settle()
+    world.answers["p"] = YES
+    world.prober.secret_changed("elsewhere", "token")
+    world.prober.secret_changed("ns", "token")
+    await settle()
+    assert (world.holds(), world.asked) == ((True, "ComparisonTrue"), {"p": 2, "other": 1})
+    world.hang.add("prom")
+    await world.pass_(100)
+    world.prober.secret_changed("ns", "token")
+    world.release.set()
+    await settle()
+    assert world.asked["p"] == 4, "asked with the old one, and then with the new one"
+
+
+async def test_an_error_of_ours_is_an_unknown_reading_and_the_next_is_asked(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.answers["p"] = RuntimeError("a bug")
+    world.watch(question())
+    await settle()
+    assert world.holds() == (None, "AskingFailed")
+    assert "a bug" in caplog.text
+    world.answers["p"] = YES
+    await world.pass_(100)
+    assert world.holds() == (True, "ComparisonTrue")
+
+
+async def test_intervals_do_not_stay_together(world: World) -> None:
+    world.watch(*(question(f"p{n}", f"h{n}") for n in range(50)))
+    await settle()
+    moments = set[float]()
+    while len(moments) < 50 and world.clock.monotonic() < 101:
+        before = sum(world.asked.values())
+        wait = world.clock.next_timer()
+        assert wait is not None
+        await world.pass_(wait)
+        moments |= {world.clock.monotonic()} if sum(world.asked.values()) > before else set()
+    assert len(moments) == 50
+    assert 90 <= min(moments) < max(moments) <= 100
