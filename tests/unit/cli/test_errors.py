@@ -146,3 +146,16 @@ def test_backends_are_listed_for_people_and_machines(moorage: Moorage) -> None:
     assert "local" in moorage("backends").stdout
     assert '"type": "local"' in moorage("backends", "-o", "json").stdout
     assert "- type: local" in moorage("backends", "-o", "yaml").stdout
+
+
+def test_a_list_of_targets_that_is_none_is_refused_before_anything_is_served(
+    moorage: Moorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it comes from the environment: a list that is half read would be a list that is half kept to."""
+    run = moorage("run", "--allow-target", "prometheus.example.org")
+    assert run.returncode == Exit.USAGE
+    assert "https://h.example.org:9090" in run.stderr
+    monkeypatch.setenv("MOORAGE_ALLOW_TARGETS", "https://prom.example.org https://*")
+    run = moorage("run")
+    assert run.returncode == Exit.USAGE
+    assert "no host name" in run.stderr
