@@ -96,25 +96,6 @@ def test_every_reason_of_an_answer_is_on_the_page() -> None:
     assert not [reason for reason in reasons if f"`{reason}`" not in PAGE]
 
 
-def test_the_targets_of_the_page_are_a_list_and_its_examples_could_be_asked() -> None:
-    entries = [*blocks("# patch")[0]["env"][0]["value"].split(), "127.0.0.0/8", "https://metrics.example.org"]
-    allowed = AllowList.of([*entries, "https://changes.example.org"])
-    asked = [block.get("metric") or block.get("webhook") for block in blocks("# condition")]
-    urls = [probe["url"] for probe in asked if probe]
-    assert len(urls) >= 3
-    assert all(allowed.allows(target_of(url)) for url in urls)
-
-
-def test_every_reason_of_an_answer_is_on_the_page() -> None:
-    folder = Path(__file__).parents[3] / "operator" / "moorage"
-    files = ["core/policy/metric.py", "core/policy/webhook.py", "controllers/probes.py"]
-    files += [f"runtime/{name}.py" for name in ("outbound", "prober", "probing")]
-    text = "\n".join((folder / name).read_text(encoding="utf-8") for name in files)
-    reasons = set(re.findall(r"(?:unknown|NotAnswered|SecretUnusable)\(\s*\"(\w+)\"", text))
-    assert len(reasons) > 18
-    assert not [reason for reason in reasons if f"`{reason}`" not in PAGE]
-
-
 def test_the_whole_policy_is_met_at_night_and_not_by_day() -> None:
     policy = HostingPolicy.from_dict({**blocks("apiVersion")[0]})
     met = evaluate_policy(policy.spec, SERVICES, policy.status, NIGHT, {})
