@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from moorage.api.base import Label, Model, Name, Text, Timestamp, listed, number, text
+from moorage.api.groupconditions import ApprovalCondition, VoteCondition
 from moorage.api.meta import OPERATOR_RULE, Condition, LabelKey, LabelSelector, LabelValue, ObjectMeta
 from moorage.api.quantities import Duration, Interval, parse_duration
 from moorage.api.rules import Rule, exactly_one, rules, unique
@@ -68,9 +69,21 @@ class ServiceExpression(Model):
 
 
 class PolicyCondition(Model):
-    """One condition of a policy; exactly one of `schedule` and `service`."""
+    """One condition of a policy; exactly one of `schedule`, `service`, `approval` and `vote`."""
 
-    RULES = (exactly_one(("schedule", "service"), "write schedule: {...} or service: {...}", "a condition"),)
+    RULES = (
+        exactly_one(
+            ("schedule", "service", "approval", "vote"),
+            "write one of schedule: {...}, service: {...}, approval: {} and vote: {...}",
+            "a condition",
+        ),
+        Rule(
+            "!has(self.approval) || !has(self.holdFor) || self.holdFor.matches('^[0hmnsu.]+$')",
+            "an approval cannot be held longer than it was given for",
+            "write no holdFor beside approval; moorage approve --until says how long it counts",
+            ".holdFor",
+        ),
+    )
 
     name: Label
     """Its name."""
@@ -78,6 +91,10 @@ class PolicyCondition(Model):
     """Holds at certain times."""
     service: ServiceExpression | None = None
     """Holds when an expression over the hosting services is true."""
+    approval: ApprovalCondition | None = None
+    """Holds while a person has approved the group. Decided for each group."""
+    vote: VoteCondition | None = None
+    """Holds while enough of the group's own servers say so. Decided for each group."""
     for_: Duration = parse_duration("0s")
     """How long it must have been true before it counts as met."""
     hold_for: Duration = parse_duration("0s")
@@ -215,7 +232,7 @@ class HostingPolicyStatus(Model):
     conditions: tuple[Condition, ...] = listed(16, key="type")
     """Ready and, while true, Reconciling and Stalled."""
     readings: tuple[Reading, ...] = listed(32)
-    """One for each condition of `when`."""
+    """One for each condition of `when` that its groups share; the others stand in each group's `status.policy`."""
     next_check_time: Timestamp | None = None
     """When a condition can next change by itself."""
 

@@ -15,10 +15,11 @@ from moorage.core import expressions
 from moorage.core.policy.schedule import INVALID_SCHEDULE, Window, read_schedule
 
 INVALID_CONDITION: Final = "InvalidCondition"
-INVALID_REASONS: Final = frozenset(
-    {INVALID_SCHEDULE, INVALID_CONDITION, expressions.INVALID, expressions.TOO_EXPENSIVE}
+WRONG_VOTE: Final = frozenset({"NoSuchMember", "OutputUndeclared", "OutputSensitive"})
+INVALID_REASONS: Final = (
+    frozenset({INVALID_SCHEDULE, INVALID_CONDITION, expressions.INVALID, expressions.TOO_EXPENSIVE}) | WRONG_VOTE
 )
-"""Reasons of an Unknown reading that only an edit of the policy can end."""
+"""Reasons of an Unknown reading that only an edit can end: of the policy, or of what a vote refers to."""
 
 
 @dataclass(frozen=True, slots=True)
