@@ -129,8 +129,12 @@ def calmed(vote: VoteCondition, settled: Settled, previous: Reading | None, now:
     if previous is None or previous.value in {"Unknown", reading.value} or reading.reason in WRONG_VOTE | {NO_SERVERS}:
         return settled
     until = previous.since + vote.calm
-    if previous.since > now or until <= now:
+    if previous.since > now:
         return settled
+    if until <= now:
+        # It was due earlier perhaps, but became so no sooner than it might: the next calm counts from there.
+        late = reading.model_copy(update={"since": max(reading.since, until.replace(microsecond=0))})
+        return Settled(late, settled.next_check)
     kept = reading.model_copy(
         update={
             "value": previous.value,
