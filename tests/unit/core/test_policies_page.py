@@ -13,10 +13,11 @@ import yaml
 
 from moorage.api.hostingpolicy import HostingPolicy, HostingPolicySpec, HostingPolicyStatus, PolicyCondition, Select
 from moorage.api.hostingservice import Offering
+from moorage.api.meta import ObjectMeta
 from moorage.api.virtualserverconfig import VirtualServerConfigSpec
 from moorage.core.expressions import MAX_LENGTH, MAX_LOOPS, MAX_STEPS, Sizes, compile_expression
 from moorage.core.placement import MemberRequest, PlacementRequest, Reason, place
-from moorage.core.policy import evaluate_policy
+from moorage.core.policy import Constituency, GroupFacts, Votes, evaluate_policy, read_own, waits_for_servers
 from moorage.core.services import ServiceView
 
 PAGE = (Path(__file__).parents[3] / "docs" / "policies.md").read_text(encoding="utf-8")
@@ -57,10 +58,13 @@ def test_every_block_is_tried() -> None:
 @pytest.mark.parametrize("block", named(blocks("# condition")))
 def test_each_condition_is_read(block: dict[str, Any]) -> None:
     spec = HostingPolicySpec.from_dict({"when": {"all": [block]}})
-    unknown = set(block) - {"name", "schedule", "service", "for", "holdFor"}
+    unknown = set(block) - {"name", "schedule", "service", "approval", "vote", "for", "holdFor"}
     assert not unknown
     assert PolicyCondition.from_dict(block).name == block["name"]
     result = evaluate_policy(spec, SERVICES, HostingPolicyStatus(), NIGHT, {})
+    if {"approval", "vote"} & set(block):
+        assert (result.verdict, result.message) == ("Unknown", f"decided for each group: {block['name']}")
+        return
     assert result.verdict == ("Unmet" if block["name"] in {"office-hours", "cheap-for-a-while"} else "Met"), result
 
 
@@ -77,6 +81,23 @@ def test_the_whole_policy_is_met_at_night_and_not_by_day() -> None:
     met = evaluate_policy(policy.spec, SERVICES, policy.status, NIGHT, {})
     assert met.verdict == "Met"
     assert evaluate_policy(policy.spec, SERVICES, policy.status, NIGHT.replace(hour=12), {}).verdict == "Unmet"
+
+
+def test_the_example_of_a_vote_lets_a_group_begin() -> None:
+    example = HostingPolicy.from_dict(blocks("apiVersion")[1])
+    facts = GroupFacts(ObjectMeta(name="g"), Votes(False, (Constituency("web", 1, {"busy": False}),)))
+    own = read_own(example.spec.when, facts, None, NIGHT).readings
+    assert [r.reason for r in own] == ["NoServers"]
+    assert waits_for_servers(example.spec.when, own) == ()
+
+
+def test_every_reason_of_approvals_and_votes_is_on_the_page() -> None:
+    for module in ("approval", "vote"):
+        code = (Path(__file__).parents[3] / "operator" / "moorage" / "core" / "policy" / f"{module}.py").read_text()
+        reasons = re.findall(r'RawReading\("\w+", "(\w+)"', code) + re.findall(r'"reason": "(\w+)"', code)
+        assert len(reasons) >= 6, module
+        for reason in (*reasons, "NoServers"):
+            assert f"`{reason}`" in PAGE, reason
 
 
 def test_every_reason_and_limit_of_the_code_is_on_the_page() -> None:
