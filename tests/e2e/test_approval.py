@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.support.cli import moorage
 from tests.support.cluster import Kubectl
 from tests.support.stack import Api, Obj, Stack, config, group, service
@@ -13,6 +14,8 @@ from tests.support.stack import Api, Obj, Stack, config, group, service
 from moorage.api.names import API_VERSION
 from moorage.cli.errors import Exit
 from moorage.kube.kinds import HOSTING_POLICY, SERVER_GROUP
+
+pytestmark = pytest.mark.timeout(600)
 
 
 def people(stack: Stack, namespace: str) -> tuple[Path, Path]:

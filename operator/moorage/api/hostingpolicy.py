@@ -78,7 +78,7 @@ class PolicyCondition(Model):
             "a condition",
         ),
         Rule(
-            "!has(self.approval) || !has(self.holdFor) || self.holdFor.matches('^[0hmnsu.]+$')",
+            "!has(self.approval) || !has(self.holdFor) || self.holdFor == '0s'",
             "an approval cannot be held longer than it was given for",
             "write no holdFor beside approval; moorage approve --until says how long it counts",
             ".holdFor",

@@ -17,6 +17,7 @@ from moorage.core.policy.vote import NO_SERVERS, Votes, calmed, read_vote
 from moorage.core.timing import earliest
 
 DECIDED_BY_GROUPS: Final = "decided for each group"
+MAX_READINGS: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +42,8 @@ def is_own(condition: PolicyCondition) -> bool:
 
 
 def own_conditions(when: When) -> tuple[PolicyCondition, ...]:
-    """Those of the policy's conditions that are each group's own."""
-    return tuple(c for c in when.conditions if is_own(c))
+    """Those of the policy's conditions that are each group's own: one of each name, and no more than a status takes."""
+    return tuple({c.name: c for c in when.conditions if is_own(c)}.values())[:MAX_READINGS]
 
 
 def read_own(when: When, facts: GroupFacts, previous: PolicyState | None, now: datetime) -> OwnReadings:

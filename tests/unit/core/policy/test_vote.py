@@ -151,6 +151,7 @@ MINUTE = timedelta(minutes=1)
 def test_an_outcome_stays_for_the_calm_time() -> None:
     met, _ = look(YES, None, NOW)
     assert (met.value, met.reason) == ("Met", "VotedFor")
+    kept = met
     for found in (NO, SILENT):
         kept, again = look(found, met, NOW + 9 * MINUTE)
         assert (kept.value, kept.reason, kept.since, again) == ("Met", "Calm", NOW, NOW + 10 * MINUTE)
