@@ -119,6 +119,10 @@ def _named(name: str) -> dict[str, Any]:
     return {"name": name, "service": {"expression": "services.exists(s, s.available)"}}
 
 
+def _voted(**vote: Any) -> dict[str, Any]:
+    return _when({"name": "a", "vote": {"output": "busy", "share": 50, **vote}})
+
+
 def _policy(says: str, at: str, rejected: Any, accepted: Any) -> Case:
     return Case("HostingPolicy", says, at, rejected, accepted)
 
@@ -154,6 +158,35 @@ HOSTING_POLICY = (
         _when({**_named("a"), "schedule": {"from": JAN}}),
         _when({"name": "a", "schedule": {"from": JAN}}),
     ),
+    _policy(
+        "each entry of all and any needs exactly one of",
+        _FIRST,
+        _when({"name": "a", "approval": {}, "vote": {"output": "busy", "share": 50}}),
+        _when({"name": "a", "approval": {}}),
+    ),
+    _policy(
+        "cannot be held longer",
+        f"{_FIRST}.holdFor",
+        _when({"name": "a", "approval": {"maxAge": "24h"}, "holdFor": "1h"}),
+        _when({"name": "a", "approval": {"maxAge": "24h"}, "holdFor": "0s", "for": "10m"}),
+    ),
+    _policy(
+        "write a duration such as 30s",
+        f"{_FIRST}.approval.maxAge",
+        _when({"name": "a", "approval": {"maxAge": "0s"}}),
+        _when({"name": "a", "approval": {"maxAge": "8h"}}),
+    ),
+    _policy(
+        "not a duration",
+        f"{_FIRST}.approval.maxAge",
+        _when({"name": "a", "approval": {"maxAge": "8 hours"}}),
+        _when({"name": "a", "approval": {"maxAge": "8h"}}),
+    ),
+    _policy("not a share", f"{_FIRST}.vote.share", _voted(share=0), _voted(share=1)),
+    _policy("not a share", f"{_FIRST}.vote.share", _voted(share=101), _voted(share=100, of="Desired")),
+    _policy("a name that a shell can use", f"{_FIRST}.vote.output", _voted(output="is-busy"), _voted(output="is_busy")),
+    _policy("not a label", f"{_FIRST}.vote.member", _voted(member="Web"), _voted(member="web")),
+    _policy("not a duration", f"{_FIRST}.vote.calm", _voted(calm="10"), _voted(calm="10m")),
     _policy("not a label", f"{_FIRST}.name", _when(_named("a.b")), _when(_named("a-b"))),
     _policy(_FORM, f"{_FIRST}.schedule", _scheduled(cron="0 8 * * *"), _cron("0 8 * * *")),
     _policy(_FORM, f"{_FIRST}.schedule", _scheduled(timeZone="UTC"), _scheduled(until=FEB)),

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from moorage.api.base import Label, Model, Name, Text, Timestamp, listed, text
+from moorage.api.groupconditions import ApprovalCondition, VoteCondition
 from moorage.api.meta import Condition, ObjectMeta
 from moorage.api.probes import MetricQuery, Webhook
 from moorage.api.quantities import Duration, Interval, parse_duration
@@ -74,9 +75,16 @@ class ServiceExpression(Model):
     """A CEL expression over `services`, such as services.exists(s, s.available && s.minPrice < 0.05)."""
 
 
-KINDS_OF_CONDITION = ("schedule", "service", "metric", "resource", "webhook")
+KINDS_OF_CONDITION = ("schedule", "service", "metric", "resource", "webhook", "approval", "vote")
 MAX_CONDITIONS = 32
 """Conditions of one policy, over all levels."""
+
+_UNHELD = Rule(
+    "!has(self.approval) || !has(self.holdFor) || self.holdFor == '0s'",
+    "an approval cannot be held longer than it was given for",
+    "write no holdFor beside approval; moorage approve --until says how long it counts",
+    ".holdFor",
+)
 
 
 class Clause(Model):
@@ -94,6 +102,10 @@ class Clause(Model):
     """Holds when an expression over Kubernetes objects is true; they are read as the policy's `serviceAccountName`."""
     webhook: Webhook | None = None
     """Holds when an HTTPS endpoint says so."""
+    approval: ApprovalCondition | None = None
+    """Holds while a person has approved the group. Decided for each group."""
+    vote: VoteCondition | None = None
+    """Holds while enough of the group's own servers say so. Decided for each group."""
     for_: Duration | None = None
     """How long it must have been true before it counts as met. Default: 0s."""
     hold_for: Duration | None = None
@@ -112,7 +124,7 @@ class Clause(Model):
 class PolicyCondition(Clause):
     """One condition of a policy."""
 
-    RULES = (exactly_one(KINDS_OF_CONDITION, "write one of them, such as schedule: {...}", "a condition"),)
+    RULES = (exactly_one(KINDS_OF_CONDITION, "write one of them, such as schedule: {...}", "a condition"), _UNHELD)
 
     name: Label
     """The condition's name, which no other condition of the policy has."""
@@ -122,7 +134,7 @@ class PolicyCondition(Clause):
     """How long it counts as met after it was last true."""
 
 
-def _combining(what: str, *combinations: str) -> tuple[Rule, Rule]:
+def _combining(what: str, *combinations: str) -> tuple[Rule, ...]:
     """What is a condition has a name, what is a combination has none."""
     combines = " || ".join(f"has(self.{name})" for name in combinations)
     return (
@@ -132,6 +144,7 @@ def _combining(what: str, *combinations: str) -> tuple[Rule, Rule]:
             f"{what} has a name where it is a condition, and no name, for or holdFor beside {spoken(combinations)}",
             "write name, for and holdFor beside the condition itself",
         ),
+        _UNHELD,
     )
 
 
@@ -264,7 +277,7 @@ class HostingPolicyStatus(Model):
     conditions: tuple[Condition, ...] = listed(16, key="type")
     """Ready and, while true, Reconciling and Stalled."""
     readings: tuple[Reading, ...] = listed(MAX_CONDITIONS)
-    """One for each condition of `when`."""
+    """One for each condition of `when` that its groups share; the others stand in each group's `status.policy`."""
     next_check_time: Timestamp | None = None
     """When a condition can next change by itself."""
 

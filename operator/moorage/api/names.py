@@ -29,6 +29,9 @@ ANNOTATION_STATE = f"{GROUP}/state"
 ANNOTATION_ORPHANS = f"{GROUP}/orphans"
 """On a HostingService, by a person or `moorage orphans`: which orphans to release or delete, as JSON. Never written by
 the controller."""
+ANNOTATION_APPROVAL = f"{GROUP}/approval"
+"""On a ServerGroup, by `moorage approve`: who approved which generation, and until when, as JSON. Never written by
+the controller."""
 ANNOTATION_FOUND = f"{GROUP}/found"
 """On what `moorage import` prints: in what relation to Moorage the server was found, for people."""
 

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from moorage.api.base import Label, Model, Name, Text, Timestamp, Word, listed, mapped, number
-from moorage.api.hostingpolicy import Verdict
+from moorage.api.hostingpolicy import Reading, Verdict
 from moorage.api.meta import Condition, NameRef, ObjectMeta
 from moorage.api.quantities import Interval, IntOrPercent, PositiveIntOrPercent, Share, parse_duration
 from moorage.api.rules import Rule, unique
@@ -134,6 +134,8 @@ class PolicyState(Model):
     """Since when."""
     message: Text = ""
     """Why that is so."""
+    readings: tuple[Reading, ...] = listed(32)
+    """One for each condition that is this group's own: approvals and votes."""
 
 
 class Scores(Model):

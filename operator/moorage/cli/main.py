@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from moorage.cli.commands import (
+    approve,
     backends,
     daemons,
     demo,
@@ -31,7 +32,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-LOOK, SERVE = "Look around", "Serve"
+LOOK, ACT, SERVE = "Look around", "Decide", "Serve"
 app.command("demo", rich_help_panel=LOOK)(demo.demo)
 app.command("tree", rich_help_panel=LOOK)(tree.tree)
 app.command("explain", rich_help_panel=LOOK)(explain.explain)
@@ -42,6 +43,7 @@ app.command("import", rich_help_panel=LOOK)(import_.import_)
 app.add_typer(orphans.app, rich_help_panel=LOOK)
 app.command("backends", rich_help_panel=LOOK)(backends.backends)
 app.add_typer(testbed.app, rich_help_panel=LOOK)
+app.command("approve", rich_help_panel=ACT)(approve.approve)
 app.command("run", rich_help_panel=SERVE)(daemons.run)
 app.command("configd", rich_help_panel=SERVE)(daemons.configd)
 app.command("hostd", rich_help_panel=SERVE, context_settings=daemons.PASS_ON)(daemons.hostd)

@@ -19,6 +19,7 @@ from moorage.controllers.references import MemberConfig, References
 from moorage.controllers.server import summary_of
 from moorage.controllers.service_views import ServiceViews
 from moorage.controllers.tables import Tables
+from moorage.controllers.voting import votes
 from moorage.core.configuration import pending_items
 from moorage.core.dependencies import GroupGraph, GroupSource, find_deadlocks
 from moorage.core.exhaustion import NO_ROOM, Exhaustion
@@ -56,15 +57,15 @@ class GroupObserver:
     def observe(self, obj: Obj, now: datetime) -> GroupWorld:
         """Raises InvalidObject where the group itself cannot be read."""
         group = self._tables.groups.parse(obj)
-        found = self._references.policy(group, now)
-        policy, view = found.policy, found.view
         members = [self._references.member(group, member, now) for member in group.spec.members]
+        servers = self._servers(group)
+        found = self._references.policy(group, now, lambda: votes(group, members, servers))
+        policy, view = found.policy, found.view
         problems = [m.problem for m in members if m.problem is not None]
         problems += self._deadlocks(group, members)
         if found.problem is not None:
             problems.append(found.problem)
         problems += self._retention(group) + self._taken(group, now)
-        servers = self._servers(group, members)
         room = Exhaustion(group.status.exhausted, now, next_settings)
         wants = [
             self._want(group, policy, m, sum(s.spec.member == m.member.name for s, _ in servers), room) for m in members
@@ -218,9 +219,7 @@ class GroupObserver:
 
     # Servers
 
-    def _servers(
-        self, group: ServerGroup, members: list[MemberConfig]
-    ) -> list[tuple[VirtualServer, VirtualServerStatus]]:
+    def _servers(self, group: ServerGroup) -> list[tuple[VirtualServer, VirtualServerStatus]]:
         found: list[tuple[VirtualServer, VirtualServerStatus]] = []
         objects = self._tables.servers.by_index("group", (group.metadata.namespace, group.metadata.name))
         self._tables.servers.keep_parsed(2 * len(objects))

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from moorage.api.hostingpolicy import HostingPolicy
+from moorage.api.hostingpolicy import HostingPolicy, Reading
 from moorage.api.servergroup import Member, ServerGroup
 from moorage.api.virtualserverconfig import VirtualServerConfig
 from moorage.controllers.derived import Derived
 from moorage.controllers.tables import Tables
 from moorage.core.group import PolicyView, Problem, absent, granted
 from moorage.core.placement import invalid_expressions
-from moorage.core.policy import group_verdict, never_met, why_never_met
+from moorage.core.policy import (
+    GroupFacts,
+    Votes,
+    group_verdict,
+    may_release,
+    never_met,
+    own_conditions,
+    read_own,
+    waits_for_servers,
+    why_never_met,
+)
 from moorage.core.problems import joined
 from moorage.core.template import did_you_mean
 from moorage.kube.errors import InvalidObject
@@ -51,8 +61,11 @@ class References:
         self._derived = derived
         self._missed: dict[str, dict[tuple[str, str], datetime]] = {}
 
-    def policy(self, group: ServerGroup, now: datetime) -> GroupPolicy:
-        """The group's policy, with the verdict for the group; readings of an older generation of it say nothing."""
+    def policy(self, group: ServerGroup, now: datetime, votes: Callable[[], Votes]) -> GroupPolicy:
+        """The group's policy, with the verdict for the group; readings of an older generation of it say nothing.
+
+        ``votes`` is asked only where the policy has the group's servers vote.
+        """
         name, namespace = group.spec.policy_ref.name, group.metadata.namespace
         try:
             policy = self._tables.policies.parsed(namespace, name)
@@ -69,15 +82,40 @@ class References:
             return _unusable(name, self._absent("PolicyNotFound", name, message, group, now))
         self._found(group, ("PolicyNotFound", name))
         current = policy.status.observed_generation == policy.metadata.generation
-        readings = policy.status.readings if current else ()
-        state = group_verdict(name, policy.spec.when, readings, group.status.policy, now)
-        view = PolicyView(name, state.verdict, state.message, policy.spec.when_unmet == "Release")
+        return self._judged(group, policy, policy.status.readings if current else (), votes, now)
+
+    def _judged(
+        self,
+        group: ServerGroup,
+        policy: HostingPolicy,
+        shared: tuple[Reading, ...],
+        votes: Callable[[], Votes],
+        now: datetime,
+    ) -> GroupPolicy:
+        """What a policy with these readings says of the group."""
+        name, when, before = policy.metadata.name, policy.spec.when, group.status.policy
+        votes_count = any(c.vote is not None for c in own_conditions(when))
+        facts = GroupFacts(group.metadata, votes()) if votes_count else GroupFacts(group.metadata)
+        own = read_own(when, facts, before if before is not None and before.name == name else None, now)
+        state = group_verdict(name, when, shared, before, now, own.readings)
+        readings = (*shared, *own.readings)
+        release = policy.spec.when_unmet == "Release" and may_release(when, readings)
+        view = PolicyView(name, state.verdict, state.message, release, readings=own.readings, wake_at=own.next_check)
         if group.status.placement is None and (wrong := invalid_expressions(policy.spec.select)):
             message = f"HostingPolicy {name} cannot choose a service: {joined(wrong)}"
             return GroupPolicy(policy, view, Problem("PolicyInvalid", message, stalled=True))
-        if not never_met(policy.spec.when, readings) or not _waits_for_policy(group):
+        if not _waits_for_policy(group):
             return GroupPolicy(policy, view)
-        message = f"HostingPolicy {name} can never be met: {why_never_met(readings)}"
+        why = why_never_met(readings) if never_met(when, readings) else ""
+        waiting = waits_for_servers(when, own.readings)
+        if not why and waiting:
+            why = (
+                f"before the group is placed it has no servers that could vote for {', '.join(waiting)}; "
+                "let something else place it, such as another condition beside it in any"
+            )
+        if not why:
+            return GroupPolicy(policy, view)
+        message = f"HostingPolicy {name} can never be met: {why}"
         return GroupPolicy(policy, view, Problem("PolicyInvalid", message, stalled=True))
 
     def readable_policy(self, group: ServerGroup) -> HostingPolicy | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from moorage.api.names import (
+    ANNOTATION_APPROVAL,
     ANNOTATION_ORPHANS,
     ANNOTATION_SERVER,
     FINALIZER_SERVER,
@@ -50,9 +51,11 @@ class Triggers:
         spoke = _agent(old) != _agent(new)
         if appeared or spoke or _steering(old) != _steering(new):
             self._context.enqueue(kinds.VIRTUAL_SERVER, namespace, name, hot=spoke and old is not None)
-        if group and (appeared or _spec(old) != _spec(new) or self._unannounced(old, new)):
+        published = _outputs(old) != _outputs(new)
+        concerned = appeared or _spec(old) != _spec(new) or self._unannounced(old, new)
+        if group and (concerned or (published and self._votes(namespace, group))):
             self._context.enqueue_group(namespace, group)
-        if _outputs(old) != _outputs(new) or _lost(old) != _lost(new) or (appeared and old is not None):
+        if published or _lost(old) != _lost(new) or (appeared and old is not None):
             self._dependents(namespace, obj)
         if appeared:
             service = obj["spec"]["serviceRef"]["name"]
@@ -70,6 +73,12 @@ class Triggers:
             return True
         decided = {c.type: c.status for c in memory.status.conditions if c.type in _SUMMARY}
         return bool(decided != _summary(new))
+
+    def _votes(self, namespace: str, name: str) -> bool:
+        """Whether what its servers publish counts in the policy of this group."""
+        group = self._tables.groups.get(namespace, name)
+        policy = None if group is None else self._tables.policies.get(namespace, group["spec"]["policyRef"]["name"])
+        return policy is not None and _has_key(policy["spec"].get("when"), "vote")
 
     def _dependents(self, namespace: str, obj: Obj) -> None:
         """Servers whose configuration may rest on what this one publishes."""
@@ -112,7 +121,7 @@ class Triggers:
             self._edges.changed(namespace)
             for config in {m["configRef"]["name"] for o in (old, new) if o for m in o["spec"]["members"]}:
                 self._context.enqueue(kinds.VIRTUAL_SERVER_CONFIG, namespace, config, after=USAGE_DEBOUNCE)
-        if _spec(old) != _spec(new) or _deleting(old) != _deleting(new):
+        if _spec(old) != _spec(new) or _deleting(old) != _deleting(new) or _approval(old) != _approval(new):
             self._context.enqueue(kinds.SERVER_GROUP, namespace, name)
         if _gate(old) != _gate(new) or _spec(old) != _spec(new):
             for server in self._tables.servers.by_index("group", (namespace, name)):
@@ -250,6 +259,18 @@ def _deleting(obj: Obj | None) -> bool:
 def _orders(obj: Obj | None) -> Any:
     """What a person ordered about the orphans of a HostingService."""
     return None if obj is None else (obj["metadata"].get("annotations") or {}).get(ANNOTATION_ORPHANS)
+
+
+def _approval(obj: Obj | None) -> Any:
+    """What a person approved of a ServerGroup."""
+    return None if obj is None else (obj["metadata"].get("annotations") or {}).get(ANNOTATION_APPROVAL)
+
+
+def _has_key(part: Any, key: str) -> bool:
+    """Whether a mapping somewhere within has this key."""
+    if isinstance(part, dict):
+        return key in part or any(_has_key(value, key) for value in part.values())
+    return isinstance(part, list) and any(_has_key(value, key) for value in part)
 
 
 def _steering(obj: Obj | None) -> Any:

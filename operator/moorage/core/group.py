@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from moorage.api import conditions as c
-from moorage.api.hostingpolicy import Verdict
+from moorage.api.hostingpolicy import Reading, Verdict
 from moorage.api.meta import Condition
 from moorage.api.servergroup import Candidate, Exhausted, Member, PendingItem, Placement, ServerGroup
 from moorage.core.exhaustion import remembered
@@ -34,13 +34,19 @@ APPEARS_WITHIN: Final = timedelta(seconds=10)
 
 @dataclass(frozen=True, slots=True)
 class PolicyView:
-    """What the group's policy says. ``problem`` is set where there is no such policy or it cannot be read."""
+    """What the group's policy says. ``problem`` is set where there is no such policy or it cannot be read.
+
+    ``when_unmet_release`` also says that what is unmet is a reason to release. ``readings`` are those of the group's
+    own conditions; ``wake_at`` is when one of them can change by itself.
+    """
 
     name: str
     verdict: Verdict
     message: str
     when_unmet_release: bool = False
     problem: tuple[str, str] | None = None
+    readings: tuple[Reading, ...] = ()
+    wake_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +178,7 @@ def granted(group: ServerGroup, member: Member) -> int:
 def decide_group(world: GroupWorld, now: datetime) -> GroupPlan:
     """The next changes of one group. The same world at the same time gives the same plan."""
     plan = _decide(world, now)
+    plan = replace(plan, wake_at=earliest(plan.wake_at, world.policy.wake_at))
     # What becomes of a server is settled before its deletion begins, or one that is to be retained could be destroyed.
     unsettled = {uid for _, uid, _ in plan.retain}
     return replace(plan, removals=tuple(r for r in plan.removals if r.uid not in unsettled)) if unsettled else plan

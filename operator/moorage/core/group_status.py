@@ -73,6 +73,7 @@ def _policy(world: GroupWorld, now: datetime) -> PolicyState:
         verdict=world.policy.verdict,
         since=old.since if same and old is not None else now.replace(microsecond=0),
         message=world.policy.message,
+        readings=world.policy.readings,
     )
 
 

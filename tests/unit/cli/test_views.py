@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console, RenderableType
 from tests.support import quickstart
 
+from moorage.api.hostingpolicy import HostingPolicy
 from moorage.api.servergroup import ServerGroup
 from moorage.api.virtualserver import VirtualServer
 from moorage.cli.views import paint
@@ -168,6 +169,29 @@ def test_servers_of_a_member_that_is_gone_are_still_shown() -> None:
 def test_the_explanation_shows_readings_candidates_and_why() -> None:
     explanation = Explanation(quickstart.group(), quickstart.policy())
     assert text(*explanation.show(quickstart.NOW)) == EXPLANATION
+
+
+def test_what_only_the_group_decides_is_shown_beside_what_is_shared() -> None:
+    policy = quickstart.policy().to_dict()
+    policy["spec"]["when"] = {"all": [{"name": "asked", "approval": {}}, *policy["spec"]["when"]["all"]]}
+    why = "nobody has approved it: moorage approve quickstart -n default"
+    own = {"name": "asked", "value": "Unmet", "reason": "NotApproved", "message": why, "since": quickstart.THEN}
+    verdict = {"name": "quickstart", "verdict": "Unmet", "since": quickstart.THEN, "message": f"unmet: asked ({why})"}
+    group = quickstart.group(policy={**verdict, "readings": [own]})
+    explanation = Explanation(group, HostingPolicy.from_dict(policy))
+    shown = text(*explanation.show(quickstart.NOW)).splitlines()
+    assert shown[1:4] == [
+        "CONDITION   VALUE  SINCE  WHY",
+        f"asked       Unmet  60s    {why}",
+        "affordable  Met    60s    the expression is true",
+    ]
+    assert [r["name"] for r in explanation.to_dict()["readings"]] == ["asked", "affordable"]
+    node = group_tree(group, (), Detail(quickstart.NOW))
+    assert f"    ○ Condition asked  Unmet for 60s  {why}" in list(paint.plain(node))
+    other = quickstart.group(policy={**verdict, "name": "earlier", "readings": [own]})
+    assert [r["name"] for r in Explanation(other, HostingPolicy.from_dict(policy)).to_dict()["readings"]] == [
+        "affordable"
+    ]
 
 
 def test_a_group_that_no_service_can_take_shows_each_service_and_nothing_twice() -> None:

@@ -14,6 +14,7 @@ from tests.support.controller_bench import Bench
 
 from moorage.controllers.hostingpolicy import PolicyController
 from moorage.controllers.probes import Probes, Secrets
+from moorage.controllers.resources import ResourceReadings
 from moorage.controllers.service_views import ServiceViews
 from moorage.controllers.tables import slim_metadata
 from moorage.core.targets import AllowList
@@ -105,7 +106,9 @@ class Life:
         bench = self.bench
         self.probes = Probes(bench.context, bench.tables, AllowList.of([self.url]), bench.context.clock)
         views = ServiceViews(bench.context, bench.tables)
-        self.controller = PolicyController(bench.context, bench.tables, views, self.probes)
+        self.controller = PolicyController(
+            bench.context, bench.tables, views, self.probes, ResourceReadings(bench.context, recheck=60.0)
+        )
 
     async def put(self, **fields: Any) -> None:
         condition = {

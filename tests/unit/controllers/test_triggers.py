@@ -185,3 +185,25 @@ def test_a_protected_group_lets_a_server_that_is_deleted_alone_go(scene: Scene) 
 def test_in_a_namespace_that_is_deleted_dependents_of_every_group_go_first(scene: Scene) -> None:
     scene.put(kinds.NAMESPACE, "ns", None, metadata={"deletionTimestamp": NOW})
     assert remaining(scene) == ("one-web-0", "two-far-0")
+
+
+def test_a_group_hears_of_its_approval(scene: Scene) -> None:
+    assert scene.group("one", "db", "web") == set()
+    approved = {"annotations": {"moorage.dev/approval": "..."}}
+    assert ("ServerGroup", "ns/one") in scene.group("one", "db", "web", metadata=approved)
+    assert scene.group("one", "db", "web", metadata=approved) == set()
+    assert ("ServerGroup", "ns/one") in scene.group("one", "db", "web")
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_group_hears_of_outputs_only_where_its_servers_vote(scene: Scene, nested: bool) -> None:
+    def said(value: str) -> set[tuple[str, str]]:
+        agent = {"outputs": [{"name": "busy", "value": value}]}
+        return scene.server("one", "db", status={"observedGeneration": 1, "agent": agent})
+
+    said("true")
+    assert ("ServerGroup", "ns/one") not in said("false")
+    vote = {"name": "v", "vote": {"output": "busy", "share": 50}}
+    scene.put(kinds.HOSTING_POLICY, "p", spec={"when": {"any": [{"all": [{"not": vote}]} if nested else vote]}})
+    assert ("ServerGroup", "ns/one") in said("true")
+    assert ("ServerGroup", "ns/one") not in said("true")

@@ -15,8 +15,18 @@ from moorage.api.crd import object_schema
 from moorage.api.hostingpolicy import HostingPolicy, HostingPolicySpec, HostingPolicyStatus
 from moorage.api.hostingservice import Offering
 from moorage.api.kinds import KINDS
+from moorage.api.meta import ObjectMeta
 from moorage.core.expressions import MAX_LENGTH, MAX_LOOPS, MAX_STEPS, Sizes, compile_expression
-from moorage.core.policy import INVALID_REASONS, Sample, evaluate_policy
+from moorage.core.policy import (
+    INVALID_REASONS,
+    Constituency,
+    GroupFacts,
+    Sample,
+    Votes,
+    evaluate_policy,
+    read_own,
+    waits_for_servers,
+)
 from moorage.core.services import ServiceView
 from moorage.core.targets import AllowList, target_of
 
@@ -73,6 +83,9 @@ def test_each_condition_is_read(block: dict[str, Any]) -> None:
     assert not unknown_fields(object_schema(POLICY)["properties"]["spec"], {"when": {"all": [block]}})
     samples = {c.name: Sample(True, "True", "it is", NIGHT) for c in spec.when.conditions if c.metric or c.webhook}
     result = evaluate_policy(spec, SERVICES, HostingPolicyStatus(), NIGHT, {}, samples)
+    if {"approval", "vote"} & set(block):
+        assert (result.verdict, result.message) == ("Unknown", f"decided for each group: {block['name']}")
+        return
     expected = "Unmet" if block.get("name") in {"office-hours", "cheap-for-a-while", "queue-is-long"} else "Met"
     assert result.verdict == expected, result
 
@@ -101,6 +114,23 @@ def test_the_whole_policy_is_met_at_night_and_not_by_day() -> None:
     met = evaluate_policy(policy.spec, SERVICES, policy.status, NIGHT, {})
     assert met.verdict == "Met"
     assert evaluate_policy(policy.spec, SERVICES, policy.status, NIGHT.replace(hour=12), {}).verdict == "Unmet"
+
+
+def test_the_example_of_a_vote_lets_a_group_begin() -> None:
+    example = HostingPolicy.from_dict(blocks("apiVersion")[1])
+    facts = GroupFacts(ObjectMeta(name="g"), Votes(False, (Constituency("web", 1, {"busy": False}),)))
+    own = read_own(example.spec.when, facts, None, NIGHT).readings
+    assert [r.reason for r in own] == ["NoServers"]
+    assert waits_for_servers(example.spec.when, own) == ()
+
+
+def test_every_reason_of_approvals_and_votes_is_on_the_page() -> None:
+    for module in ("approval", "vote"):
+        code = (Path(__file__).parents[3] / "operator" / "moorage" / "core" / "policy" / f"{module}.py").read_text()
+        reasons = re.findall(r'RawReading\("\w+", "(\w+)"', code) + re.findall(r'"reason": "(\w+)"', code)
+        assert len(reasons) >= 6, module
+        for reason in (*reasons, "NoServers"):
+            assert f"`{reason}`" in PAGE, reason
 
 
 def test_every_reason_and_limit_of_the_code_is_on_the_page() -> None:

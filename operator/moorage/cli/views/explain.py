@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from moorage.api.conditions import PLACED, find
-from moorage.api.hostingpolicy import HostingPolicy
+from moorage.api.hostingpolicy import HostingPolicy, Reading
 from moorage.api.meta import Condition
 from moorage.api.servergroup import Candidate, Scores, ServerGroup
 from moorage.cli.views.node import age
@@ -35,7 +36,7 @@ class Explanation:
             "group": self.group.metadata.name,
             "policy": status.get("policy") or {"name": self.group.spec.policy_ref.name},
             "policyExists": self.policy is not None,
-            "readings": [reading.to_dict() for reading in self.policy.status.readings] if self.policy else [],
+            "readings": [reading.to_dict() for reading in self._readings()],
             "placement": status.get("placement"),
             "candidates": status.get("candidates", []),
             "conditions": status.get("conditions", []),
@@ -44,8 +45,9 @@ class Explanation:
     def show(self, now: datetime) -> list[RenderableType]:
         """The parts, top down."""
         parts: list[RenderableType] = [self._verdict(now)]
-        if self.policy and self.policy.status.readings:
-            parts.append(_readings(self.policy, now))
+        readings = self._readings()
+        if readings:
+            parts.append(_readings(readings, now))
         parts += [Text(), self._placement(now)]
         placement = self.group.status.placement
         if placement and placement.candidates:
@@ -58,6 +60,16 @@ class Explanation:
         if self.group.status.conditions:
             parts += [Text(), _conditions(self.group.status.conditions, now, self._said())]
         return parts
+
+    def _readings(self) -> tuple[Reading, ...]:
+        """Those that the policy's groups share, then the group's own, in the order of the policy's conditions."""
+        if self.policy is None:
+            return ()
+        order = {condition.name: number for number, condition in enumerate(self.policy.spec.when.conditions)}
+        own = self.group.status.policy
+        mine = own.readings if own is not None and own.name == self.policy.metadata.name else ()
+        found = (*self.policy.status.readings, *mine)
+        return tuple(sorted(found, key=lambda reading: order.get(reading.name, len(order))))
 
     def _said(self) -> set[str]:
         """Messages whose content the parts above the conditions have already."""
@@ -102,9 +114,9 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _readings(policy: HostingPolicy, now: datetime) -> Table:
+def _readings(readings: Sequence[Reading], now: datetime) -> Table:
     table = _table("CONDITION", "VALUE", "SINCE", "WHY")
-    for reading in policy.status.readings:
+    for reading in readings:
         value = Text(reading.value, style=_STYLES[reading.value])
         table.add_row(reading.name, value, age(reading.since, now), cell(reading.message or reading.reason))
     return table

@@ -73,7 +73,11 @@ def _policy(group: ServerGroup, now: datetime) -> Node:
     if policy is None:
         return Node("HostingPolicy", name, State.UNKNOWN, message="not evaluated yet")
     summary = f"{policy.verdict} for {age(policy.since, now)}"
-    return Node("HostingPolicy", policy.name, _VERDICTS[policy.verdict], summary, policy.message)
+    own = tuple(
+        Node("Condition", r.name, _VERDICTS[r.value], f"{r.value} for {age(r.since, now)}", r.message)
+        for r in policy.readings
+    )
+    return Node("HostingPolicy", policy.name, _VERDICTS[policy.verdict], summary, policy.message, children=own)
 
 
 def _placement(group: ServerGroup, now: datetime) -> Node:

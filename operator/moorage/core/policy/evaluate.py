@@ -23,6 +23,7 @@ from moorage.api.servergroup import PolicyState
 from moorage.core.expressions import Services
 from moorage.core.policy.faults import invalid, structural_faults
 from moorage.core.policy.hysteresis import settle
+from moorage.core.policy.own import is_own, shared_message
 from moorage.core.policy.readings import Observed, read
 from moorage.core.policy.samples import Sample
 from moorage.core.policy.verdict import Decided, decide, tree
@@ -58,7 +59,7 @@ def evaluate_policy(
     *,
     resumed: bool = True,
 ) -> PolicyResult:
-    """Read every condition at ``now`` (aware) and apply hysteresis to what ``previous`` says.
+    """Read every condition that groups share at ``now`` (aware) and apply hysteresis to what ``previous`` says.
 
     Expressions see those of ``services`` that the policy may choose: allowed in the namespace (of ``namespace_labels``)
     and selected by `select.services`. ``samples`` is what was learnt outside, by the condition's name; ``resumed``
@@ -72,30 +73,38 @@ def evaluate_policy(
         settle(c, faults.get(c.name) or read(c, observed), before.get(c.name), now) for c in _readable(spec.when)
     ]
     readings = tuple(s.reading for s in settled)
-    decided = decide(tree(spec.when), {r.name: r for r in readings})
+    by_name = {r.name: r for r in readings}
+    decided = decide(tree(spec.when), by_name)
     return PolicyResult(
         readings=readings,
         next_check=min((s.next_check for s in settled if s.next_check is not None), default=None),
         verdict=decided.verdict,
-        message=decided.message[:MESSAGE_LENGTH],
+        message=shared_message(spec.when, by_name)[:MESSAGE_LENGTH],
         invalid=invalid(readings),
     )
 
 
 def group_verdict(
-    policy: str, when: When | None, readings: Iterable[Reading], previous: PolicyState | None, now: datetime
+    policy: str,
+    when: When | None,
+    readings: Iterable[Reading],
+    previous: PolicyState | None,
+    now: datetime,
+    own: Iterable[Reading] = (),
 ) -> PolicyState:
-    """What the policy says of one group, from the readings in the policy's status.
+    """What the policy says of one group, from the readings in the policy's status and the group's ``own``.
 
     ``when`` is None where the policy does not exist. ``since`` stays while the verdict of the same policy does.
     """
+    own = tuple(own)
     if when is None:
         decided = Decided("Unknown", (), f"there is no HostingPolicy {policy!r}")
     else:
-        decided = decide(tree(when), {r.name: r for r in readings})
+        decided = decide(tree(when), {r.name: r for r in (*readings, *own)})
     kept = previous is not None and previous.name == policy and previous.verdict == decided.verdict
     since = previous.since if kept and previous is not None else now.astimezone(UTC).replace(microsecond=0)
-    return PolicyState(name=policy, verdict=decided.verdict, since=since, message=decided.message[:MESSAGE_LENGTH])
+    message = decided.message[:MESSAGE_LENGTH]
+    return PolicyState(name=policy, verdict=decided.verdict, since=since, message=message, readings=own)
 
 
 def namespace_services(services: Iterable[ServiceView], namespace_labels: Mapping[str, str]) -> tuple[ServiceView, ...]:
@@ -113,8 +122,8 @@ def selected_services(selection: ServiceSelection, services: Iterable[ServiceVie
 
 
 def _readable(when: When) -> Iterable[PolicyCondition]:
-    """One condition of each name, and no more than a status takes."""
-    return islice({c.name: c for c in when.conditions}.values(), MAX_CONDITIONS)
+    """Of those that groups share one condition of each name, and no more than a status takes."""
+    return islice({c.name: c for c in when.conditions if not is_own(c)}.values(), MAX_CONDITIONS)
 
 
 def reads_services(when: When) -> bool:

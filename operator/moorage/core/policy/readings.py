@@ -19,6 +19,7 @@ from moorage.core.policy.samples import INVALID_CA_BUNDLE, Sample
 from moorage.core.policy.schedule import INVALID_SCHEDULE, Window, read_schedule
 
 INVALID_CONDITION: Final = "InvalidCondition"
+WRONG_VOTE: Final = frozenset({"NoSuchMember", "OutputUndeclared", "OutputSensitive"})
 DUPLICATE_NAME: Final = "DuplicateName"
 TOO_MANY: Final = "TooManyConditions"
 NOT_READ_YET: Final = "NotReadYet"
@@ -32,9 +33,10 @@ INVALID_REASONS: Final = frozenset(
         expressions.INVALID,
         expressions.TOO_EXPENSIVE,
         *INVALID_RESOURCES,
+        *WRONG_VOTE,
     }
 )
-"""Reasons of an Unknown reading that only an edit of the policy can end."""
+"""Reasons of an Unknown reading that only an edit can end: of the policy, or of what a vote refers to."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,126 @@
+"""Approving a group as oneself, and taking it back: the annotation `moorage.dev/approval`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from moorage.api.names import ANNOTATION_APPROVAL, GROUP
+from moorage.api.servergroup import ServerGroup
+from moorage.cli.cluster import Cluster, read
+from moorage.cli.errors import CliError, Exit, missing_rule
+from moorage.core.policy.approval import Approval
+from moorage.core.policy.readings import spell
+from moorage.kube.errors import Conflict, Forbidden, NotFound
+from moorage.kube.kinds import SERVER_GROUP, Kind
+
+MANAGER = "moorage-approve"
+TRIES = 5
+_REVIEW = Kind("authentication.k8s.io", "v1", "selfsubjectreviews", "SelfSubjectReview", namespaced=False)
+_ACCESS = Kind("authorization.k8s.io", "v1", "selfsubjectaccessreviews", "SelfSubjectAccessReview", namespaced=False)
+
+
+async def approve_group(
+    cluster: Cluster, name: str, now: datetime, until: datetime | None, reason: str, generation: int
+) -> str:
+    """Approve the group as it is now; what to tell. ``generation`` is the one that was looked at, 0: any.
+
+    Raises CliError where that is another one by now, or where the user may not.
+    """
+    obj = await cluster.one(SERVER_GROUP, name)
+    seen = read(ServerGroup, obj)
+    if generation not in {0, seen.metadata.generation}:
+        raise CliError(
+            f"{name} is at generation {seen.metadata.generation} by now, not {generation}: it was changed",
+            hint=f"look at it again: kubectl get servergroup {name} -n {cluster.namespace} -o yaml",
+        )
+    user = await _whoami(cluster)
+    await _check_permission(cluster, name, user)
+    approval = Approval(seen.metadata.uid, seen.metadata.generation, user, now, until, reason)
+    try:
+        text = approval.encode()
+    except ValueError as error:
+        raise CliError(str(error), Exit.USAGE) from None
+    await _write(cluster, name, seen, text)
+    end = f" until {spell(until)}" if until is not None else ""
+    return f"{name}: generation {approval.generation} approved by {user}{end}{await _doubts(cluster, seen)}"
+
+
+async def revoke_approval(cluster: Cluster, name: str) -> str:
+    """Take the approval back; what to tell."""
+    seen = read(ServerGroup, await cluster.one(SERVER_GROUP, name))
+    if ANNOTATION_APPROVAL not in seen.metadata.annotations:
+        return f"{name}: there is no approval"
+    await _write(cluster, name, seen, None)
+    return f"{name}: approval revoked; what runs stays, and nothing is added"
+
+
+async def _write(cluster: Cluster, name: str, seen: ServerGroup, text: str | None) -> None:
+    """Write the annotation into the object that was seen, or nowhere: its status may have changed, its spec only where
+    the approval is taken back."""
+    version = seen.metadata.resource_version
+    for _ in range(TRIES):
+        patch = {
+            "metadata": {
+                "uid": seen.metadata.uid,
+                "resourceVersion": version,
+                "annotations": {ANNOTATION_APPROVAL: text},
+            }
+        }
+        try:
+            await cluster.client.patch(SERVER_GROUP, cluster.namespace, name, patch, manager=MANAGER)
+        except Conflict:
+            again = read(ServerGroup, await cluster.one(SERVER_GROUP, name)).metadata
+            changed = text is not None and again.generation != seen.metadata.generation
+            if again.uid != seen.metadata.uid or changed:
+                raise CliError(f"{name} was changed meanwhile; look at it again") from None
+            version = again.resource_version
+        except Forbidden as error:
+            raise _refusal(error) from None
+        else:
+            return
+    raise CliError(f"{name} changes all the time: try again")
+
+
+def _refusal(error: Forbidden) -> CliError:
+    """In the words of the admission policy, without its address."""
+    said = error.message.rpartition("denied request: ")[2]
+    return CliError(said, Exit.FORBIDDEN, hint=missing_rule(said))
+
+
+async def _whoami(cluster: Cluster) -> str:
+    """Who the API server says the user is, whatever the kubeconfig calls itself."""
+    try:
+        answer = await cluster.client.create(_REVIEW, {})
+    except NotFound:
+        raise CliError("the API server does not say who you are", hint="it takes Kubernetes 1.28 or newer") from None
+    return str(answer["status"]["userInfo"]["username"])
+
+
+async def _check_permission(cluster: Cluster, name: str, user: str) -> None:
+    """Ask first: where the admission policy is not installed, nobody else would."""
+    asked = {
+        "namespace": cluster.namespace,
+        "verb": "approve",
+        "group": GROUP,
+        "resource": SERVER_GROUP.plural,
+        "name": name,
+    }
+    answer = await cluster.client.create(_ACCESS, {"spec": {"resourceAttributes": asked}})
+    if not answer["status"]["allowed"]:
+        rule = f'{{apiGroups: ["{GROUP}"], resources: [servergroups], verbs: [approve]}}'
+        hint = f"{user} needs the rule {rule}; the ClusterRole moorage-approve has it"
+        raise CliError(f"{user} may not approve {name} in namespace {cluster.namespace}", Exit.FORBIDDEN, hint=hint)
+
+
+async def _doubts(cluster: Cluster, group: ServerGroup) -> str:
+    """What makes the approval count for less than it seems; empty where nothing does, or where nobody may look."""
+    try:
+        policy = await cluster.policy(group.spec.policy_ref.name)
+    except Forbidden:
+        return ""
+    if policy is None:
+        return f"\n(there is no policy {group.spec.policy_ref.name} yet)"
+    asking = [c.approval for c in policy.spec.when.conditions if c.approval is not None]
+    if not asking:
+        return f"\n(policy {policy.metadata.name} does not ask for it: it has no condition approval)"
+    return ""
