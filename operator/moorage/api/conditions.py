@@ -17,14 +17,29 @@ PLACED = "Placed"
 INSTANTIATED = "Instantiated"
 CONFIGURED = "Configured"
 DRIFTED = "Drifted"
+SCALE_LIMITED = "ScaleLimited"
+COST_LIMITED = "CostLimited"
 
-ABNORMAL = frozenset({RECONCILING, STALLED, DRIFTED})
+ABNORMAL = frozenset({RECONCILING, STALLED, DRIFTED, SCALE_LIMITED, COST_LIMITED})
 """Abnormal-true types (kstatus): present only while true, so that no client reads their absence as a state."""
 
 _ORDER = {
     t: i
     for i, t in enumerate(
-        (READY, AVAILABLE, VALID, POLICY_MET, PLACED, INSTANTIATED, CONFIGURED, DRIFTED, RECONCILING, STALLED)
+        (
+            READY,
+            AVAILABLE,
+            VALID,
+            POLICY_MET,
+            PLACED,
+            INSTANTIATED,
+            CONFIGURED,
+            DRIFTED,
+            SCALE_LIMITED,
+            COST_LIMITED,
+            RECONCILING,
+            STALLED,
+        )
     )
 }
 

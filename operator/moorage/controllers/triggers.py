@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from moorage.api.names import (
+    ANNOTATION_MAX_PRICE,
     ANNOTATION_ORPHANS,
     ANNOTATION_SERVER,
     FINALIZER_SERVER,
@@ -221,7 +222,7 @@ class Triggers:
     def _namespace(self, old: Obj | None, new: Obj | None) -> None:
         obj = new or old
         assert obj is not None  # noqa: S101 - a change has at least one side
-        if old is not None and new is not None and old["metadata"].get("labels") == new["metadata"].get("labels"):
+        if old is not None and new is not None and _bounds(old) == _bounds(new):
             return
         for group in self._tables.groups.by_index("namespace", obj["metadata"]["name"]):
             self._context.enqueue(kinds.SERVER_GROUP, *key_of(group))
@@ -246,6 +247,12 @@ def _deleting(obj: Obj | None) -> bool:
 def _orders(obj: Obj | None) -> Any:
     """What a person ordered about the orphans of a HostingService."""
     return None if obj is None else (obj["metadata"].get("annotations") or {}).get(ANNOTATION_ORPHANS)
+
+
+def _bounds(namespace: Obj) -> Any:
+    """What of a namespace says where its groups may be, and what they may cost."""
+    meta = namespace["metadata"]
+    return meta.get("labels"), (meta.get("annotations") or {}).get(ANNOTATION_MAX_PRICE)
 
 
 def _steering(obj: Obj | None) -> Any:

@@ -1,5 +1,6 @@
 """Placement: which hosting service takes a group, why, and with what image, offering and settings for each member."""
 
+from moorage.core.placement.ceiling import group_cost
 from moorage.core.placement.member import MemberTemplate, resolve_member, with_room
 from moorage.core.placement.patience import awaited
 from moorage.core.placement.place import Decision, MemberRequest, PlacementRequest, place
@@ -13,6 +14,7 @@ __all__ = [
     "Reason",
     "Rejection",
     "awaited",
+    "group_cost",
     "place",
     "resolve_member",
     "with_room",

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Final
 
 from moorage.api.hostingpolicy import Preference, Preferred
+from moorage.core.ceilings import rate
 from moorage.core.placement.reasons import Reason, Rejection
 from moorage.core.placement.score import VIEWS, Scored
 
@@ -21,10 +22,7 @@ _ASIDE: Final = frozenset({Reason.NOT_ALLOWED, Reason.NOT_SELECTED})
 
 def price_text(price: Decimal | None) -> str:
     """``0.06/h``, or ``unknown``."""
-    if price is None:
-        return "unknown"
-    text = format(price, "f")
-    return (text.rstrip("0").rstrip(".") if "." in text else text) + "/h"
+    return "unknown" if price is None else rate(price)
 
 
 def explain(

@@ -11,7 +11,9 @@ from typing import Final
 from moorage.api.hostingpolicy import Preferred, Select
 from moorage.api.servergroup import Candidate, Scores
 from moorage.api.virtualserverconfig import VirtualServerConfigSpec
+from moorage.core.ceilings import Ceiling
 from moorage.core.exhaustion import Exhaustion
+from moorage.core.placement.ceiling import above_ceiling
 from moorage.core.placement.explain import explain, explain_none, price_text
 from moorage.core.placement.filters import lacks_room, reject
 from moorage.core.placement.member import MemberTemplate, resolve_member, with_room
@@ -35,13 +37,14 @@ class MemberRequest:
 @dataclass(frozen=True, slots=True)
 class PlacementRequest:
     """A group that needs a service. ``beside`` counts the servers of the policy's other groups, by service name;
-    ``exhaustion`` is what turned out to have no room for it."""
+    ``exhaustion`` is what turned out to have no room for it, ``ceilings`` bound what it may cost."""
 
     namespace: str
     namespace_labels: Mapping[str, str]
     members: tuple[MemberRequest, ...]
     beside: Mapping[str, int] = field(default_factory=dict)
     exhaustion: Exhaustion | None = None
+    ceilings: tuple[Ceiling, ...] = ()
 
     @property
     def needed(self) -> int:
@@ -116,7 +119,9 @@ def examine(request: PlacementRequest, select: Select, service: ServiceView) -> 
         if isinstance(template, Rejection):
             return Rejection(template.reason, f"member {member.name}: {template.detail}")
         members[member.name] = template
-    rejection = lacks_room(service, request.needed)
+    rejection = lacks_room(service, request.needed) or above_ceiling(
+        request.ceilings, service, ((m.count, members[m.name]) for m in request.members)
+    )
     if rejection is not None:
         return rejection
     beside = request.beside.get(service.name, 0)
