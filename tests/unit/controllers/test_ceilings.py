@@ -1,4 +1,4 @@
-"""Ceilings over the groups of a namespace: what is promised counts at once, and what becomes free is told to those that wait."""
+"""Ceilings over the groups of a namespace: what is promised counts at once, and what becomes free is told."""
 
 from __future__ import annotations
 
