@@ -187,7 +187,10 @@ async def test_a_group_is_not_placed_where_it_costs_more_than_it_may(scene: Scen
     await scene.serve(dear, offerings=[offering("0.50")])
     nameless = {key: value for key, value in offering("0").items() if key != "pricePerHour"}
     await scene.serve(unpriced, offerings=[{**nameless, "name": "unpriced"}])
-    await api.apply(always("policy", dear, unpriced), PLAIN, scaled("g", 2, maxPricePerHour="0.5"))
+    # The service has offerings of its own beside the declared ones.
+    exact = [{"service": dear, "name": "small"}, {"service": unpriced, "name": "unpriced"}]
+    sized = config("plain", size={"offerings": exact})
+    await api.apply(always("policy", dear, unpriced), sized, scaled("g", 2, maxPricePerHour="0.5"))
     found = await api.condition(SERVER_GROUP, "g", "Placed", "False", "NoFeasibleService")
     await api.condition(SERVER_GROUP, "g", "CostLimited", reason="PriceAboveCeiling")
     reasons = {c["service"]: c["reasons"][0] for c in found["status"]["candidates"]}

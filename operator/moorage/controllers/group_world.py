@@ -22,11 +22,12 @@ from moorage.controllers.server import summary_of
 from moorage.controllers.service_views import ServiceViews
 from moorage.controllers.spending import Spending
 from moorage.controllers.tables import Tables
-from moorage.core.ceilings import NOTHING, Allowance, Ceiling
+from moorage.core.ceilings import NOTHING, Ceiling
 from moorage.core.configuration import pending_items
 from moorage.core.dependencies import GroupGraph, GroupSource, find_deadlocks
 from moorage.core.exhaustion import NO_ROOM, Exhaustion, in_turn
 from moorage.core.group import GroupWorld, Problem, granted, together, wants_elsewhere, wants_placement
+from moorage.core.limits import within
 from moorage.core.placement import (
     MemberRequest,
     MemberTemplate,
@@ -78,7 +79,7 @@ class GroupObserver:
         ceilings = self.spending.ceilings(group)
         allowance = self.spending.allowance(group, view, wants, ceilings) if ceilings else None
         if group.status.placement is not None:
-            wants = [_within(want, allowance) for want in wants]
+            wants = [within(want, allowance) for want in wants]
         looks = wants_placement(group, view), wants_elsewhere(group, view, wants, seen)
         proposal: Placement | Problem | None = None
         made_of: Mapping[str, MemberTemplate] = {}
@@ -365,20 +366,6 @@ class GroupObserver:
 
     def _next_number(self, group: ServerGroup) -> int:
         return group.status.placements + 1
-
-
-def _within(want: MemberWant, allowance: Allowance | None) -> MemberWant:
-    """The want within what the cost ceilings leave it."""
-    if allowance is None:
-        return replace(want, offering=want.template.offering if want.template is not None else None)
-    held = allowance.held.get(want.name)
-    return replace(
-        want,
-        allowed=allowance.counts.get(want.name),
-        offering=allowance.offerings.get(want.name),
-        template=want.template if held is None else None,
-        problem=want.problem if held is None else (held.reason, held.message),
-    )
 
 
 def template_of(resolved: MemberTemplate) -> Template:

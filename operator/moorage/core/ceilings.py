@@ -6,6 +6,7 @@ price is not known is not known itself, so nothing is added to it.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -97,15 +98,6 @@ class Ceiling:
                 beside = f" and {rate(self.others.known)} for the namespace's other groups, {rate(total.known)}"
             return Refusal(ABOVE, f"{rate(cost.known)} for the group{beside}, above {self.name} ({rate(self.limit)})")
         return None
-
-    def fitting(self, cost: Cost, each: Offer, more: int) -> int:
-        """How many of ``more`` servers at the price of ``each`` may be added to ``cost``."""
-        total = cost + self.others
-        if self.limit is None or each.amount is None or total.unpriced:
-            return 0
-        if not each.amount:
-            return more
-        return max(0, min(more, int((self.limit - total.known) // each.amount)))
 
 
 def namespace_ceiling(namespace: str, annotations: Mapping[str, str], others: Cost) -> Ceiling | None:
@@ -217,16 +209,24 @@ def _switch(bill: Bill, rest: Cost, ceilings: Sequence[Ceiling]) -> tuple[Bill, 
 
 def _grow(bill: Bill, rest: Cost, ceilings: Sequence[Ceiling]) -> tuple[Bill, Refusal | None]:
     """The bill with as many servers of what is asked for as fit, and why not with all."""
-    each, more = bill.asked, bill.wanted - bill.granted
-    if each is None or more <= 0:
+    if bill.asked is None or bill.wanted <= bill.granted:
         return bill, None
-    cost = rest + bill.committed()
-    fits = min((c.fitting(cost, each, more) for c in ceilings), default=more)
-    grown = replace(bill, granted=bill.granted + fits)
-    if fits == more:
+
+    def refusal(more: int) -> Refusal | None:
+        return _refusal(bill, more, rest, ceilings)
+
+    more = bill.wanted - bill.granted
+    fits = bisect_left(range(1, more + 1), True, key=lambda number: refusal(number) is not None)
+    grown, refused = replace(bill, granted=bill.granted + fits), refusal(more)
+    if refused is None:
         return grown, None
-    tightest = min(ceilings, key=lambda c: c.fitting(cost, each, more))
-    refusal = tightest.refuses(cost + each.times(more))
-    assert refusal is not None  # noqa: S101 - it lets fewer fit
     what = f"member {bill.name} asks for {bill.wanted} servers and gets {grown.granted}"
-    return grown, Refusal(refusal.reason, f"{what}; with {bill.wanted}: {refusal.message}")
+    return grown, Refusal(refused.reason, f"{what}; with {bill.wanted}: {refused.message}")
+
+
+def _refusal(bill: Bill, more: int, rest: Cost, ceilings: Sequence[Ceiling]) -> Refusal | None:
+    """Why a member may not have so many more servers. Those that are there already cost no more than they do."""
+    cost = replace(bill, granted=bill.granted + more).committed()
+    priced = bill.asked is not None and bill.asked.amount is not None
+    free = not cost.exceeds(bill.committed()) if priced else more <= bill.there - bill.granted
+    return None if free else next((r for c in ceilings if (r := c.refuses(cost + rest)) is not None), None)

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from moorage.api.servergroup import ServerGroup
-from moorage.core.ceilings import Refusal
+from moorage.core.ceilings import Allowance, Refusal
 from moorage.core.group import GroupWorld, Problem
 from moorage.core.placement import Reason
 from moorage.core.problems import joined
+from moorage.core.rollout import MemberWant
 
 _CEILINGS = (Reason.CEILING_INVALID, Reason.PRICE_ABOVE_CEILING, Reason.PRICE_UNKNOWN)
+
+
+def within(want: MemberWant, allowance: Allowance | None) -> MemberWant:
+    """The want within what the cost ceilings leave it."""
+    if allowance is None:
+        return replace(want, offering=want.template.offering if want.template is not None else None)
+    held = allowance.held.get(want.name)
+    return replace(
+        want,
+        allowed=allowance.counts.get(want.name),
+        offering=allowance.offerings.get(want.name),
+        template=want.template if held is None else None,
+        problem=want.problem if held is None else (held.reason, held.message),
+    )
 
 
 def scale_limit(group: ServerGroup) -> Refusal | None:

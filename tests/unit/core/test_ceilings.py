@@ -48,6 +48,9 @@ CASES: dict[str, tuple[Bill, tuple[Ceiling, ...], int, str]] = {
     "fewer": (bill(1, 4), (ceiling("0"),), 1, ""),
     "lowered below what runs": (bill(4, 4), (ceiling("0.1"),), 4, ""),
     "a lost server is made again": (bill(4, 4, there=2), (ceiling("0.1"),), 4, ""),
+    "servers that were made and not recorded yet": (bill(4, 2, there=4), (ceiling("0.1"),), 4, ""),
+    "the same without a price": (bill(4, 2, NAMELESS, there=4), (ceiling("0.1"),), 4, ""),
+    "no more of what has no price": (bill(5, 4, NAMELESS), (ceiling("9"),), 4, "PriceUnknown"),
     "a cheaper offering": (bill(4, 4, BIG, SMALL), (ceiling("0.1"),), 4, ""),
 }
 
