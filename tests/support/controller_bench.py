@@ -10,8 +10,13 @@ from tests.support.memory_api import MemoryApi
 from moorage.controllers.context import ChannelInfo, Context
 from moorage.controllers.edges import Edges
 from moorage.controllers.group_world import GroupObserver
+from moorage.controllers.hostingpolicy import PolicyController
+from moorage.controllers.probes import Probes
+from moorage.controllers.resources import ResourceReadings
+from moorage.controllers.service_views import ServiceViews
 from moorage.controllers.tables import Tables, register
 from moorage.controllers.triggers import Triggers
+from moorage.core.targets import AllowList
 from moorage.kube import kinds
 from moorage.kube.apply import StatusWriter
 from moorage.kube.events import EventRecorder
@@ -113,3 +118,11 @@ def new_bench() -> Bench:
     edges = Edges(tables)
     Triggers(context, tables, edges)
     return Bench(api, context, tables, edges)
+
+
+async def read_policy(bench: Bench, name: str = "p") -> None:
+    """Have a policy's conditions read once, with nothing allowed to be asked outside."""
+    probes = Probes(bench.context, bench.tables, AllowList(), bench.context.clock)
+    services, resources = ServiceViews(bench.context, bench.tables), ResourceReadings(bench.context, recheck=60.0)
+    await PolicyController(bench.context, bench.tables, services, probes, resources).reconcile(("ns", name))
+    await probes.close()

@@ -89,6 +89,7 @@ class MemoryApi:
             raise AlreadyExists(409, "AlreadyExists", f"{meta['name']} exists")
         stored = copy.deepcopy(dict(obj))
         stored["metadata"]["uid"] = f"uid-{self.version()}"
+        stored["metadata"].setdefault("creationTimestamp", "2026-01-01T00:00:00Z")
         self.objects[key] = stored
         return self._touch(stored, "ADDED")
 

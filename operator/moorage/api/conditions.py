@@ -18,8 +18,10 @@ PLACED = "Placed"
 INSTANTIATED = "Instantiated"
 CONFIGURED = "Configured"
 DRIFTED = "Drifted"
+SCALE_LIMITED = "ScaleLimited"
+COST_LIMITED = "CostLimited"
 
-ABNORMAL = frozenset({RECONCILING, STALLED, DRIFTED})
+ABNORMAL = frozenset({RECONCILING, STALLED, DRIFTED, SCALE_LIMITED, COST_LIMITED})
 """Abnormal-true types (kstatus): present only while true, so that no client reads their absence as a state."""
 
 _ORDER = {
@@ -35,6 +37,8 @@ _ORDER = {
             INSTANTIATED,
             CONFIGURED,
             DRIFTED,
+            SCALE_LIMITED,
+            COST_LIMITED,
             RECONCILING,
             STALLED,
         )

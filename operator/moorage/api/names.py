@@ -35,6 +35,9 @@ the controller."""
 ANNOTATION_FOUND = f"{GROUP}/found"
 """On what `moorage import` prints: in what relation to Moorage the server was found, for people."""
 
+ANNOTATION_MAX_PRICE = f"{GROUP}/max-price-per-hour"
+"""On a Namespace, by the platform team: the most that the servers of all its groups may cost in one hour."""
+
 FINALIZER_SERVER = f"{GROUP}/server"
 """On a VirtualServer, until its server is confirmed gone or released."""
 FINALIZER_GROUP = f"{GROUP}/group"

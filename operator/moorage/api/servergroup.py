@@ -9,7 +9,7 @@ from pydantic import Field
 from moorage.api.base import Label, Model, Name, Text, Timestamp, Word, listed, mapped, number
 from moorage.api.hostingpolicy import Reading, Verdict
 from moorage.api.meta import Condition, NameRef, ObjectMeta
-from moorage.api.quantities import Interval, IntOrPercent, PositiveIntOrPercent, Share, parse_duration
+from moorage.api.quantities import Interval, IntOrPercent, PositiveIntOrPercent, Price, Share, parse_duration
 from moorage.api.rules import Rule, unique
 
 DeletionPolicy = Literal["Delete", "Retain"]
@@ -60,12 +60,34 @@ class Scale(Model):
             "the group has no member to scale",
             "write spec.scale.member: <name of a member> beside replicas",
         ),
+        Rule(
+            "has(self.member) || (!has(self.minReplicas) && !has(self.maxReplicas))",
+            "minReplicas and maxReplicas bound the scaled member, and there is none",
+            "write member: <name of a member> beside them",
+        ),
+        Rule(
+            "!has(self.minReplicas) || !has(self.maxReplicas) || self.minReplicas <= self.maxReplicas",
+            "minReplicas is above maxReplicas",
+            "write a minReplicas that is at most maxReplicas",
+            ".minReplicas",
+        ),
     )
 
     member: Label | None = None
     """Its name."""
     replicas: Replicas = 1
-    """How many servers it has."""
+    """How many servers are asked for; `kubectl scale` and autoscalers write it. How many it gets is between
+    `minReplicas` and `maxReplicas`."""
+    min_replicas: Replicas | None = None
+    """The fewest servers that it has, whatever is asked for. Default: 0."""
+    max_replicas: Replicas | None = None
+    """The most servers that it has, whatever is asked for. Default: no bound of its own."""
+
+    @property
+    def bounded(self) -> int:
+        """How many servers it shall have: what is asked for, within the guards."""
+        count = self.replicas if self.max_replicas is None else min(self.replicas, self.max_replicas)
+        return count if self.min_replicas is None else max(count, self.min_replicas)
 
 
 class ServerGroupSpec(Model):
@@ -110,11 +132,14 @@ class ServerGroupSpec(Model):
     """Whether Moorage leaves the group as it is."""
     scale: Scale = Scale(replicas=0)
     """The member that `kubectl scale` and autoscalers act on. Default: none."""
+    max_price_per_hour: Price | None = None
+    """The most that the group's servers may cost in one hour, a decimal number in quotes. What would cost more is not
+    made; what runs is never removed for it. Default: no ceiling but the namespace's."""
 
     def replicas_of(self, member: Member) -> int:
         """How many servers `member` shall have."""
         if self.scale.member == member.name:
-            return self.scale.replicas
+            return self.scale.bounded
         return 1 if member.replicas is None else member.replicas
 
     @property
@@ -238,6 +263,8 @@ class MemberStatus(Model):
     """Its VirtualServerConfig."""
     revision: Annotated[str, Field(max_length=253)] | None = None
     """The ControllerRevision that its servers shall have."""
+    offering: Word | None = None
+    """The offering of which its servers are made, as it was last allowed."""
     desired: int = 0
     """How many servers it shall have."""
     current: int = 0
@@ -280,7 +307,8 @@ class ServerGroupStatus(Model):
     observed_generation: int = -1
     """The generation that was last worked on; -1: none yet."""
     conditions: tuple[Condition, ...] = listed(16, key="type")
-    """PolicyMet, Placed, Instantiated, Configured, Ready and, while true, Reconciling and Stalled."""
+    """PolicyMet, Placed, Instantiated, Configured, Ready and, while true, ScaleLimited, CostLimited, Reconciling and
+    Stalled."""
     policy: PolicyState | None = None
     """What the policy says of this group."""
     placement: Placement | None = None

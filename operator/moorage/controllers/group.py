@@ -27,6 +27,7 @@ from moorage.controllers.tables import Tables
 from moorage.core.drift import handed_down
 from moorage.core.group import GroupPlan, GroupWorld, decide_group
 from moorage.core.group_status import group_status
+from moorage.core.limits import cost_limit
 from moorage.core.rollout import Creation, Removal, Revision, waves
 from moorage.kube.apply import Written, add_finalizer, remove_finalizer
 from moorage.kube.errors import AlreadyExists, ApiError, Conflict, Forbidden, InvalidObject, NotFound
@@ -66,6 +67,7 @@ class GroupController:
         if world.group.metadata.deleting and FINALIZER_GROUP not in world.group.metadata.finalizers:
             return DONE
         plan = decide_group(world, now)
+        self._observer.spending.promise(world.group, world.cost, waiting=cost_limit(world) is not None)
         if plan.commit:
             return await self._commit(obj, world, plan)
         if plan.drop_finalizer:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from moorage.api import conditions as c
@@ -18,17 +20,21 @@ from moorage.controllers.observation import joined
 from moorage.controllers.references import MemberConfig, References
 from moorage.controllers.server import summary_of
 from moorage.controllers.service_views import ServiceViews
+from moorage.controllers.spending import Spending
 from moorage.controllers.tables import Tables
 from moorage.controllers.voting import votes
+from moorage.core.ceilings import NOTHING, Ceiling
 from moorage.core.configuration import pending_items
 from moorage.core.dependencies import GroupGraph, GroupSource, find_deadlocks
 from moorage.core.exhaustion import NO_ROOM, Exhaustion
 from moorage.core.group import GroupWorld, Problem, granted, together, wants_elsewhere, wants_placement
+from moorage.core.limits import within
 from moorage.core.placement import (
     MemberRequest,
     MemberTemplate,
     PlacementRequest,
     awaited,
+    group_cost,
     place,
     tried_in_turn,
     with_room,
@@ -51,6 +57,7 @@ class GroupObserver:
         self._context = context
         self._tables = tables
         self.services = ServiceViews(context, tables)
+        self.spending = Spending(context, tables)
         self._derived = Derived()
         self._references = References(tables, self._derived)
 
@@ -71,8 +78,20 @@ class GroupObserver:
             self._want(group, policy, m, sum(s.spec.member == m.member.name for s, _ in servers), room) for m in members
         ]
         seen = [self._group_server(group, s, status, members) for s, status in servers]
+        ceilings = self.spending.ceilings(group)
+        allowance = self.spending.allowance(group, view, wants, ceilings) if ceilings else None
+        if group.status.placement is not None:
+            wants = [within(want, allowance) for want in wants]
         looks = wants_placement(group, view), wants_elsewhere(group, view, wants, seen)
-        proposal = self._propose(group, policy, members, problems, room) if any(looks) else None
+        proposal: Placement | Problem | None = None
+        made_of: Mapping[str, MemberTemplate] = {}
+        if any(looks):
+            proposal, made_of = self._propose(group, policy, members, problems, room, ceilings)
+        cost = NOTHING if allowance is None else allowance.cost
+        if looks[0]:
+            wants = [replace(w, offering=made_of[w.name].offering.name if w.name in made_of else None) for w in wants]
+            if isinstance(proposal, Placement):
+                cost += group_cost(proposal.service, ((w.replicas, made_of[w.name]) for w in wants))
         statuses = {s.metadata.name: status for s, status in servers}
         pending, count = pending_items(
             {n: s.configuration.items for n, s in statuses.items() if s.configuration is not None}
@@ -87,6 +106,8 @@ class GroupObserver:
             elsewhere=proposal if looks[1] else None,
             pending=pending,
             pending_items=count,
+            allowance=allowance,
+            cost=cost,
         )
 
     # Policy and members
@@ -299,13 +320,15 @@ class GroupObserver:
         members: list[MemberConfig],
         problems: list[Problem],
         room: Exhaustion,
-    ) -> Placement | Problem | None:
+        ceilings: tuple[Ceiling, ...],
+    ) -> tuple[Placement | Problem | None, Mapping[str, MemberTemplate]]:
+        """A placement and what its members are made of there; or why there is none."""
         if policy is None:
-            return None
+            return None, {}
         now = room.now
         blocking = [p for p in problems if p.reason in {"ConfigInvalid", "ConfigNotFound"}]
         if blocking:
-            return together(blocking)
+            return together(blocking), {}
         labels = self._tables.namespace_labels(group.metadata.namespace)
         request = PlacementRequest(
             namespace=group.metadata.namespace,
@@ -321,18 +344,19 @@ class GroupObserver:
             now=now,
             before=group.status.last_placement.service_uid if group.status.last_placement is not None else "",
             spot_settings=spot_settings,
+            ceilings=ceilings,
         )
         views = self.services.views()
         eligible = selected_services(policy.spec.select.services, namespace_services(views, labels))
         unseen, until = awaited(eligible, now)
         if unseen:
             message = f"waiting for the first contact with {', '.join(unseen)}"
-            return Problem("ServicesNotSeenYet", message, stalled=False, until=until)
+            return Problem("ServicesNotSeenYet", message, stalled=False, until=until), {}
         decision = place(request, policy.spec.select, views)
         if decision.chosen is None:
             again, found = room.until(), decision.candidates
-            return Problem("NoFeasibleService", decision.message, stalled=False, until=again, candidates=found)
-        return Placement(
+            return Problem("NoFeasibleService", decision.message, stalled=False, until=again, candidates=found), {}
+        placement = Placement(
             number=self._next_number(group),
             service=decision.chosen.name,
             service_uid=decision.chosen.uid,
@@ -342,6 +366,7 @@ class GroupObserver:
             candidates=decision.candidates,
             rejected=dict(decision.rejected),
         )
+        return placement, decision.members
 
     def _next_number(self, group: ServerGroup) -> int:
         return group.status.placements + 1

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 
+from moorage.api import conditions as c
 from moorage.api.servergroup import ServerGroup
 from moorage.controllers.context import Context
 from moorage.controllers.observation import is_observed
 from moorage.controllers.tables import Tables
+from moorage.core.group import granted
 from moorage.core.services import ServiceView, service_view
 from moorage.kube.errors import InvalidObject
 from moorage.kube.store import Obj, key_of
@@ -42,7 +44,7 @@ class ServiceViews:
         for group in self._tables.groups.by_index("service", name):
             there = self._tables.servers.by_index("group", key_of(group))
             with contextlib.suppress(InvalidObject):
-                promised += max(0, self._tables.groups.parse(group).spec.replicas - len(there))
+                promised += max(0, _wanted(self._tables.groups.parse(group)) - len(there))
         connection = self._context.connections.get(service["metadata"]["uid"])
         latest = connection.latest if connection is not None else None
         for server in self._tables.servers.by_index("service", name):
@@ -66,3 +68,10 @@ class ServiceViews:
                 service = parsed.status.placement.service
                 counts[service] = counts.get(service, 0) + parsed.spec.replicas
         return counts
+
+
+def _wanted(group: ServerGroup) -> int:
+    """How many servers a placed group shall have; what a cost ceiling refuses it needs no room."""
+    if not c.is_true(group.status.conditions, c.COST_LIMITED):
+        return group.spec.replicas
+    return sum(min(group.spec.replicas_of(member), granted(group, member)) for member in group.spec.members)

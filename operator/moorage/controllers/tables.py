@@ -60,6 +60,11 @@ class Tables:
         found = self.namespaces.get(None, namespace)
         return {} if found is None else found["metadata"].get("labels") or {}
 
+    def namespace_annotations(self, namespace: str) -> dict[str, str]:
+        """The annotations of a namespace; none where it is not known."""
+        found = self.namespaces.get(None, namespace)
+        return {} if found is None else found["metadata"].get("annotations") or {}
+
 
 def _ns(obj: Obj) -> str:
     return str(obj["metadata"].get("namespace") or "")

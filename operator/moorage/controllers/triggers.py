@@ -6,6 +6,7 @@ from typing import Any
 
 from moorage.api.names import (
     ANNOTATION_APPROVAL,
+    ANNOTATION_MAX_PRICE,
     ANNOTATION_ORPHANS,
     ANNOTATION_SERVER,
     FINALIZER_SERVER,
@@ -235,7 +236,7 @@ class Triggers:
     def _namespace(self, old: Obj | None, new: Obj | None) -> None:
         obj = new or old
         assert obj is not None  # noqa: S101 - a change has at least one side
-        if old is not None and new is not None and old["metadata"].get("labels") == new["metadata"].get("labels"):
+        if old is not None and new is not None and _bounds(old) == _bounds(new):
             return
         for group in self._tables.groups.by_index("namespace", obj["metadata"]["name"]):
             self._context.enqueue(kinds.SERVER_GROUP, *key_of(group))
@@ -271,6 +272,12 @@ def _has_key(part: Any, key: str) -> bool:
     if isinstance(part, dict):
         return key in part or any(_has_key(value, key) for value in part.values())
     return isinstance(part, list) and any(_has_key(value, key) for value in part)
+
+
+def _bounds(namespace: Obj) -> Any:
+    """What of a namespace says where its groups may be, and what they may cost."""
+    meta = namespace["metadata"]
+    return meta.get("labels"), (meta.get("annotations") or {}).get(ANNOTATION_MAX_PRICE)
 
 
 def _steering(obj: Obj | None) -> Any:

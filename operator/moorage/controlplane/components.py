@@ -9,6 +9,8 @@ import socket
 import ssl
 from pathlib import Path
 
+from moorage.controlplane.pki import PROXY_NAME
+
 # etcd listens on sockets in the instance's folder, which only this user can enter: no port collides.
 _ETCD_CLIENT = "unix://client:1"
 _ETCD_PEER = "unix://peer:1"
@@ -57,6 +59,14 @@ def apiserver_argv(binary: Path, port: int) -> list[str]:
         "--service-account-issuer=https://kubernetes.default.svc",
         "--service-account-key-file=sa.pub",
         "--service-account-signing-key-file=sa.key",
+        # Aggregated APIs: an autoscaler's metrics come from one.
+        "--requestheader-client-ca-file=proxy-ca.crt",
+        f"--requestheader-allowed-names={PROXY_NAME}",
+        "--requestheader-username-headers=X-Remote-User",
+        "--requestheader-group-headers=X-Remote-Group",
+        "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+        "--proxy-client-cert-file=proxy.crt",
+        "--proxy-client-key-file=proxy.key",
         "--allow-privileged",
         "--profiling=false",
     ]
@@ -73,9 +83,11 @@ def controller_manager_argv(binary: Path) -> list[str]:
         "--leader-elect=false",
         "--secure-port=0",
         "--profiling=false",
-        # The defaults are meant for clusters that share an API server; here namespaces shall go fast.
+        # The defaults are meant for clusters that share an API server; here namespaces shall go fast and
+        # autoscalers look often.
         "--kube-api-qps=200",
         "--kube-api-burst=400",
+        "--horizontal-pod-autoscaler-sync-period=1s",
     ]
 
 

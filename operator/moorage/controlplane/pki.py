@@ -13,11 +13,17 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 LIFETIME = datetime.timedelta(days=365)
+PROXY_NAME = "front-proxy-client"
+"""The common name of the API server's certificate towards servers of aggregated APIs."""
 _SERVER_NAMES = ("localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc")
 
 
 def write_pki(directory: Path, now: datetime.datetime) -> None:
-    """Write `ca.crt`, `server.crt` and `server.key` (for 127.0.0.1 and localhost), `sa.key` and `sa.pub`."""
+    """Write the files that the components name in their flags.
+
+    `ca.crt`, `server.crt` and `server.key` (for 127.0.0.1 and localhost); `sa.key` and `sa.pub`; and `proxy-ca.crt`,
+    `proxy.crt` and `proxy.key`, by which servers of aggregated APIs know that it is the API server that asks.
+    """
     ca_key = ec.generate_private_key(ec.SECP256R1())
     ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"moorage control plane {directory.name}"[:64])])
     ca = (
@@ -48,6 +54,32 @@ def write_pki(directory: Path, now: datetime.datetime) -> None:
     write_private(directory / "server.key", _pem(server_key))
     write_private(directory / "sa.key", _pem(account_key))
     write_private(directory / "sa.pub", public)
+    _write_proxy(directory, now)
+
+
+def _write_proxy(directory: Path, now: datetime.datetime) -> None:
+    """A CA of its own: whoever holds a certificate of it is believed whatever user it names."""
+    ca_key = ec.generate_private_key(ec.SECP256R1())
+    ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"moorage front proxy {directory.name}"[:64])])
+    ca = (
+        _builder(ca_name, ca_name, ca_key.public_key(), now)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage(signs_certificates=True), critical=True)
+        .sign(ca_key, hashes.SHA256())
+    )
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, PROXY_NAME)])
+    client = (
+        _builder(name, ca_name, key.public_key(), now)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(signs_certificates=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
+        .sign(ca_key, hashes.SHA256())
+    )
+    write_private(directory / "proxy-ca.crt", ca.public_bytes(serialization.Encoding.PEM))
+    write_private(directory / "proxy.crt", client.public_bytes(serialization.Encoding.PEM))
+    write_private(directory / "proxy.key", _pem(key))
 
 
 def write_private(path: Path, content: bytes) -> None:

@@ -11,6 +11,7 @@ from moorage.api import conditions as c
 from moorage.api.hostingpolicy import Reading, Verdict
 from moorage.api.meta import Condition
 from moorage.api.servergroup import Candidate, Exhausted, Member, PendingItem, Placement, ServerGroup
+from moorage.core.ceilings import NOTHING, Allowance, Cost
 from moorage.core.exhaustion import remembered
 from moorage.core.problems import joined
 from moorage.core.rollout import (
@@ -106,6 +107,8 @@ class GroupWorld:
     elsewhere: Placement | Problem | None = None
     pending: Sequence[PendingItem] = ()
     pending_items: int = 0
+    allowance: Allowance | None = None
+    cost: Cost = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,11 +247,7 @@ def _gate_may_open(world: GroupWorld) -> bool:
     if world.group.spec.configure_when == "ServerInstantiated":
         return bool(running)
     may_grow = _may_grow(world)
-    wanted = {
-        (w.name, ordinal)
-        for w in world.wants
-        for ordinal in range(w.replicas if may_grow else min(w.replicas, w.granted))
-    }
+    wanted = {(w.name, ordinal) for w in world.wants for ordinal in range(w.count(may_grow))}
     return bool(wanted) and wanted <= running
 
 

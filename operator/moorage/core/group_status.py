@@ -19,6 +19,7 @@ from moorage.api.servergroup import (
 )
 from moorage.core.exhaustion import remembered
 from moorage.core.group import GroupPlan, GroupWorld, Problem, together
+from moorage.core.limits import cost_limit, growth_refused, scale_limit
 from moorage.core.rollout import GroupServer, MemberWant
 
 MAX_PENDING = 20
@@ -82,12 +83,13 @@ def _member(want: MemberWant, world: GroupWorld, plan: GroupPlan, old: Sequence[
     before = next((m for m in old if m.name == want.name), None)
     may_grow = world.policy.verdict == "Met" and world.policy.problem is None
     held = world.group.spec.suspend or world.group.metadata.deleting
-    desired = want.granted if held else want.replicas if may_grow else min(want.granted, want.replicas)
+    desired = want.granted if held else want.count(may_grow)
     failures = plan.failures.get(want.name, before.failures if before is not None else 0) or None
     return MemberStatus(
         name=want.name,
         config=want.config,
         revision=want.revision,
+        offering=_offering(want, world, plan, before),
         desired=0 if plan.placement is None else desired,
         current=len(servers),
         instantiated=sum(s.instantiated for s in servers),
@@ -96,6 +98,14 @@ def _member(want: MemberWant, world: GroupWorld, plan: GroupPlan, old: Sequence[
         updated=sum(_updated(s, want) for s in servers),
         failures=failures,
     )
+
+
+def _offering(want: MemberWant, world: GroupWorld, plan: GroupPlan, before: MemberStatus | None) -> str | None:
+    """Of what its servers are made; what is not known at the moment stays what it was while the placement stays."""
+    if plan.placement is None:
+        return None
+    known = before is not None and world.group.status.placement is not None
+    return want.offering or (before.offering if known and before is not None else None)
 
 
 def _updated(server: GroupServer, want: MemberWant) -> bool:
@@ -119,6 +129,9 @@ def _conditions(
         make(c.CONFIGURED, *_configured(world, plan)),
         make(c.READY, ready, reason, message),
     ]
+    for type_, limit in ((c.SCALE_LIMITED, scale_limit(world.group)), (c.COST_LIMITED, cost_limit(world))):
+        if limit is not None:
+            result.append(make(type_, True, limit.reason, limit.message))
     if stalled is not None:
         result.append(make(c.STALLED, True, stalled.reason, stalled.message))
     elif not ready and plan.phase not in _QUIET_PHASES:
@@ -164,7 +177,7 @@ def _wanted(world: GroupWorld) -> int:
 def _counted(
     world: GroupWorld, plan: GroupPlan, attribute: str, done: str, waiting: str, verb: str
 ) -> tuple[bool, str, str]:
-    wanted = _wanted(world)
+    wanted = sum(want.affordable for want in world.wants)
     have = sum(bool(getattr(s, attribute)) for s in world.servers if not s.deleting)
     if plan.placement is not None and have >= wanted:
         return True, done, f"{have} of {wanted} servers {verb}"
@@ -240,6 +253,7 @@ def _ready(world: GroupWorld, plan: GroupPlan, stalled: Problem | None) -> tuple
         return False, "Suspended", f"{len(good)} of {wanted} servers are ready; {plan.message}"
     for status, reason, message in (
         *((False, *want.problem) for want in world.wants if want.problem is not None),
+        *((False, limit.reason, limit.message) for limit in (growth_refused(world),) if limit is not None),
         *_no_room(world, plan.placement),
         _counted(world, plan, "instantiated", "Instantiated", "Booting", "run"),
         _configured(world, plan),

@@ -33,7 +33,8 @@ class MemberWant:
 
     ``template`` is None where the chosen service cannot serve the configuration now (``problem`` says why): existing
     servers stay as they are then, and none is made. ``exhausted`` says why no room is expected for it, after all
-    settings were tried: servers are tried again with the first, and spaced.
+    settings were tried: servers are tried again with the first, and spaced. ``allowed`` is how many servers the cost
+    ceilings leave it (None: they do not bound it), ``offering`` of what.
     """
 
     name: str
@@ -45,6 +46,17 @@ class MemberWant:
     problem: tuple[str, str] | None = None
     failures: int = 0
     exhausted: str = ""
+    allowed: int | None = None
+    offering: str | None = None
+
+    @property
+    def affordable(self) -> int:
+        """How many servers it shall have, as far as the cost ceilings let it: never fewer than it had leave for."""
+        return self.replicas if self.allowed is None else min(self.replicas, max(self.allowed, self.granted))
+
+    def count(self, may_grow: bool) -> int:
+        """How many servers it may have; ``may_grow`` is false while the policy is not met."""
+        return self.affordable if may_grow else min(self.replicas, self.granted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +197,7 @@ def plan_member(
 
     ``sick`` holds, by uid, the servers that remediation gives up; ``may_grow`` is false while the policy is not met.
     """
-    count = want.replicas if may_grow else min(want.replicas, want.granted)
+    count = want.count(may_grow)
     mine = [s for s in servers if s.placement == placement and s.ordinal < count]
     removals = [
         Removal(s.name, s.uid, "ScaledDown", f"member {want.name} has {count} servers")

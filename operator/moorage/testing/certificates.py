@@ -15,8 +15,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 _YEAR = timedelta(days=365)
 
 
-def loopback_tls() -> tuple[ssl.SSLContext, str]:
-    """A server's TLS for 127.0.0.1 and localhost, and the PEM of the authority that clients have to trust."""
+def loopback_tls(*more: str) -> tuple[ssl.SSLContext, str]:
+    """A server's TLS for 127.0.0.1, localhost and ``more`` names, and the PEM of the authority to be trusted."""
     authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "proxy of the contract's suite")])
     authority = (
@@ -26,7 +26,8 @@ def loopback_tls() -> tuple[ssl.SSLContext, str]:
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(authority_key.public_key()), critical=False)
         .sign(authority_key, hashes.SHA256())
     )
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    names: list[x509.GeneralName] = [x509.DNSName(name) for name in ("localhost", *more)]
+    names.append(x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     certificate = (
         _begin(subject, issuer, key.public_key())

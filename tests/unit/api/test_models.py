@@ -90,6 +90,25 @@ def test_replicas_of_a_member_are_one_unless_said_otherwise() -> None:
 
 
 @pytest.mark.parametrize(
+    ("scale", "shall"),
+    [
+        ({"replicas": 5}, 5),
+        ({"replicas": 0}, 0),
+        ({"replicas": 5, "maxReplicas": 3}, 3),
+        ({"replicas": 5, "maxReplicas": 0}, 0),
+        ({"replicas": 5, "maxReplicas": 5}, 5),
+        ({"replicas": 0, "minReplicas": 2}, 2),
+        ({"replicas": 1000, "minReplicas": 2, "maxReplicas": 2}, 2),
+        ({"minReplicas": 4}, 4),
+        ({"replicas": 3, "minReplicas": 2, "maxReplicas": 4}, 3),
+    ],
+)
+def test_the_guards_bound_what_is_asked_for(scale: dict[str, int], shall: int) -> None:
+    spec = ServerGroupSpec.from_dict({**GROUP, "scale": {"member": "db", **scale}})
+    assert spec.replicas_of(spec.members[0]) == spec.replicas == shall
+
+
+@pytest.mark.parametrize(
     ("extra", "retains"),
     [
         ({}, False),

@@ -5,20 +5,15 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from tests.support.controller_bench import Bench
+from tests.support.controller_bench import Bench, read_policy
 
 from moorage.api.names import ANNOTATION_APPROVAL
 from moorage.api.servergroup import ServerGroup, ServerGroupStatus
 from moorage.controllers.edges import Edges
 from moorage.controllers.group import GroupController
 from moorage.controllers.group_world import GroupObserver
-from moorage.controllers.hostingpolicy import PolicyController
-from moorage.controllers.probes import Probes
-from moorage.controllers.resources import ResourceReadings
-from moorage.controllers.service_views import ServiceViews
 from moorage.core.group import GroupPlan, decide_group
 from moorage.core.policy.approval import Approval
-from moorage.core.targets import AllowList
 from moorage.kube.kinds import HOSTING_POLICY, SERVER_GROUP, VIRTUAL_SERVER, VIRTUAL_SERVER_CONFIG
 
 ALWAYS = {"name": "always", "schedule": {"from": "2000-01-01T00:00:00Z"}}
@@ -40,10 +35,7 @@ async def scene(bench: Bench, *conditions: dict[str, Any], any: Any = (), **more
     """A policy that is read, a configuration with an output, and the group."""
     spec = {"when": {"all": list(conditions), "any": list(any)}, "whenUnmet": "Release"}
     await bench.put(HOSTING_POLICY, "p", spec)
-    probes = Probes(bench.context, bench.tables, AllowList(), bench.context.clock)
-    services, resources = ServiceViews(bench.context, bench.tables), ResourceReadings(bench.context, recheck=60.0)
-    await PolicyController(bench.context, bench.tables, services, probes, resources).reconcile(("ns", "p"))
-    await probes.close()
+    await read_policy(bench)
     outputs = [{"name": "busy", "command": "busy"}]
     await bench.put(VIRTUAL_SERVER_CONFIG, "c", {"images": [{"image": "i"}], "outputs": outputs})
     return await bench.group(**more)

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.support.controller_bench import Bench
+from tests.support.controller_bench import Bench, read_policy
 
 from moorage.api.servergroup import ServerGroup
 from moorage.controllers.edges import Edges
 from moorage.controllers.group import GroupController
 from moorage.controllers.group_world import GroupObserver
-from moorage.controllers.hostingpolicy import PolicyController
-from moorage.controllers.probes import Probes
-from moorage.controllers.resources import ResourceReadings
-from moorage.controllers.service_views import ServiceViews
 from moorage.core.group import APPEARS_WITHIN
-from moorage.core.targets import AllowList
 from moorage.kube.kinds import HOSTING_POLICY, HOSTING_SERVICE, SERVER_GROUP, VIRTUAL_SERVER_CONFIG
 
 GRACE = APPEARS_WITHIN.total_seconds()
@@ -45,10 +40,7 @@ async def policy(bench: Bench, name: str = "p", **when: dict[str, Any]) -> None:
     """A policy of all these conditions, read."""
     spec = {"when": {"all": [{"name": n, **c} for n, c in when.items()]}}
     await bench.put(HOSTING_POLICY, name, spec)
-    probes = Probes(bench.context, bench.tables, AllowList(), bench.context.clock)
-    services, resources = ServiceViews(bench.context, bench.tables), ResourceReadings(bench.context, recheck=60.0)
-    await PolicyController(bench.context, bench.tables, services, probes, resources).reconcile(("ns", name))
-    await probes.close()
+    await read_policy(bench, name)
 
 
 def warnings(bench: Bench) -> list[tuple[str, str]]:

@@ -17,7 +17,7 @@ PAGE = ROOT / "docs" / "operations.md"
 CODE = ROOT / "operator" / "moorage"
 WORD = re.compile(r"[A-Z][a-z]+(?:[A-Z][a-z]+)*")
 CALLS = {"Problem", "Wait", "AwaitInventory", "RawReading", "Removal", "make", "condition", "record"}
-CALLS |= {"_refuse", "_event", "_removals", "_counted", "absent", "Drift", "CallFailure"}
+CALLS |= {"_refuse", "_event", "_removals", "_counted", "absent", "Drift", "CallFailure", "Refusal"}
 NO_REASONS = {
     # States, verdicts, choices and kinds of events that stand where a reason may stand, too.
     *("Met", "Unmet", "Warning", "Normal", "Found", "Pending", "Terminating", "Stopped", "Failed"),

@@ -1,5 +1,6 @@
 """Placement: which hosting service takes a group, why, and with what image, offering and settings for each member."""
 
+from moorage.core.placement.ceiling import group_cost
 from moorage.core.placement.expression import invalid_expressions
 from moorage.core.placement.member import MemberTemplate, Spot, resolve_member, tried_in_turn, with_room
 from moorage.core.placement.patience import awaited
@@ -15,6 +16,7 @@ __all__ = [
     "Rejection",
     "Spot",
     "awaited",
+    "group_cost",
     "invalid_expressions",
     "place",
     "resolve_member",

@@ -12,7 +12,9 @@ from typing import Final
 from moorage.api.selection import Select
 from moorage.api.servergroup import Candidate, Scores
 from moorage.api.virtualserverconfig import VirtualServerConfigSpec
+from moorage.core.ceilings import Ceiling
 from moorage.core.exhaustion import Exhaustion
+from moorage.core.placement.ceiling import above_ceiling
 from moorage.core.placement.explain import explain, explain_none
 from moorage.core.placement.expression import Seen
 from moorage.core.placement.filters import Expressions, Filter, age_text, cannot_retain, lacks_room
@@ -40,7 +42,7 @@ class PlacementRequest:
     """A group that needs a service. ``beside`` counts the servers of the policy's other groups, by service name;
     ``exhaustion`` is what turned out to have no room for it; ``retains``: its servers are to outlive it; ``now`` is
     needed where the policy bounds the age of data; ``before`` is the uid of the service of its last placement;
-    ``spot_settings`` how backends are asked for servers that may be taken back."""
+    ``spot_settings`` how backends are asked for servers that may be taken back; ``ceilings`` bound what it may cost."""
 
     namespace: str
     namespace_labels: Mapping[str, str]
@@ -51,6 +53,7 @@ class PlacementRequest:
     now: datetime | None = None
     before: str = ""
     spot_settings: SpotSettings = no_spot
+    ceilings: tuple[Ceiling, ...] = ()
 
     @property
     def needed(self) -> int:
@@ -140,7 +143,9 @@ def _examine(request: PlacementRequest, select: Select, service: ServiceView) ->
         if isinstance(template, Rejection):
             return Rejection(template.reason, f"member {member.name}: {template.detail}")
         members[member.name] = template
-    rejection = lacks_room(service, request.needed)
+    rejection = lacks_room(service, request.needed) or above_ceiling(
+        request.ceilings, service, ((m.count, members[m.name]) for m in request.members)
+    )
     if rejection is not None:
         return rejection
     beside = request.beside.get(service.name, 0)

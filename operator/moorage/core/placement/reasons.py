@@ -23,6 +23,9 @@ class Reason(StrEnum):
     IMAGE_UNKNOWN = "ImageUnknown"
     NO_OFFERING = "NoOffering"
     NO_CAPACITY = "InsufficientCapacity"
+    CEILING_INVALID = "CeilingInvalid"
+    PRICE_UNKNOWN = "PriceUnknown"
+    PRICE_ABOVE_CEILING = "PriceAboveCeiling"
 
 
 ORDER: Final = {reason: position for position, reason in enumerate(Reason)}

@@ -25,6 +25,7 @@ from statistics import fmean
 from typing import Final, Literal
 
 from moorage.api.selection import Preference, Preferred
+from moorage.core.ceilings import rate
 from moorage.core.expressions import ExpressionError
 from moorage.core.placement.expression import Seen
 from moorage.core.placement.member import MemberTemplate
@@ -81,10 +82,7 @@ class Field:
 
 def price_text(price: Decimal | None) -> str:
     """``0.06/h``, or ``unknown``."""
-    if price is None:
-        return "unknown"
-    text = format(price, "f")
-    return (text.rstrip("0").rstrip(".") if "." in text else text) + "/h"
+    return "unknown" if price is None else rate(price)
 
 
 def build(preference: Preference, among: Field) -> View:

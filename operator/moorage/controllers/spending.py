@@ -1,0 +1,175 @@
+"""What groups cost and may cost: their ceilings, from caches, and what was promised a moment ago.
+
+Two groups of one namespace may be decided upon before either is in a cache. So the cost that each decision comes to is
+noted at once, before anything is awaited, and counts for the next decision of another group. What a restart forgets is
+in the groups' statuses by then: only the process that holds the lease decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from moorage.api.servergroup import ServerGroup
+from moorage.controllers.context import Context
+from moorage.controllers.tables import Tables
+from moorage.core.ceilings import NOTHING, OWN, Allowance, Bill, Ceiling, Cost, Offer, allow, namespace_ceiling
+from moorage.core.group import PolicyView, granted
+from moorage.core.rollout import MemberWant
+from moorage.kube.errors import InvalidObject
+from moorage.kube.kinds import SERVER_GROUP
+from moorage.kube.store import Obj, key_of
+
+WAKE_DEBOUNCE = 0.5
+
+
+class Spending:
+    """Ceilings and costs of groups."""
+
+    def __init__(self, context: Context, tables: Tables) -> None:
+        self._context = context
+        self._tables = tables
+        self._promised: dict[str, Cost] = {}
+        self._waiting: set[str] = set()
+        tables.groups.subscribe(self._group)
+
+    def ceilings(self, group: ServerGroup) -> tuple[Ceiling, ...]:
+        """What bounds the cost of a group."""
+        found: list[Ceiling] = []
+        if group.spec.max_price_per_hour is not None:
+            found.append(Ceiling(group.spec.max_price_per_hour, OWN))
+        namespace = group.metadata.namespace
+        annotations = self._tables.namespace_annotations(namespace)
+        bound = namespace_ceiling(namespace, annotations, NOTHING)
+        if bound is not None:
+            found.append(replace(bound, others=self._others(group)))
+        return tuple(found)
+
+    def allowance(
+        self, group: ServerGroup, policy: PolicyView, wants: Sequence[MemberWant], ceilings: Sequence[Ceiling]
+    ) -> Allowance:
+        """How many servers of what each member may have."""
+        prices = _Prices(self._tables)
+        costs = self._costs(group.metadata.namespace, group.metadata.name, group.metadata.uid, prices)
+        bills = _bills(group, costs, {want.name: want for want in wants}, prices)
+        free = not group.metadata.deleting and not group.spec.suspend
+        may_grow = free and policy.verdict == "Met" and policy.problem is None
+        return allow(bills, ceilings, may_grow=may_grow)
+
+    def promise(self, group: ServerGroup, cost: Cost, *, waiting: bool) -> None:
+        """Note what a decision about the group comes to, and whether a ceiling kept it from more.
+
+        Where it is less than before, those that a ceiling keeps waiting are looked at again.
+        """
+        uid = group.metadata.uid
+        before = self._promised.get(uid)
+        self._promised[uid] = cost
+        (self._waiting.add if waiting else self._waiting.discard)(uid)
+        if before is not None and before.exceeds(cost):
+            self._wake(group.metadata.namespace)
+
+    def _group(self, old: Obj | None, new: Obj | None) -> None:
+        if new is None and old is not None:
+            self._promised.pop(old["metadata"]["uid"], None)
+            self._waiting.discard(old["metadata"]["uid"])
+            self._wake(key_of(old)[0])
+
+    def _wake(self, namespace: str) -> None:
+        if not self._waiting:
+            return
+        for group in self._tables.groups.by_index("namespace", namespace):
+            if group["metadata"]["uid"] in self._waiting:
+                self._context.enqueue(SERVER_GROUP, *key_of(group), after=WAKE_DEBOUNCE)
+
+    def _others(self, group: ServerGroup) -> Cost:
+        """What the other groups of the namespace cost, with all that was promised to them."""
+        prices, meta = _Prices(self._tables), group.metadata
+        total = NOTHING
+        for other in self._tables.groups.by_index("namespace", meta.namespace):
+            uid = other["metadata"]["uid"]
+            if uid != meta.uid:
+                promised = self._promised.get(uid)
+                total += self._recorded(other, prices) if promised is None else promised
+        return total
+
+    def _recorded(self, obj: Obj, prices: _Prices) -> Cost:
+        """What a group costs by its servers and its status; it was not decided upon in this process yet."""
+        namespace, name = key_of(obj)
+        costs = self._costs(namespace, name, obj["metadata"]["uid"], prices)
+        try:
+            group = self._tables.groups.parse(obj)
+        except InvalidObject:
+            return sum((cost for _, cost in costs.values()), NOTHING)
+        return sum((bill.committed() for bill in _bills(group, costs, {}, prices)), NOTHING)
+
+    def _costs(self, namespace: str, name: str, uid: str, prices: _Prices) -> dict[str, tuple[int, Cost]]:
+        """How many servers each member has, and what they cost; those that are going cost until they are gone."""
+        found: dict[str, tuple[int, Cost]] = {}
+        for server in self._tables.servers.by_index("group", (namespace, name)):
+            spec = server["spec"]
+            if (spec.get("group") or {}).get("uid") == uid:
+                count, cost = found.get(spec.get("member") or "", (0, NOTHING))
+                ref = spec["serviceRef"]
+                offer = prices.of(ref["name"], ref.get("uid") or "", spec.get("offering") or "")
+                found[spec.get("member") or ""] = count + 1, cost + offer.times(1)
+        return found
+
+
+class _Prices:
+    """The prices of offerings now, each looked up once."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self._known: dict[tuple[str, str, str], Offer] = {}
+
+    def of(self, service: str, uid: str, offering: str) -> Offer:
+        key = service, uid, offering
+        if key not in self._known:
+            self._known[key] = self._look(service, uid, offering)
+        return self._known[key]
+
+    def _look(self, name: str, uid: str, offering: str) -> Offer:
+        try:
+            service = self._tables.services.parsed(None, name)
+        except InvalidObject:
+            service = None
+        if service is None or uid not in {"", service.metadata.uid}:
+            return Offer(offering, None, name)
+        # What is declared wins over what was discovered.
+        declared = (*service.spec.offerings, *service.status.offerings)
+        price = next((o.price_per_hour for o in declared if o.name == offering), None)
+        return Offer(offering, price, name)
+
+
+def _bills(
+    group: ServerGroup, costs: Mapping[str, tuple[int, Cost]], wants: Mapping[str, MemberWant], prices: _Prices
+) -> list[Bill]:
+    """The members' bills; servers of members that are no more cost until they are gone."""
+    placement = None if group.metadata.deleting else group.status.placement
+    recorded = {status.name: status.offering for status in group.status.members}
+    bills: list[Bill] = []
+    for member in group.spec.members:
+        there, cost = costs.get(member.name, (0, NOTHING))
+        if placement is None:
+            bills.append(Bill(member.name, 0, 0, there, cost))
+            continue
+        want, before = wants.get(member.name), recorded.get(member.name)
+        template = want.template if want is not None else None
+        where = placement.service, placement.service_uid
+        bills.append(
+            Bill(
+                name=member.name,
+                wanted=group.spec.replicas_of(member),
+                granted=granted(group, member),
+                there=there,
+                cost=cost,
+                allowed=None if before is None else prices.of(*where, before),
+                asked=None if template is None else prices.of(*where, template.offering),
+            )
+        )
+    known = {bill.name for bill in bills}
+    return bills + _strays(costs, known)
+
+
+def _strays(costs: Mapping[str, tuple[int, Cost]], known: Iterable[str]) -> list[Bill]:
+    return [Bill(name, 0, 0, there, cost) for name, (there, cost) in sorted(costs.items()) if name not in known]

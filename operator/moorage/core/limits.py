@@ -1,0 +1,70 @@
+"""What bounds a group: the guards of its scaled member, and the ceilings of its cost. As conditions that say so."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from moorage.api.servergroup import ServerGroup
+from moorage.core.ceilings import Allowance, Refusal
+from moorage.core.group import GroupWorld, Problem
+from moorage.core.placement import Reason
+from moorage.core.problems import joined
+from moorage.core.rollout import MemberWant
+
+_CEILINGS = (Reason.CEILING_INVALID, Reason.PRICE_ABOVE_CEILING, Reason.PRICE_UNKNOWN)
+
+
+def within(want: MemberWant, allowance: Allowance | None) -> MemberWant:
+    """The want within what the cost ceilings leave it."""
+    if allowance is None:
+        return replace(want, offering=want.template.offering if want.template is not None else None)
+    held = allowance.held.get(want.name)
+    return replace(
+        want,
+        allowed=allowance.counts.get(want.name),
+        offering=allowance.offerings.get(want.name),
+        template=want.template if held is None else None,
+        problem=want.problem if held is None else (held.reason, held.message),
+    )
+
+
+def scale_limit(group: ServerGroup) -> Refusal | None:
+    """That the scaled member was asked to have more or fewer servers than its guards allow."""
+    scale = group.spec.scale
+    if scale.member is None or scale.bounded == scale.replicas:
+        return None
+    above = scale.replicas > scale.bounded
+    guard = f"maxReplicas is {scale.max_replicas}" if above else f"minReplicas is {scale.min_replicas}"
+    message = (
+        f"spec.scale.replicas asks for {scale.replicas} servers of member {scale.member}, and gets {scale.bounded}"
+    )
+    return Refusal("AboveMaximum" if above else "BelowMinimum", f"{message}: {guard}")
+
+
+def cost_limit(world: GroupWorld) -> Refusal | None:
+    """That a ceiling keeps the group from what it asks for, or is below what it costs already."""
+    if world.allowance is None:
+        return None
+    if (refused := growth_refused(world)) is not None:
+        return refused
+    over = world.allowance.over
+    if over and world.group.status.placement is not None:
+        message = joined(refusal.message for refusal in over)
+        return Refusal(over[0].reason, f"{message}; nothing is removed for it, and nothing added")
+    proposal = world.proposal
+    if isinstance(proposal, Problem):
+        found = next((r for r in _CEILINGS if any(_says(c.reasons, r) for c in proposal.candidates)), None)
+        return None if found is None else Refusal(str(found), proposal.message)
+    return None
+
+
+def growth_refused(world: GroupWorld) -> Refusal | None:
+    """That a ceiling keeps a placed group from what it asks for."""
+    if world.allowance is None or not world.allowance.refusals:
+        return None
+    refusals = world.allowance.refusals
+    return Refusal(refusals[0].reason, joined(refusal.message for refusal in refusals))
+
+
+def _says(reasons: tuple[str, ...], reason: Reason) -> bool:
+    return any(text.startswith(f"{reason}:") for text in reasons)
