@@ -23,6 +23,10 @@ ANNOTATION_SERVER = f"{GROUP}/server"
 ANNOTATION_STATE = f"{GROUP}/state"
 """On the Secret `<uid>`: attempts, revision, input versions as compact JSON; nothing sensitive."""
 
+ANNOTATION_REVOKED = f"{GROUP}/revoked"
+"""On the Secret `<uid>`, from when its VirtualServer goes: its agent is served nothing any more, and its token and
+configuration are taken out."""
+
 ANNOTATION_ORPHANS = f"{GROUP}/orphans"
 """On a HostingService, by a person or `moorage orphans`: which orphans to release or delete, as JSON. Never written by
 the controller."""
