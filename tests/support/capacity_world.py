@@ -116,4 +116,4 @@ class CapacityWorld(World):
             assert not world.servers, "the servers of the last placement are still there"
             assert plan.placement.number > max((n for n, _ in self.chosen), default=0)
             self.chosen.append((plan.placement.number, plan.placement.service))
-        assert len(world.group.status.exhausted) <= 20
+        assert len(world.group.status.exhausted) <= 40

@@ -17,14 +17,27 @@ PLACED = "Placed"
 INSTANTIATED = "Instantiated"
 CONFIGURED = "Configured"
 DRIFTED = "Drifted"
+FAILOVER_PENDING = "FailoverPending"
 
-ABNORMAL = frozenset({RECONCILING, STALLED, DRIFTED})
+ABNORMAL = frozenset({RECONCILING, STALLED, DRIFTED, FAILOVER_PENDING})
 """Abnormal-true types (kstatus): present only while true, so that no client reads their absence as a state."""
 
 _ORDER = {
     t: i
     for i, t in enumerate(
-        (READY, AVAILABLE, VALID, POLICY_MET, PLACED, INSTANTIATED, CONFIGURED, DRIFTED, RECONCILING, STALLED)
+        (
+            READY,
+            AVAILABLE,
+            VALID,
+            POLICY_MET,
+            PLACED,
+            INSTANTIATED,
+            CONFIGURED,
+            DRIFTED,
+            FAILOVER_PENDING,
+            RECONCILING,
+            STALLED,
+        )
     )
 }
 

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from moorage.api.base import Label, Model, Name, Text, Timestamp, listed, number, text
+from moorage.api.failover import Failover
 from moorage.api.meta import OPERATOR_RULE, Condition, LabelKey, LabelSelector, LabelValue, ObjectMeta
 from moorage.api.quantities import Duration, Interval, parse_duration
 from moorage.api.rules import Rule, exactly_one, rules, unique
@@ -184,6 +185,8 @@ class HostingPolicySpec(Model):
     """The conditions under which servers are made."""
     select: Select = Select()
     """Which service is chosen."""
+    failover: Failover | None = None
+    """When a placed group leaves its service for another one. Default: never."""
     when_unmet: Literal["Keep", "Release"] = "Keep"
     """What happens to placed groups when the policy is no longer met: their servers stay, or are given back."""
 

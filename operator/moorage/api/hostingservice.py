@@ -183,6 +183,8 @@ class HostingServiceStatus(Model):
     """Whether the service is asked at all."""
     servers: int | None = None
     """How many VirtualServers are on it."""
+    unreachable_since: Timestamp | None = None
+    """Since when it has not answered, while it does not. A refusal is an answer."""
     last_error: LastError | None = None
     """The last failure, until the next success."""
     orphans: tuple[Orphan, ...] = listed(20)

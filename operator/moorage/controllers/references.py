@@ -69,7 +69,8 @@ class References:
         current = policy.status.observed_generation == policy.metadata.generation
         readings = policy.status.readings if current else ()
         state = group_verdict(name, policy.spec.when, readings, group.status.policy, now)
-        view = PolicyView(name, state.verdict, state.message, policy.spec.when_unmet == "Release")
+        release = policy.spec.when_unmet == "Release"
+        view = PolicyView(name, state.verdict, state.message, release, failover=policy.spec.failover)
         if not never_met(policy.spec.when, readings) or not _waits_for_policy(group):
             return GroupPolicy(policy, view)
         message = f"HostingPolicy {name} can never be met: {why_never_met(readings)}"

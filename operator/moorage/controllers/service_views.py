@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 
-from moorage.api.servergroup import ServerGroup
+from moorage.api.conditions import AVAILABLE, find
+from moorage.api.servergroup import Placement, ServerGroup
 from moorage.controllers.context import Context
 from moorage.controllers.observation import is_observed
 from moorage.controllers.tables import Tables
+from moorage.core.failover import UNKNOWN, Reach
 from moorage.core.services import ServiceView, service_view
 from moorage.kube.errors import InvalidObject
 from moorage.kube.store import Obj, key_of
@@ -40,7 +42,8 @@ class ServiceViews:
         name = service["metadata"]["name"]
         promised = 0
         for group in self._tables.groups.by_index("service", name):
-            there = self._tables.servers.by_index("group", key_of(group))
+            servers = self._tables.servers.by_index("group", key_of(group))
+            there = [o for o in servers if o["spec"]["serviceRef"]["name"] == name]
             with contextlib.suppress(InvalidObject):
                 promised += max(0, self._tables.groups.parse(group).spec.replicas - len(there))
         connection = self._context.connections.get(service["metadata"]["uid"])
@@ -52,6 +55,24 @@ class ServiceViews:
             if known is None or latest is None or known not in latest.by_id:
                 promised += 1
         return promised
+
+    def reach(self, placement: Placement | None) -> Reach:
+        """Whether the service of a placement answers, as far as this process has seen."""
+        if placement is None or placement.service_uid not in self._context.looked_at:
+            return UNKNOWN
+        obj = self._tables.services.by_uid(placement.service_uid)
+        try:
+            service = None if obj is None else self._tables.services.parse(obj)
+        except InvalidObject:
+            service = None
+        if service is None:
+            return UNKNOWN
+        connection = self._context.connections.get(placement.service_uid)
+        if connection is not None and connection.answers:
+            # Its status, which may still say otherwise, follows.
+            return Reach(known=True)
+        told = find(service.status.conditions, AVAILABLE)
+        return Reach(True, service.status.unreachable_since, "" if told is None else told.message)
 
     def beside(self, group: ServerGroup) -> dict[str, int]:
         """Servers of the policy's other groups, by service."""

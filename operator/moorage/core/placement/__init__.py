@@ -1,6 +1,6 @@
 """Placement: which hosting service takes a group, why, and with what image, offering and settings for each member."""
 
-from moorage.core.placement.member import MemberTemplate, resolve_member, with_room
+from moorage.core.placement.member import MemberTemplate, first_with_room, resolve_member, resolve_turns
 from moorage.core.placement.patience import awaited
 from moorage.core.placement.place import Decision, MemberRequest, PlacementRequest, place
 from moorage.core.placement.reasons import Reason, Rejection
@@ -13,7 +13,8 @@ __all__ = [
     "Reason",
     "Rejection",
     "awaited",
+    "first_with_room",
     "place",
     "resolve_member",
-    "with_room",
+    "resolve_turns",
 ]

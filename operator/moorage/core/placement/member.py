@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 from moorage.api.hostingpolicy import Requirement
 from moorage.api.hostingservice import Offering
@@ -16,6 +16,10 @@ from moorage.core.exhaustion import Exhaustion
 from moorage.core.placement.reasons import Reason, Rejection
 from moorage.core.services import ServiceView
 
+MAX_TURNS: Final = 3
+"""How many offerings of one service are tried for a member: each try costs calls and time, and a service that has no
+room for three of them is rarely waiting with a fourth."""
+
 
 @dataclass(frozen=True, slots=True)
 class MemberTemplate:
@@ -24,6 +28,8 @@ class MemberTemplate:
     image: str
     offering: Offering
     settings: Mapping[str, Any] = field(default_factory=dict)
+    instead: str = ""
+    """Why it is not what comes first on this service; "" where it is."""
 
     @property
     def price(self) -> Decimal | None:
@@ -34,20 +40,48 @@ class MemberTemplate:
 def resolve_member(
     config: VirtualServerConfigSpec, service: ServiceView, requirements: Sequence[Requirement] = ()
 ) -> MemberTemplate | Rejection:
-    """The image, offering and settings that ``config`` has on ``service``, or the first reason why it has none.
+    """What comes first of `resolve_turns`, or the first reason why there is nothing."""
+    found = resolve_turns(config, service, requirements)
+    return found if isinstance(found, Rejection) else found[0]
 
-    The first entry of `images` that applies is taken, and the first of `size.offerings` that applies; else the offering
-    with the lowest price that is large enough, at equal price the smallest, then the first by name. Offerings without a
-    price come after all that have one. ``requirements`` are the policy's: those on ``arch`` narrow the offerings.
+
+def resolve_turns(
+    config: VirtualServerConfigSpec, service: ServiceView, requirements: Sequence[Requirement] = ()
+) -> tuple[MemberTemplate, ...] | Rejection:
+    """What servers of ``config`` are made from on ``service``, in the order in which it is tried where there turns out
+    to be no room; or the first reason why there is nothing.
+
+    The first entry of `images` that applies is taken. First come the entries of `size.offerings` that apply, in their
+    order; without any, the offerings that are large enough: the lowest price first, at equal price the smallest, then
+    the first by name. Offerings without a price come after all that have one. ``requirements`` are the policy's: those on ``arch`` narrow the offerings.
     """
     image = _image(config.images, service)
     if isinstance(image, Rejection):
         return image
-    offering = _offering(config.size, service, requirements)
-    if isinstance(offering, Rejection):
-        return offering
+    offerings = _offerings(config.size, service, requirements)
+    if isinstance(offerings, Rejection):
+        return offerings
     settings = next((s.values for s in config.settings if s.service_type == service.type), {})
-    return MemberTemplate(image, offering, settings)
+    return tuple(MemberTemplate(image, offering, settings) for offering in offerings)
+
+
+def first_with_room(
+    turns: Sequence[MemberTemplate], service_uid: str, type_: str, exhaustion: Exhaustion
+) -> MemberTemplate | Rejection:
+    """The first of ``turns`` that is not known to find no room; or that there is none, in the words of the first."""
+    first: Rejection | None = None
+    for template in turns:
+        found = with_room(template, service_uid, type_, exhaustion)
+        if isinstance(found, Rejection):
+            first = first or found
+        elif first is None:
+            return found
+        else:
+            return replace(found, instead=f"offering {template.offering.name} is taken instead: {first.detail}")
+    if first is None:
+        raise ValueError("nothing to choose from")
+    others = ", ".join(template.offering.name for template in turns[1:])
+    return replace(first, detail=f"{first.detail}; nor is there room with {others}") if others else first
 
 
 def with_room(
@@ -80,18 +114,19 @@ def _applies(image: Image, service: ServiceView) -> bool:
     )
 
 
-def _offering(size: Size, service: ServiceView, requirements: Sequence[Requirement]) -> Offering | Rejection:
+def _offerings(size: Size, service: ServiceView, requirements: Sequence[Requirement]) -> Sequence[Offering] | Rejection:
+    """The offerings that a member may have, in turn; the first of an exact list has to be there."""
     allowed = [o for o in service.offerings if all(arch_matches(r, o.arch) for r in requirements if r.key == "arch")]
-    exact = next((e for e in size.offerings if _is_for(e, service)), None)
-    if exact is not None:
-        found = next((o for o in allowed if o.name == exact.name), None)
-        return found or Rejection(Reason.NO_OFFERING, f"the service has no offering {exact.name!r}")
-    best = min(
-        (o for o in allowed if o.cpu >= size.cpu and o.memory >= size.memory and size.arch in {None, o.arch}),
-        key=_cheapest,
-        default=None,
-    )
-    return best or Rejection(Reason.NO_OFFERING, f"none of its {len(service.offerings)} offerings has {_needs(size)}")
+    exact = [e.name for e in size.offerings if _is_for(e, service)]
+    if exact:
+        known = {o.name: o for o in allowed}
+        if exact[0] not in known:
+            return Rejection(Reason.NO_OFFERING, f"the service has no offering {exact[0]!r}")
+        return [known[name] for name in dict.fromkeys(exact) if name in known][:MAX_TURNS]
+    large = [o for o in allowed if o.cpu >= size.cpu and o.memory >= size.memory and size.arch in {None, o.arch}]
+    if not large:
+        return Rejection(Reason.NO_OFFERING, f"none of its {len(service.offerings)} offerings has {_needs(size)}")
+    return sorted(large, key=_cheapest)[:MAX_TURNS]
 
 
 def _is_for(exact: ExactOffering, service: ServiceView) -> bool:

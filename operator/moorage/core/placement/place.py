@@ -14,8 +14,8 @@ from moorage.api.virtualserverconfig import VirtualServerConfigSpec
 from moorage.core.exhaustion import Exhaustion
 from moorage.core.placement.explain import explain, explain_none, price_text
 from moorage.core.placement.filters import cannot_retain, lacks_room, reject
-from moorage.core.placement.member import MemberTemplate, resolve_member, with_room
-from moorage.core.placement.reasons import ORDER, Rejection
+from moorage.core.placement.member import MemberTemplate, first_with_room, resolve_turns
+from moorage.core.placement.reasons import ORDER, Reason, Rejection
 from moorage.core.placement.score import Feasible, Scored, rank
 from moorage.core.services import ServiceView
 
@@ -43,6 +43,8 @@ class PlacementRequest:
     beside: Mapping[str, int] = field(default_factory=dict)
     exhaustion: Exhaustion | None = None
     retains: bool = False
+    avoided: Mapping[str, str] = field(default_factory=dict)
+    """Services that are not chosen because the group left them, or is to leave them: why, by uid."""
 
     @property
     def needed(self) -> int:
@@ -111,11 +113,11 @@ def examine(request: PlacementRequest, select: Select, service: ServiceView) -> 
         rejection = cannot_retain(service)
     if rejection is not None:
         return rejection
+    if service.uid in request.avoided:
+        return Rejection(Reason.LEFT, request.avoided[service.uid])
     members: dict[str, MemberTemplate] = {}
     for member in request.members:
-        template = resolve_member(member.config, service, select.requirements)
-        if not isinstance(template, Rejection) and request.exhaustion is not None:
-            template = with_room(template, service.uid, service.type, request.exhaustion)
+        template = _template(request, member, select, service)
         if isinstance(template, Rejection):
             return Rejection(template.reason, f"member {member.name}: {template.detail}")
         members[member.name] = template
@@ -124,6 +126,17 @@ def examine(request: PlacementRequest, select: Select, service: ServiceView) -> 
         return rejection
     beside = request.beside.get(service.name, 0)
     return Feasible(service, members, _price(request, members), request.needed, beside)
+
+
+def _template(
+    request: PlacementRequest, member: MemberRequest, select: Select, service: ServiceView
+) -> MemberTemplate | Rejection:
+    turns = resolve_turns(member.config, service, select.requirements)
+    if isinstance(turns, Rejection):
+        return turns
+    if request.exhaustion is None:
+        return turns[0]
+    return first_with_room(turns, service.uid, service.type, request.exhaustion)
 
 
 def _price(request: PlacementRequest, members: Mapping[str, MemberTemplate]) -> Decimal | None:

@@ -17,6 +17,7 @@ class Reason(StrEnum):
     REQUIREMENT = "RequirementNotMet"
     NOT_AVAILABLE = "NotAvailable"
     NO_RETENTION = "RetainUnsupported"
+    LEFT = "LeftByFailover"
     NO_IMAGE = "NoImage"
     IMAGE_UNKNOWN = "ImageUnknown"
     NO_OFFERING = "NoOffering"
