@@ -186,7 +186,7 @@ class Placement(Model):
     rejected: dict[Annotated[str, Field(max_length=128)], int] = mapped(64)
     """How many services could not take the group, by reason."""
     overlapping: bool | None = None
-    """Whether servers of the placement before may still be there: then the names of its own servers end in its number."""
+    """Whether servers of the placement before may still be there: then the names of its own end in its number."""
 
     @property
     def suffix(self) -> int | None:

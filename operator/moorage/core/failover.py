@@ -63,6 +63,9 @@ class Judgement:
     refuge: Placement | None = None
 
 
+NOTHING: Final = Judgement()
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """A placed group, with all that is looked at. ``size`` is how many servers it has leave for."""
@@ -121,7 +124,7 @@ def _unhealthy(case: Case) -> tuple[Cause | None, timedelta | None]:
     if share is None or limit is None:
         return None, None
     ill = sorted(
-        ((s.unhealthy_since, s.name) for s in case.current if s.unhealthy_since is not None and s.failed is None)
+        (s.unhealthy_since, s.name) for s in case.current if s.unhealthy_since is not None and s.failed is None
     )
     total = max(case.size, len(case.current))
     needed = max(1, share.of(total, round_up=True))
@@ -131,7 +134,7 @@ def _unhealthy(case: Case) -> tuple[Cause | None, timedelta | None]:
     names = ", ".join(sorted(name for _, name in ill)[:_NAMED])
     more = f" and {len(ill) - _NAMED} more" if len(ill) > _NAMED else ""
     message = (
-        f"{len(ill)} of {total} servers are unhealthy ({names}{more}), {needed} of them since {_at(since)} at the latest, "
+        f"{len(ill)} of {total} servers are unhealthy ({names}{more}), {needed} of them since {_at(since)} or longer, "
         f"more than {format_duration(limit)} ago (unhealthyShare: {share})"
     )
     return Cause("ServersUnhealthy", message, since), limit
@@ -156,8 +159,8 @@ def _held(case: Case, cause: Cause) -> tuple[str, str] | None:
         )
     if case.group.spec.deletion_protection and spec.overlap == "Forbidden":
         return "DeletionProtected", (
-            "deletionProtection keeps its servers: set spec.deletionProtection to false, or failover.overlap to Allowed "
-            f"in policy {case.policy}, to have it made anew elsewhere"
+            "deletionProtection keeps its servers: to have it made anew elsewhere, set spec.deletionProtection to false, "
+            f"or failover.overlap: Allowed in policy {case.policy}"
         )
     if spec.overlap == "Forbidden" and (not case.reach.known or case.reach.unreachable_since is not None):
         why = "cannot be reached" if case.reach.known else "was not looked at yet"

@@ -13,7 +13,7 @@ from moorage.api.hostingpolicy import Verdict
 from moorage.api.meta import Condition
 from moorage.api.servergroup import Candidate, Exhausted, FailedOver, Member, PendingItem, Placement, ServerGroup
 from moorage.core.exhaustion import remembered
-from moorage.core.failover import UNKNOWN, Case, Judgement, Reach, entry, judge, remaining, without_refuge
+from moorage.core.failover import NOTHING, UNKNOWN, Case, Judgement, Reach, entry, judge, remaining, without_refuge
 from moorage.core.gate import earlier, is_complete, opened, present, wanted
 from moorage.core.problems import joined
 from moorage.core.rollout import (
@@ -132,7 +132,7 @@ class GroupPlan:
     message: str = ""
     exhausted: tuple[Exhausted, ...] | None = None
     """What is remembered to have no room from now on; None: as before."""
-    failover: Judgement = Judgement()
+    failover: Judgement = NOTHING
     failed_over: tuple[FailedOver, ...] = ()
     """What is remembered of services that were left, beside what status tells already."""
 
@@ -172,7 +172,7 @@ def judge_failover(world: GroupWorld, now: datetime) -> Judgement:
     placement = group.status.placement
     held = group.metadata.deleting or group.spec.suspend
     if placement is None or policy.failover is None or policy.problem is not None or held:
-        return Judgement()
+        return NOTHING
     size = sum(min(want.replicas, want.granted) for want in world.wants)
     case = Case(group, placement, policy.failover, policy.name, policy.verdict, world.reach, tuple(world.servers), size)
     judgement = judge(case, now)

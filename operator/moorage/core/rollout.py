@@ -55,7 +55,8 @@ class GroupServer:
 
     ``outdated``: its image, size or settings are no longer those of the configuration. ``failed`` is the reason of a
     terminal state, ``attempted`` what it was to be made from, where it found no room. ``repairs``: its driftPolicy is
-    Repair. ``unhealthy_since``: since when it has been configured and yet not ready, or stopped. ``service``: its place.
+    Repair. ``unhealthy_since``: since when it has been configured and yet not ready, or stopped. ``service`` is
+    where it is.
     """
 
     name: str

@@ -53,7 +53,8 @@ def resolve_turns(
 
     The first entry of `images` that applies is taken. First come the entries of `size.offerings` that apply, in their
     order; without any, the offerings that are large enough: the lowest price first, at equal price the smallest, then
-    the first by name. Offerings without a price come after all that have one. ``requirements`` are the policy's: those on ``arch`` narrow the offerings.
+    the first by name. Offerings without a price come after all that have one. ``requirements`` are the policy's: those
+    on ``arch`` narrow the offerings.
     """
     image = _image(config.images, service)
     if isinstance(image, Rejection):
