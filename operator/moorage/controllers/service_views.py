@@ -58,7 +58,7 @@ class ServiceViews:
 
     def reach(self, placement: Placement | None) -> Reach:
         """Whether the service of a placement answers, as far as this process has seen."""
-        if placement is None or placement.service_uid not in self._context.looked_at:
+        if placement is None:
             return UNKNOWN
         obj = self._tables.services.by_uid(placement.service_uid)
         try:
@@ -71,8 +71,9 @@ class ServiceViews:
         if connection is not None and connection.answers:
             # Its status, which may still say otherwise, follows.
             return Reach(known=True)
+        known = placement.service_uid in self._context.looked_at
         told = find(service.status.conditions, AVAILABLE)
-        return Reach(True, service.status.unreachable_since, "" if told is None else told.message)
+        return Reach(known, service.status.unreachable_since, "" if told is None else told.message)
 
     def beside(self, group: ServerGroup) -> dict[str, int]:
         """Servers of the policy's other groups, by service."""

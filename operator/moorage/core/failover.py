@@ -159,8 +159,8 @@ def _held(case: Case, cause: Cause) -> tuple[str, str] | None:
         )
     if case.group.spec.deletion_protection and spec.overlap == "Forbidden":
         return "DeletionProtected", (
-            "deletionProtection keeps its servers: to have it made anew elsewhere, set spec.deletionProtection to false, "
-            f"or failover.overlap: Allowed in policy {case.policy}"
+            "deletionProtection keeps its servers: to have it made anew elsewhere, set spec.deletionProtection to "
+            f"false, or failover.overlap: Allowed in policy {case.policy}"
         )
     if spec.overlap == "Forbidden" and (not case.reach.known or case.reach.unreachable_since is not None):
         why = "cannot be reached" if case.reach.known else "was not looked at yet"
@@ -238,7 +238,7 @@ def occasion(judgement: Judgement, placement: Placement | None) -> FailoverOccas
 def without_refuge(judgement: Judgement, why: str) -> Judgement:
     """There is nowhere to go."""
     message = f"{judgement.cause.message if judgement.cause else ''}; it stays, for {why}"
-    return replace(judgement, go=False, reason="NoCandidate", message=message)
+    return replace(judgement, reason="NoCandidate", message=message)
 
 
 def remaining(servers: Sequence[GroupServer]) -> str:
