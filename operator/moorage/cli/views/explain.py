@@ -38,6 +38,8 @@ class Explanation:
             "readings": [reading.to_dict() for reading in self.policy.status.readings] if self.policy else [],
             "placement": status.get("placement"),
             "candidates": status.get("candidates", []),
+            "failover": status.get("failover"),
+            "failedOver": status.get("failedOver", []),
             "conditions": status.get("conditions", []),
         }
 

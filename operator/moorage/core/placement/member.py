@@ -127,7 +127,9 @@ def _offerings(size: Size, service: ServiceView, requirements: Sequence[Requirem
     large = [o for o in allowed if o.cpu >= size.cpu and o.memory >= size.memory and size.arch in {None, o.arch}]
     if not large:
         return Rejection(Reason.NO_OFFERING, f"none of its {len(service.offerings)} offerings has {_needs(size)}")
-    return sorted(large, key=_cheapest)[:MAX_TURNS]
+    in_turn = sorted(large, key=_cheapest)
+    # An image runs on one architecture: what comes after the first choice has the same.
+    return [o for o in in_turn if o.arch == in_turn[0].arch][:MAX_TURNS]
 
 
 def _is_for(exact: ExactOffering, service: ServiceView) -> bool:
