@@ -52,7 +52,10 @@ class Scene:
         spec = {
             "serviceRef": {"name": "one", "uid": self.one},
             "group": {"name": "g", "uid": self.group["metadata"]["uid"]},
-            "member": "m", "image": "i", "offering": "small", "placement": 1,
+            "member": "m",
+            "image": "i",
+            "offering": "small",
+            "placement": 1,
         }
         ready = {"observedGeneration": 1, "conditions": [told(t, "True", "Ready") for t in ("Instantiated", "Ready")]}
         metadata = {"finalizers": ["moorage.dev/server"]}
