@@ -15,6 +15,7 @@ from typing import Any
 from tests.support.group_world import S, World
 
 from moorage.api.failover import Failover
+from moorage.api.hostingpolicy import Verdict
 from moorage.api.servergroup import Placement
 from moorage.core.failover import UNKNOWN, Reach, avoided, order
 from moorage.core.group import (
@@ -30,6 +31,7 @@ from moorage.core.rollout import GroupServer
 
 SERVICES = ("one", "two", "three")
 LIMIT = 5 * S
+VERDICTS: tuple[Verdict, ...] = ("Met", "Unmet", "Unknown")
 TURNS = (
     "nothing",
     "down",
@@ -138,7 +140,7 @@ class FailoverWorld(World):
                 overlap = "Forbidden" if event == "forbid" else ("Allowed", "Forbidden")[number % 2]
                 self.rule = failover(("Rebuild", "Ask", "Wait")[number % 3], overlap)
             case "verdict":
-                self.verdict = ("Met", "Unmet", "Unknown")[number % 3]  # type: ignore[assignment]
+                self.verdict = VERDICTS[number % 3]
             case "policy":
                 self.missing = number % 2 == 0
             case "approve":
@@ -195,10 +197,12 @@ class FailoverWorld(World):
             raise Killed
 
     def _piecemeal(self, plan: GroupPlan) -> None:
-        parts = [replace(plan, creations=(), removals=(), revisions=(), retain=())]
-        for part in ("retain", "revisions", "creations", "removals"):
-            parts += [replace(parts[0], **{part: (one,)}) for one in getattr(plan, part)]
-        for part in parts[1:]:
+        bare = replace(plan, creations=(), removals=(), revisions=(), retain=())
+        parts = [replace(bare, retain=(one,)) for one in plan.retain]
+        parts += [replace(bare, revisions=(one,)) for one in plan.revisions]
+        parts += [replace(bare, creations=(one,)) for one in plan.creations]
+        parts += [replace(bare, removals=(one,)) for one in plan.removals]
+        for part in parts:
             self._act(part)
             self._point()
 

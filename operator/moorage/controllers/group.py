@@ -340,6 +340,8 @@ def _is_hard(old: ServerGroupStatus, new: ServerGroupStatus) -> bool:
         old.observed_generation != new.observed_generation
         or states(old) != states(new)
         or old.placement != new.placement
+        # A person may be asked.
+        or old.failover != new.failover
         # The next look, which may come at once, counts on from what is recorded.
         or [(m.desired, m.failures) for m in old.members] != [(m.desired, m.failures) for m in new.members]
     )

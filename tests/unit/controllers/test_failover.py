@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 from tests.support.controller_bench import Bench
 
+from moorage.api.virtualserverconfig import VirtualServerConfigSpec
 from moorage.controllers.edges import Edges
 from moorage.controllers.group import GroupController
 from moorage.controllers.group_world import GroupObserver
+from moorage.controllers.revisions import revision_name
 from moorage.kube.kinds import HOSTING_POLICY, HOSTING_SERVICE, SERVER_GROUP, VIRTUAL_SERVER
 
 Obj = dict[str, Any]
@@ -18,6 +20,12 @@ SINCE = "2020-01-01T00:00:00Z"
 
 def told(type_: str, status: str, reason: str) -> Obj:
     return {"type": type_, "status": status, "reason": reason, "message": "told", "lastTransitionTime": SINCE}
+
+
+def ready() -> Obj:
+    """The status of a server whose agent has joined, and that is ready."""
+    conditions = [told(type_, "True", type_) for type_ in ("Instantiated", "Configured", "Ready")]
+    return {"observedGeneration": 1, "conditions": conditions, "agent": {"sequence": 1, "ready": True}}
 
 
 class Scene:
@@ -29,11 +37,12 @@ class Scene:
         self.groups = GroupController(bench.context, bench.tables, observer, Edges(bench.tables))
 
     async def begin(self, **failover: Any) -> None:
-        await self.bench.config()
+        config = await self.bench.config()
+        revision = revision_name("c", VirtualServerConfigSpec.from_dict(config["spec"]))
         for name in ("one", "two"):
             offerings = [{"name": "small", "cpu": 1, "memory": "1Gi", "arch": "amd64"}]
-            spec = {"type": "local", "endpoint": "http://127.0.0.1:1", "offerings": offerings}
-            status = {"observedGeneration": 1, "conditions": [told("Available", "True", "Available")]}
+            spec: Obj = {"type": "local", "endpoint": "http://127.0.0.1:1", "offerings": offerings}
+            status: Obj = {"observedGeneration": 1, "conditions": [told("Available", "True", "Available")]}
             metadata = {"finalizers": ["moorage.dev/service"]}
             await self.bench.put(HOSTING_SERVICE, name, spec, namespace=None, metadata=metadata, status=status)
         when = {"all": [{"name": "always", "schedule": {"from": SINCE}}]}
@@ -45,7 +54,7 @@ class Scene:
             status={"observedGeneration": 1, "readings": readings},
         )
         self.one, self.two = self.uid("one"), self.uid("two")
-        placement = {"number": 1, "service": "one", "serviceUid": self.one, "time": SINCE, "gateOpened": SINCE}
+        placement = {"number": 1, "service": "one", "serviceUID": self.one, "time": SINCE, "gateOpened": SINCE}
         members = [{"name": "m", "config": "c", "desired": 1}]
         status = {"observedGeneration": 1, "placement": placement, "placements": 1, "members": members}
         self.group = await self.bench.group(metadata={"finalizers": ["moorage.dev/group"]}, status=status)
@@ -56,10 +65,10 @@ class Scene:
             "image": "i",
             "offering": "small",
             "placement": 1,
+            "revision": revision,
         }
-        ready = {"observedGeneration": 1, "conditions": [told(t, "True", "Ready") for t in ("Instantiated", "Ready")]}
         metadata = {"finalizers": ["moorage.dev/server"]}
-        await self.bench.put(VIRTUAL_SERVER, "g-m-0", spec, metadata=metadata, status=ready)
+        await self.bench.put(VIRTUAL_SERVER, "g-m-0", spec, metadata=metadata, status=ready())
 
     def uid(self, service: str) -> str:
         return str(self.bench.api.stored(HOSTING_SERVICE, None, service)["metadata"]["uid"])
@@ -121,10 +130,9 @@ async def test_the_old_servers_are_removed_once_the_new_ones_are_ready(scene: Sc
     await scene.begin(action="Rebuild", overlap="Allowed")
     scene.down()
     await scene.reconcile()
-    ready = {"observedGeneration": 1, "conditions": [told(t, "True", "Ready") for t in ("Instantiated", "Ready")]}
     scene.bench.api.objects["virtualservers", "ns", "g-m-0-2"]["metadata"]["generation"] = 1
     scene.bench.context.store.ingest(
-        VIRTUAL_SERVER, scene.bench.api.change(VIRTUAL_SERVER, "ns", "g-m-0-2", status=ready)
+        VIRTUAL_SERVER, scene.bench.api.change(VIRTUAL_SERVER, "ns", "g-m-0-2", status=ready())
     )
     await scene.reconcile()
     assert "deletionTimestamp" in scene.servers()["g-m-0"]["metadata"]

@@ -298,7 +298,8 @@ def test_the_same_world_gives_the_same_plan_in_any_order(chaos: list[int]) -> No
 
 def test_the_world_of_these_tests_does_move_groups_and_kill_the_controller() -> None:
     """Or the property above would say nothing."""
-    moves, kills, held = 0, 0, set()
+    moves, kills = 0, 0
+    held: set[str] = set()
     for seed in range(12):
         chaos = iter([(seed * 7919 + n * n * 31 + n * 17) % 1001 for n in range(1500)])
         w = FailoverWorld(iter(()), make_group(), rule=failover())
