@@ -83,6 +83,12 @@ class Scene:
     async def reconcile(self, times: int = 6) -> None:
         for _ in range(times):
             await self.groups.reconcile(("ns", "g"))
+            for name, obj in self.servers().items():
+                if "creationTimestamp" not in obj["metadata"]:
+                    # As a real API server does.
+                    meta = {**obj["metadata"], "creationTimestamp": "2026-01-01T00:00:00Z", "generation": 1}
+                    changed = self.bench.api.change(VIRTUAL_SERVER, "ns", name, metadata=meta)
+                    self.bench.context.store.ingest(VIRTUAL_SERVER, changed)
 
     @property
     def status(self) -> Obj:
@@ -130,7 +136,6 @@ async def test_the_old_servers_are_removed_once_the_new_ones_are_ready(scene: Sc
     await scene.begin(action="Rebuild", overlap="Allowed")
     scene.down()
     await scene.reconcile()
-    scene.bench.api.objects["virtualservers", "ns", "g-m-0-2"]["metadata"]["generation"] = 1
     scene.bench.context.store.ingest(
         VIRTUAL_SERVER, scene.bench.api.change(VIRTUAL_SERVER, "ns", "g-m-0-2", status=ready())
     )
