@@ -139,9 +139,40 @@ def _preferred(*preferences: Any) -> dict[str, Any]:
     return {"select": {"preferences": [{"by": by, "weight": weight} for by, weight in preferences]}}
 
 
+def _fails(when: dict[str, Any]) -> dict[str, Any]:
+    return {"failover": {"when": when, "action": "Rebuild"}}
+
+
 _FORM = "either cron with duration, or from, until or both"
 _FIRST = "spec.when.all[0]"
+_SHARE = {"unhealthyShare": "50%", "unhealthyFor": "10m"}
 HOSTING_POLICY = (
+    _policy("a failover has no occasion", "spec.failover.when", _fails({}), _fails({"unreachableFor": "10m"})),
+    _policy("a share of unhealthy", "spec.failover.when", _fails({"unhealthyShare": 1}), _fails(_SHARE)),
+    _policy(
+        "a share of unhealthy",
+        "spec.failover.when",
+        _fails({"unreachableFor": "10m", "unhealthyFor": "10m"}),
+        _fails({"unreachableFor": "10m", **_SHARE}),
+    ),
+    _policy(
+        "must be above 0; write a duration",
+        "spec.failover.when.unreachableFor",
+        _fails({"unreachableFor": "0s"}),
+        _fails({"unreachableFor": "1s"}),
+    ),
+    _policy(
+        "must be above 0, or nothing",
+        "spec.failover.when.unhealthyShare",
+        _fails({**_SHARE, "unhealthyShare": "0%"}),
+        _fails({**_SHARE, "unhealthyShare": 2}),
+    ),
+    _policy(
+        "neither a number nor a percentage",
+        "spec.failover.when.unhealthyShare",
+        _fails({**_SHARE, "unhealthyShare": "half"}),
+        _fails({**_SHARE, "unhealthyShare": "100%"}),
+    ),
     _policy("at least one condition", "spec.when", {"when": {}}, {"when": {"any": [_named("a")]}}),
     _policy("at least one condition", "spec.when", {"when": {"all": [], "any": []}}, {"when": {"all": [_named("a")]}}),
     _policy(

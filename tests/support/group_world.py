@@ -12,7 +12,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from moorage.api.hostingpolicy import Verdict
+from moorage.api.names import server_name
 from moorage.api.servergroup import Placement, ServerGroup
+from moorage.core.gate import present
 from moorage.core.group import GroupPlan, GroupWorld, PolicyView, decide_group, granted, wants_placement
 from moorage.core.group_status import group_status
 from moorage.core.rollout import GroupServer, MemberWant, Template
@@ -125,15 +127,20 @@ class World:
         self.now += S
         for name, s in list(self.servers.items()):
             if s.deleting:
-                self.servers.pop(name)
+                if self.is_gone(s):
+                    self.servers.pop(name)
             elif s.failed is None and s.unhealthy_since is None and not self.slow:
                 self.servers[name] = self._better(s)
+
+    def is_gone(self, s: GroupServer) -> bool:
+        """Whether the end of a server that is to go is confirmed now."""
+        return True
 
     def _better(self, s: GroupServer) -> GroupServer:
         if not s.instantiated:
             return replace(s, instantiated=True, instantiated_at=self.now, joined=True)
         placement = self.group.status.placement
-        if placement is None or placement.gate_opened is None:
+        if placement is None or placement.gate_opened is None or s.placement != placement.number:
             return s
         return replace(s, configured=True, ready=True)
 
@@ -156,11 +163,20 @@ class World:
         for creation in plan.creations:
             assert plan.placement is not None
             self.count += 1
-            name, uid = f"g-{creation.member}-{creation.ordinal}", f"uid-{self.count}"
+            uid = f"uid-{self.count}"
+            name = server_name("g", creation.member, creation.ordinal, plan.placement.suffix)
             assert name not in self.servers, "a name is posted twice"
             self.made_from[uid] = int(creation.template.image.rpartition("-")[2])
             self.servers[name] = GroupServer(
-                name, uid, creation.member, creation.ordinal, plan.placement.number, creation.revision, False, self.now
+                name=name,
+                uid=uid,
+                member=creation.member,
+                ordinal=creation.ordinal,
+                placement=plan.placement.number,
+                revision=creation.revision,
+                retain=False,
+                created=self.now,
+                service=plan.placement.service,
             )
         for revision in plan.revisions:
             self.servers[revision.name] = replace(
@@ -192,9 +208,10 @@ class World:
         count = want.replicas if world.policy.verdict == "Met" else min(want.replicas, want.granted)
         made = [c for c in plan.creations if c.member == want.name]
         assert all(c.ordinal < count for c in made), "made above what is wanted and granted"
-        there = {s.ordinal for s in world.servers if s.member == want.name}
+        own = present(world.servers, world.group.status.placement)
+        there = {s.ordinal for s in own if s.member == want.name}
         assert not there & {c.ordinal for c in made}, "made although it is there"
-        mine = [s for s in world.servers if s.member == want.name and s.ordinal < count]
+        mine = [s for s in own if s.member == want.name and s.ordinal < count]
         ready = {s.uid for s in mine if s.ready and not s.deleting}
         touched = {r.uid for r in plan.removals if r.reason == "Replaced"} | {r.uid for r in plan.revisions}
         strategy = world.group.spec.update_strategy

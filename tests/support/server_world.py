@@ -249,10 +249,13 @@ class World:
                 assert service.previous is not None, "lost on the word of one inventory"
                 assert not self.alive(), "called lost while it lives"
             case steps.DropFinalizer():
+                assert facts.secret is None or not facts.secret.serves, "the object goes while its agent is answered"
                 assert not self.alive(), "the finalizer goes while the server lives"
                 late = [d for d in self.in_flight if d > self.now]
                 assert not late or (self.keys and self.used_keys), "the finalizer goes while a creation is on its way"
             case steps.Destroy():
+                serves = facts.secret is not None and facts.secret.serves
+                assert self.deleting is None or not serves, "destroyed while its agent is answered"
                 assert self.deleting is not None or len(self.alive()) != 1, "destroyed though nobody asked for it"
             case _:
                 pass
@@ -270,7 +273,7 @@ class World:
         match decided:
             case steps.Create():
                 attempt = self._attempt()
-                self.effect(lambda: self._post(SecretFacts((attempt,))), api=True)
+                self.effect(lambda: self._post(SecretFacts((attempt,), serves=True)), api=True)
                 self._call(attempt)
             case steps.CreateAgain(record):
                 assert self.secret is not None
@@ -299,6 +302,10 @@ class World:
                 self._ask(provider_id)
             case steps.Close():
                 self.effect(lambda: self._post(SecretFacts(closed=True)), api=True)
+            case steps.Revoke():
+                assert self.secret is not None
+                silent = replace(self.secret, serves=False)
+                self.effect(lambda: setattr(self, "secret", silent), api=True)
             case steps.DropFinalizer():
                 self.effect(lambda: setattr(self, "finalizer", False), api=True)
             case steps.DeclareLost():

@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 LIFECYCLE = "moorage.core.lifecycle"
 EVIDENCE = "moorage.core.evidence"
 DEPARTURE = "moorage.core.departure"
+FAILOVER = "moorage.core.failover"
 
 
 @dataclass(frozen=True)
@@ -79,15 +80,39 @@ MUTANTS = {
     ),
     "placements overlap: the next one does not wait for the servers of the last": Mutant(
         "moorage.core.group",
-        "    if world.servers:\n        return GroupPlan(None, removals=leftovers",
-        "    if not world.group:\n        return GroupPlan(None, removals=leftovers",
+        '    if world.servers:\n        message = f"servers of the last',
+        '    if not world.group:\n        message = f"servers of the last',
         "tests/unit/core/test_exhaustion.py::test_half_a_group_that_fits_is_removed_before_the_next_placement",
     ),
     "a group moves although its configuration flows": Mutant(
         "moorage.core.group",
-        "        and placement.gate_opened is None\n",
+        "        and not is_complete(group, placement)\n",
         "",
         "tests/unit/core/test_exhaustion.py::test_a_group_whose_configuration_flows_stays_and_says_so",
+    ),
+    "placements overlap: a third generation does not wait for the first": Mutant(
+        FAILOVER,
+        "    if before:\n        told =",
+        "    if not case:\n        told =",
+        "tests/unit/core/test_failover.py::test_a_second_failover_waits_until_the_first_generation_is_gone",
+    ),
+    "placements overlap: without leave": Mutant(
+        FAILOVER,
+        '    if spec.overlap == "Forbidden" and (not',
+        '    if spec.overlap == "Never" and (not',
+        "tests/unit/core/test_failover.py::test_without_overlap_a_service_that_cannot_be_reached_is_never_left",
+    ),
+    "a group moves on the word of a process that has ended": Mutant(
+        FAILOVER,
+        "since is None or not case.reach.known:",
+        "since is None:",
+        "tests/unit/core/test_failover.py::test_what_another_process_saw_counts_only_once_this_one_has_looked",
+    ),
+    "a server that goes has a session": Mutant(
+        DEPARTURE,
+        "    if f.secret is not None and f.secret.serves:\n",
+        "    if f.secret is None and f.observes:\n",
+        "tests/unit/core/test_lifecycle_deletion.py",
     ),
     "a uid is left out: of the identity that is compared": Mutant(
         EVIDENCE,

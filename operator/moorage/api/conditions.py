@@ -20,8 +20,9 @@ CONFIGURED = "Configured"
 DRIFTED = "Drifted"
 SCALE_LIMITED = "ScaleLimited"
 COST_LIMITED = "CostLimited"
+FAILOVER_PENDING = "FailoverPending"
 
-ABNORMAL = frozenset({RECONCILING, STALLED, DRIFTED, SCALE_LIMITED, COST_LIMITED})
+ABNORMAL = frozenset({RECONCILING, STALLED, DRIFTED, SCALE_LIMITED, COST_LIMITED, FAILOVER_PENDING})
 """Abnormal-true types (kstatus): present only while true, so that no client reads their absence as a state."""
 
 _ORDER = {
@@ -39,6 +40,7 @@ _ORDER = {
             DRIFTED,
             SCALE_LIMITED,
             COST_LIMITED,
+            FAILOVER_PENDING,
             RECONCILING,
             STALLED,
         )

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from moorage.api.base import Label, Model, Name, Text, Timestamp, listed, text
+from moorage.api.failover import Failover
 from moorage.api.groupconditions import ApprovalCondition, VoteCondition
 from moorage.api.meta import Condition, ObjectMeta
 from moorage.api.probes import MetricQuery, Webhook
@@ -243,6 +244,8 @@ class HostingPolicySpec(Model):
     """The conditions under which servers are made."""
     select: Select = Select()
     """Which service is chosen."""
+    failover: Failover | None = None
+    """When a placed group leaves its service for another one. Default: never."""
     when_unmet: Literal["Keep", "Release"] = "Keep"
     """What happens to placed groups when the policy is no longer met: their servers stay, or are given back."""
     service_account_name: Name | None = None

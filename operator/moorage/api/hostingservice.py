@@ -236,6 +236,8 @@ class HostingServiceStatus(Model):
     """What became of the newest servers of the last day, by which policies can rank services."""
     measured: Measured | None = None
     """What that says together, where there are enough of them."""
+    unreachable_since: Timestamp | None = None
+    """Since when it has not answered, while it does not. A refusal is an answer."""
     last_error: LastError | None = None
     """The last failure, until the next success."""
     orphans: tuple[Orphan, ...] = listed(20)

@@ -26,6 +26,14 @@ ANNOTATION_SERVER = f"{GROUP}/server"
 ANNOTATION_STATE = f"{GROUP}/state"
 """On the Secret `<uid>`: attempts, revision, input versions as compact JSON; nothing sensitive."""
 
+ANNOTATION_REVOKED = f"{GROUP}/revoked"
+"""On the Secret `<uid>`, from when its VirtualServer goes: its agent is served nothing any more, and its token and
+configuration are taken out."""
+
+ANNOTATION_FAILOVER = f"{GROUP}/failover"
+"""On a ServerGroup, by a person or `moorage failover`: that it may leave its service, as `<placement>@<since>` of what
+`status.failover` tells. Never written by the controller."""
+
 ANNOTATION_ORPHANS = f"{GROUP}/orphans"
 """On a HostingService, by a person or `moorage orphans`: which orphans to release or delete, as JSON. Never written by
 the controller."""
@@ -70,6 +78,9 @@ def outputs_secret(uid: str) -> str:
 
 
 def server_name(group: str, member: str, ordinal: int, placement: int | None = None) -> str:
-    """`<group>-<member>-<ordinal>`, with `-<placement>` for a placement that may overlap an earlier one."""
+    """`<group>-<member>-<ordinal>`, with `-<placement>` for a placement that may overlap an earlier one.
+
+    Four digits tell two generations apart, and more would not fit where group and member have 53 characters.
+    """
     name = f"{group}-{member}-{ordinal}"
-    return name if placement is None else f"{name}-{placement}"
+    return name if placement is None else f"{name}-{placement % 10000}"

@@ -218,10 +218,19 @@ class Placement(Model):
     """When it was chosen."""
     gate_opened: Timestamp | None = None
     """When configuration began to flow."""
+    completed: Timestamp | None = None
+    """When all of its servers ran for the first time: from then on the group does not leave for lack of room."""
     candidates: tuple[Candidate, ...] = listed(20)
     """The best 20 services that were looked at."""
     rejected: dict[Annotated[str, Field(max_length=128)], int] = mapped(64)
     """How many services could not take the group, by reason."""
+    overlapping: bool | None = None
+    """Whether servers of the placement before may still be there: then the names of its own end in its number."""
+
+    @property
+    def suffix(self) -> int | None:
+        """What the names of its servers end in; None: in nothing."""
+        return self.number if self.overlapping else None
 
 
 class LastPlacement(Model):
@@ -254,6 +263,34 @@ class Exhausted(Model):
     """Until when it is not tried again, where there is something else to try."""
 
 
+class FailedOver(Model):
+    """A service that the group left of late because of a failover."""
+
+    service: Name
+    """The HostingService."""
+    service_uid: Annotated[str, Field(max_length=64)] = ""
+    """Its uid."""
+    placement: int
+    """The number of the placement there."""
+    reason: Annotated[str, Field(max_length=128)]
+    """What the occasion was: ServiceUnreachable or ServersUnhealthy."""
+    message: Text = ""
+    """The occasion, for people."""
+    until: Timestamp
+    """Until when the group is not placed there again."""
+
+
+class FailoverOccasion(Model):
+    """An occasion to fail over that is due; the condition `FailoverPending` says what keeps the group."""
+
+    placement: int
+    """The number of the placement that is to be left."""
+    reason: Annotated[str, Field(max_length=128)]
+    """ServiceUnreachable or ServersUnhealthy."""
+    since: Timestamp
+    """Since when it has been so."""
+
+
 class MemberStatus(Model):
     """How far a member is."""
 
@@ -279,6 +316,8 @@ class MemberStatus(Model):
     """How many have `revision`."""
     failures: int | None = None
     """How many of its servers in a row could not be made; the next try waits longer each time."""
+    message: Text | None = None
+    """Why its servers are made from another offering than the one that comes first, while they are."""
 
 
 class ScaleStatus(Model):
@@ -307,8 +346,8 @@ class ServerGroupStatus(Model):
     observed_generation: int = -1
     """The generation that was last worked on; -1: none yet."""
     conditions: tuple[Condition, ...] = listed(16, key="type")
-    """PolicyMet, Placed, Instantiated, Configured, Ready and, while true, ScaleLimited, CostLimited, Reconciling and
-    Stalled."""
+    """PolicyMet, Placed, Instantiated, Configured, Ready and, while true, FailoverPending, ScaleLimited, CostLimited,
+    Reconciling and Stalled."""
     policy: PolicyState | None = None
     """What the policy says of this group."""
     placement: Placement | None = None
@@ -319,8 +358,12 @@ class ServerGroupStatus(Model):
     """The placement before the present one, or the last one while there is none."""
     placements: int = 0
     """How many placements there have been; the next one gets the next number."""
-    exhausted: tuple[Exhausted, ...] = listed(20)
+    exhausted: tuple[Exhausted, ...] = listed(40)
     """What turned out to have no room for this group, of late."""
+    failed_over: tuple[FailedOver, ...] = listed(20)
+    """The services that this group left of late because of a failover."""
+    failover: FailoverOccasion | None = None
+    """An occasion to fail over that is due and not acted upon."""
     members: tuple[MemberStatus, ...] = listed(32)
     """How far each member is."""
     scale: ScaleStatus | None = None

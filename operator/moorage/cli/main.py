@@ -14,6 +14,7 @@ from moorage.cli.commands import (
     demo,
     enroll,
     explain,
+    failover,
     graph,
     import_,
     orphans,
@@ -36,6 +37,7 @@ LOOK, ACT, SERVE = "Look around", "Decide", "Serve"
 app.command("demo", rich_help_panel=LOOK)(demo.demo)
 app.command("tree", rich_help_panel=LOOK)(tree.tree)
 app.command("explain", rich_help_panel=LOOK)(explain.explain)
+app.command("failover", rich_help_panel=LOOK)(failover.failover)
 app.command("graph", rich_help_panel=LOOK)(graph.graph)
 app.command("render", rich_help_panel=LOOK)(render.render)
 app.command("enroll", rich_help_panel=LOOK)(enroll.enroll)

@@ -262,7 +262,7 @@ class Channel:
         """The server of that name. A source of many wrong names is not worth a question to the API server."""
         server = self._directory.cached_server(key)
         limited = False
-        if server is None and self._strangers.has(request.remote):
+        if server is None and not self._directory.is_gone(key) and self._strangers.has(request.remote):
             limited = not self._unknown.take("")
             server = None if limited else await self._directory.ask_server(key)
         if server is None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from moorage.api.names import LABEL_SECRET, outputs_secret, session_secret
 from moorage.configd.ports import Cluster
-from moorage.configd.secrets import Outputs, Parsed, ServerSecret, Session, parse_secret, trimmed
+from moorage.configd.secrets import Outputs, Parsed, Revoked, ServerSecret, Session, parse_secret, trimmed
 from moorage.kube.errors import NotFound
 from moorage.kube.kinds import SECRET
 from moorage.kube.store import Table
@@ -57,6 +57,8 @@ class Directory:
 
     async def server(self, key: ServerKey) -> ServerSecret | None:
         """The server; None where there is none. Raises ApiError."""
+        if isinstance(self._parsed(*key), Revoked):
+            return None
         return self.cached_server(key) or await self.ask_server(key)
 
     async def ask_server(self, key: ServerKey) -> ServerSecret | None:
@@ -82,8 +84,8 @@ class Directory:
         return self.cached_outputs(key)
 
     def is_gone(self, key: ServerKey) -> bool:
-        """Whether the server's Secret was there and is gone: the VirtualServer was deleted."""
-        return key in self._gone
+        """Whether the VirtualServer was deleted: its Secret was there and is gone, or its session was ended."""
+        return key in self._gone or isinstance(self._parsed(*key), Revoked)
 
     async def changed(self, key: ServerKey, seconds: float) -> bool:
         """Wait until the server's Secret changes; False after `seconds` without a change."""

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from moorage.api.channel import Document, read_revision
 from moorage.api.names import (
+    ANNOTATION_REVOKED,
     ANNOTATION_SERVER,
     API_VERSION,
     GROUP,
@@ -70,7 +71,12 @@ class Outputs:
     sequence: int
 
 
-Parsed = ServerSecret | Session | Outputs | None
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """The Secret `<uid>` of a server that is going: nobody gets anything in its name any more."""
+
+
+Parsed = ServerSecret | Session | Outputs | Revoked | None
 
 
 def parse_secret(obj: Obj) -> Parsed:
@@ -78,6 +84,8 @@ def parse_secret(obj: Obj) -> Parsed:
     meta = obj["metadata"]
     kind = (meta.get("labels") or {}).get(LABEL_SECRET)
     annotations = meta.get("annotations") or {}
+    if kind == SECRET_KIND_SERVER and ANNOTATION_REVOKED in annotations:
+        return Revoked()
     if kind == SECRET_KIND_SERVER:
         token, document = decoded(obj, "token"), decoded(obj, "configuration")
         name = annotations.get(ANNOTATION_SERVER) or _owner(meta)

@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from moorage.api.names import (
+    ANNOTATION_REVOKED,
     ANNOTATION_SERVER,
     ANNOTATION_STATE,
     API_VERSION,
@@ -274,6 +275,20 @@ class Acts:
         return False
 
     # Deleting
+
+    async def revoke(self, seen: Observed) -> None:
+        """Take the token and the configuration out of the Secret, and say so to configd. Raises Conflict."""
+        assert seen.secret is not None  # noqa: S101 - the decision has looked
+        meta = seen.secret["metadata"]
+        patch: Obj = {
+            "metadata": {"resourceVersion": meta["resourceVersion"], "annotations": {ANNOTATION_REVOKED: "true"}},
+            "data": {"token": None, "configuration": None, "values": None},
+        }
+        answer = await self._context.client.patch(
+            SECRET, meta["namespace"], meta["name"], patch, manager=MANAGER_CONTROLLER
+        )
+        self._context.store.ingest(SECRET, answer)
+        self._context.secret_written(answer)
 
     async def ask(self, seen: Observed, provider_id: str) -> None:
         """Learn what the service says of one server."""

@@ -127,6 +127,7 @@ class Context:
 
     ``secret_written`` is told of each Secret ``<uid>`` as it was written: a configd in this process need not wait for
     its watch. ``abandoned`` names Secrets ``<uid>`` that wait to go although their VirtualServer is gone already.
+    ``looked_at`` has the uids of HostingServices whose status says what this process itself has seen.
     """
 
     client: Client
@@ -143,6 +144,7 @@ class Context:
     memories: dict[str, ServerMemory] = field(default_factory=dict)
     referrers: dict[ObjectKey, set[QueueKey]] = field(default_factory=lambda: defaultdict(set))
     abandoned: dict[QueueKey, str] = field(default_factory=dict)
+    looked_at: set[str] = field(default_factory=set)
     guard: Callable[[], None] = lambda: None
     secret_written: Callable[[Obj], None] = lambda _: None
     _writer: StatusWriter | None = None

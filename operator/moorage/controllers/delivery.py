@@ -65,7 +65,9 @@ class Deliveries:
         if is_open and seen.secret is not None and resolution.inputs != record.inputs:
             record, wrote = await self._render(seen, given, resolution, revision)
             resolution = resolve(self._input(seen, revision, record))
-        return self._view(seen, revision, resolution, record, dependents, is_open), wrote
+        # A server of the placement before gets nothing new, and goes on being told by what it has.
+        shown = is_open or (instantiated and record.revision > 0)
+        return self._view(seen, revision, resolution, record, dependents, shown), wrote
 
     def revision_of(self, server: VirtualServer) -> Revision | None:
         """The kept generation that a server rests on; of an adopted one, its configuration's current generation."""

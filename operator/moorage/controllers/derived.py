@@ -14,7 +14,7 @@ from moorage.api.virtualserverconfig import VirtualServerConfig
 from moorage.controllers.exhaustion import spot_settings
 from moorage.controllers.revisions import revision_name
 from moorage.core.group import Problem
-from moorage.core.placement import MemberTemplate, Rejection, Spot, resolve_member
+from moorage.core.placement import MemberTemplate, Rejection, Spot, resolve_turns
 from moorage.core.problems import joined
 from moorage.core.services import service_view
 from moorage.core.validation import validate
@@ -54,19 +54,19 @@ class Derived:
         """What follows from a configuration's spec."""
         return self.kept("config", config.metadata.uid, config.metadata.generation, lambda: _config_facts(config))
 
-    def template(
+    def turns(
         self, config: VirtualServerConfig, service: HostingService, policy: HostingPolicy | None
-    ) -> MemberTemplate | Rejection:
-        """What servers of this configuration are made from on the service, or why it has nothing for them."""
+    ) -> tuple[MemberTemplate, ...] | Rejection:
+        """What servers of this configuration are made from on the service, in turn, or why it has nothing for them."""
         select = policy.spec.select if policy is not None else Select()
         spot = Spot(select.spot, spot_settings)
         basis = (identity(config), identity(service), identity(policy), service.status.offerings, service.status.images)
         key = f"{config.metadata.uid}/{service.metadata.uid}/{policy.metadata.uid if policy is not None else ''}"
         return self.kept(
-            "template",
+            "turns",
             key,
             basis,
-            lambda: resolve_member(config.spec, service_view(service), select.requirements, spot),
+            lambda: resolve_turns(config.spec, service_view(service), select.requirements, spot),
         )
 
 

@@ -42,6 +42,9 @@ HOLD_LOOK = 2.0
 
 NORMAL, WARNING = "Normal", "Warning"
 
+_OWN_DOING = frozenset({"GroupDeleted", "ScaledDown", "Released", "Moved", "FailedOver", "MemberRemoved"})
+"""Reasons of removals that the group itself tells."""
+
 
 class GroupController:
     """Reconciles ServerGroups."""
@@ -140,7 +143,9 @@ class GroupController:
         self._context.metrics.convergence_seconds.observe(max(0.0, seconds))
 
     def _announce(self, obj: Obj, old: ServerGroupStatus, plan: GroupPlan) -> None:
-        if plan.placement is None:
+        if plan.phase in {"FailingOver", "FailedOver"}:
+            self._event(obj, WARNING, "FailedOver", plan.message)
+        elif plan.placement is None:
             moves = plan.phase == "Moving"
             self._event(obj, WARNING if moves else NORMAL, "NoRoom" if moves else "Released", plan.message)
         elif old.placement is None:
@@ -210,7 +215,7 @@ class GroupController:
     async def _post(self, group: ServerGroup, placement: Placement, creation: Creation) -> bool:
         """Post one VirtualServer: children are made by POST only, so that no dead one is made anew."""
         meta = group.metadata
-        name = server_name(meta.name, creation.member, creation.ordinal)
+        name = server_name(meta.name, creation.member, creation.ordinal, placement.suffix)
         labels = {LABEL_GROUP: meta.name, LABEL_MEMBER: creation.member}
         if len(placement.service) <= 63:
             labels[LABEL_SERVICE] = placement.service
@@ -257,7 +262,7 @@ class GroupController:
         return False
 
     async def _remove(self, obj: Obj, removal: Removal) -> bool:
-        if removal.reason not in {"GroupDeleted", "ScaledDown", "Released", "Moved", "MemberRemoved"}:
+        if removal.reason not in _OWN_DOING:
             kind = NORMAL if removal.reason == "Replaced" else WARNING
             self._event(obj, kind, removal.reason, f"{removal.name} is replaced: {removal.message}")
         try:
@@ -337,6 +342,8 @@ def _is_hard(old: ServerGroupStatus, new: ServerGroupStatus) -> bool:
         old.observed_generation != new.observed_generation
         or states(old) != states(new)
         or old.placement != new.placement
+        # A person may be asked.
+        or old.failover != new.failover
         # The next look, which may come at once, counts on from what is recorded.
         or [(m.desired, m.failures) for m in old.members] != [(m.desired, m.failures) for m in new.members]
     )

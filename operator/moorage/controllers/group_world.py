@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from moorage.api import conditions as c
 from moorage.api.hostingpolicy import HostingPolicy
 from moorage.api.hostingservice import HostingService
+from moorage.api.meta import Condition
 from moorage.api.names import server_name
 from moorage.api.servergroup import Placement, ServerGroup
 from moorage.api.virtualserver import VirtualServer, VirtualServerStatus
@@ -27,21 +28,33 @@ from moorage.core.ceilings import NOTHING, Ceiling
 from moorage.core.configuration import pending_items
 from moorage.core.dependencies import GroupGraph, GroupSource, find_deadlocks
 from moorage.core.exhaustion import NO_ROOM, Exhaustion
-from moorage.core.group import GroupWorld, Problem, granted, together, wants_elsewhere, wants_placement
+from moorage.core.failover import avoided
+from moorage.core.gate import present
+from moorage.core.group import (
+    GroupWorld,
+    Problem,
+    granted,
+    judge_failover,
+    together,
+    wants_elsewhere,
+    wants_placement,
+)
 from moorage.core.limits import within
 from moorage.core.placement import (
     MemberRequest,
     MemberTemplate,
     PlacementRequest,
+    Rejection,
     awaited,
+    first_with_room,
     group_cost,
     place,
     tried_in_turn,
-    with_room,
 )
 from moorage.core.policy import namespace_services, selected_services
 from moorage.core.rollout import GroupServer, MemberWant, Template
 from moorage.core.server_status import failure_of, unhealthy_since
+from moorage.core.timing import earliest
 from moorage.hosting.abilities import Retag
 from moorage.kube.errors import InvalidObject
 from moorage.kube.store import Obj
@@ -74,39 +87,43 @@ class GroupObserver:
             problems.append(found.problem)
         problems += self._retention(group) + self._taken(group, now)
         room = Exhaustion(group.status.exhausted, now, next_settings)
-        wants = [
-            self._want(group, policy, m, sum(s.spec.member == m.member.name for s, _ in servers), room) for m in members
-        ]
         seen = [self._group_server(group, s, status, members) for s, status in servers]
+        own = present(seen, group.status.placement)
+        wants = [self._want(group, policy, m, sum(s.member == m.member.name for s in own), room) for m in members]
         ceilings = self.spending.ceilings(group)
         allowance = self.spending.allowance(group, view, wants, ceilings) if ceilings else None
         if group.status.placement is not None:
             wants = [within(want, allowance) for want in wants]
+        world = GroupWorld(
+            group, view, wants, seen, problems, reach=self.services.reach(group.status.placement), allowance=allowance
+        )
         looks = wants_placement(group, view), wants_elsewhere(group, view, wants, seen)
+        leaves = judge_failover(world, now).go
         proposal: Placement | Problem | None = None
         made_of: Mapping[str, MemberTemplate] = {}
-        if any(looks):
+        if any(looks) or leaves:
             proposal, made_of = self._propose(group, policy, members, problems, room, ceilings)
-        cost = NOTHING if allowance is None else allowance.cost
+        offerings = {name: template.offering.name for name, template in made_of.items()}
         if looks[0]:
-            wants = [replace(w, offering=made_of[w.name].offering.name if w.name in made_of else None) for w in wants]
-            if isinstance(proposal, Placement):
-                cost += group_cost(proposal.service, ((w.replicas, made_of[w.name]) for w in wants))
-        statuses = {s.metadata.name: status for s, status in servers}
+            wants = [replace(w, offering=offerings.get(w.name)) for w in wants]
+        cost = NOTHING if allowance is None else allowance.cost
+        # Its servers are made beside those that are there, or after they are gone: until then both count.
+        if isinstance(proposal, Placement) and (looks[0] or leaves):
+            cost += group_cost(proposal.service, ((w.replicas, made_of[w.name]) for w in wants))
+        there = {s.name for s in own}
+        statuses = {s.metadata.name: status for s, status in servers if s.metadata.name in there}
         pending, count = pending_items(
             {n: s.configuration.items for n, s in statuses.items() if s.configuration is not None}
         )
-        return GroupWorld(
-            group=group,
-            policy=view,
+        return replace(
+            world,
             wants=wants,
-            servers=seen,
-            problems=problems,
             proposal=proposal if looks[0] else None,
             elsewhere=proposal if looks[1] else None,
+            refuge=proposal if leaves else None,
+            refuge_of=offerings if leaves else {},
             pending=pending,
             pending_items=count,
-            allowance=allowance,
             cost=cost,
         )
 
@@ -160,7 +177,7 @@ class GroupObserver:
         self, group: ServerGroup, policy: HostingPolicy | None, m: MemberConfig, have: int, room: Exhaustion
     ) -> MemberWant:
         status = next((s for s in group.status.members if s.name == m.member.name), None)
-        template, problem, exhausted = self._template(group, policy, m, room)
+        template, problem, exhausted, instead = self._template(group, policy, m, room)
         if have < group.spec.replicas_of(m.member):
             problem = self._closing(group) or problem
         return MemberWant(
@@ -173,27 +190,29 @@ class GroupObserver:
             problem=problem,
             failures=(status.failures or 0) if status is not None else 0,
             exhausted=exhausted,
+            instead=instead,
         )
 
     def _template(
         self, group: ServerGroup, policy: HostingPolicy | None, m: MemberConfig, room: Exhaustion
-    ) -> tuple[Template | None, tuple[str, str] | None, str]:
-        """What servers of a member are made from; or why there is nothing; and why no room is expected for them."""
+    ) -> tuple[Template | None, tuple[str, str] | None, str, str]:
+        """What servers of a member are made from; or why there is nothing; why no room is expected for them; and why
+        it is not what comes first."""
         placement = group.status.placement
         if m.problem is not None:
-            return None, (m.problem.reason, m.problem.message), ""
+            return None, (m.problem.reason, m.problem.message), "", ""
         if placement is None or m.config is None:
-            return None, None, ""
+            return None, None, "", ""
         service = self._service(placement.service, placement.service_uid)
         if service is None:
-            return None, ("ServiceNotFound", f"HostingService {placement.service} does not exist any more"), ""
-        resolved = self._derived.template(m.config, service, policy)
-        if not isinstance(resolved, MemberTemplate):
-            return None, (resolved.word, f"member {m.member.name} on {placement.service}: {resolved.detail}"), ""
-        left = with_room(resolved, service.metadata.uid, service.spec.type, room)
+            return None, ("ServiceNotFound", f"HostingService {placement.service} does not exist any more"), "", ""
+        turns = self._derived.turns(m.config, service, policy)
+        if isinstance(turns, Rejection):
+            return None, (turns.word, f"member {m.member.name} on {placement.service}: {turns.detail}"), "", ""
+        left = first_with_room(turns, service.metadata.uid, service.spec.type, room)
         if isinstance(left, MemberTemplate):
-            return template_of(left), None, ""
-        return template_of(resolved), None, left.detail
+            return template_of(left), None, "", left.instead
+        return template_of(turns[0]), None, left.detail, ""
 
     def _closing(self, group: ServerGroup) -> tuple[str, str] | None:
         """Why no server can be added where the group is: its service is on its way out."""
@@ -225,11 +244,13 @@ class GroupObserver:
 
     def _taken(self, group: ServerGroup, now: datetime) -> list[Problem]:
         """A name that the group needs and that somebody else's VirtualServer has."""
-        meta = group.metadata
-        if group.status.placement is None:
+        meta, placement = group.metadata, group.status.placement
+        if placement is None:
             return []
         names = [
-            server_name(meta.name, m.name, n) for m in group.spec.members for n in range(group.spec.replicas_of(m))
+            server_name(meta.name, m.name, n, placement.suffix)
+            for m in group.spec.members
+            for n in range(group.spec.replicas_of(m))
         ]
         for name in names:
             other = self._tables.servers.get(meta.namespace, name)
@@ -285,8 +306,9 @@ class GroupObserver:
             unhealthy_since=unhealthy_since(current),
             failed=reason,
             failed_at=stalled.last_transition_time if stalled is not None else None,
-            message="it is being deleted" if meta.deleting else "" if is_ready or ready is None else ready.message,
+            message=_told(meta.deleting, is_ready, ready),
             attempted=attempted(server, failed, stalled) if reason in NO_ROOM else None,
+            service=server.spec.service_ref.name,
         )
 
     def _outdated(self, group: ServerGroup, server: VirtualServer, config: VirtualServerConfig) -> bool:
@@ -305,11 +327,15 @@ class GroupObserver:
         service = None if placement is None else self._service(placement.service, placement.service_uid)
         if service is None:
             return False
-        resolved = self._derived.template(config, service, self._references.readable_policy(group))
-        if not isinstance(resolved, MemberTemplate):
+        turns = self._derived.turns(config, service, self._references.readable_policy(group))
+        if isinstance(turns, Rejection):
             return False
         own = Template(server.spec.image or "", server.spec.offering or "", server.spec.settings)
-        return all(template_of(tried) != own for tried in tried_in_turn(resolved, service.spec.type, next_settings))
+        return all(
+            template_of(tried) != own
+            for turn in turns
+            for tried in tried_in_turn(turn, service.spec.type, next_settings)
+        )
 
     # Placement
 
@@ -345,6 +371,7 @@ class GroupObserver:
             before=group.status.last_placement.service_uid if group.status.last_placement is not None else "",
             spot_settings=spot_settings,
             ceilings=ceilings,
+            avoided=avoided(group.status.failed_over, group.status.placement, now),
         )
         views = self.services.views()
         eligible = selected_services(policy.spec.select.services, namespace_services(views, labels))
@@ -354,8 +381,9 @@ class GroupObserver:
             return Problem("ServicesNotSeenYet", message, stalled=False, until=until), {}
         decision = place(request, policy.spec.select, views)
         if decision.chosen is None:
-            again, found = room.until(), decision.candidates
-            return Problem("NoFeasibleService", decision.message, stalled=False, until=again, candidates=found), {}
+            again = earliest(room.until(), *(e.until for e in group.status.failed_over if e.until > now))
+            message, found = decision.message, decision.candidates
+            return Problem("NoFeasibleService", message, stalled=False, until=again, candidates=found), {}
         placement = Placement(
             number=self._next_number(group),
             service=decision.chosen.name,
@@ -375,6 +403,19 @@ class GroupObserver:
 def template_of(resolved: MemberTemplate) -> Template:
     """What a server is made from, without the price."""
     return Template(resolved.image, resolved.offering.name, dict(resolved.settings))
+
+
+def _told(deleting: bool, is_ready: bool, ready: Condition | None) -> str:
+    """What the group says of a server that is not ready."""
+    if ready is None or is_ready:
+        return "it is being deleted" if deleting else ""
+    if not deleting:
+        return ready.message
+    return (
+        "it is being deleted"
+        if ready.status == "True" or ready.reason == "Deleting"
+        else f"it is being deleted: {ready.message}"
+    )
 
 
 def _hardware(spec: VirtualServerConfigSpec) -> tuple[object, ...]:

@@ -114,13 +114,15 @@ class ServiceController:
             return DONE
         status = service_status(service, sight, self._context.clock.now())
         hard = service.status.observed_generation != service.metadata.generation or (
-            service.status.account != status.account
+            service.status.account != status.account or service.status.unreachable_since != status.unreachable_since
         )
         written = await self._context.writer.write(
             HOSTING_SERVICE, current, status.to_dict(), hard=hard or bool(problem)
         )
         if written is Written.CONFLICT:
             return AGAIN
+        if written is not Written.GONE:
+            self._news.looked_at(service)
         self._news.wake_waiting(service)
         return Result(
             after=self._freshness().every.total_seconds() if problem is None else self._retry(service.metadata.uid)
@@ -361,6 +363,7 @@ class ServiceController:
             # Another service's reconcile may have closed it while the one before was being closed.
             connection = self._context.connections.pop(uid, None)
             self._opened.pop(uid, None)
+            self._context.looked_at.discard(uid)
             self._budgets.leave(uid)
             self._outcomes.forget([uid])
             if connection is not None:

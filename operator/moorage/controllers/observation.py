@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
 from moorage.api.conditions import INSTANTIATED, is_true
 from moorage.api.hostingservice import HostingService
 from moorage.api.meta import LabelSelector
-from moorage.api.names import FINALIZER_SERVER, session_secret
+from moorage.api.names import ANNOTATION_REVOKED, FINALIZER_SERVER, session_secret
 from moorage.api.virtualserver import VirtualServer
 from moorage.controllers.context import Context, ServerMemory
 from moorage.controllers.edges import Edges
@@ -147,9 +147,11 @@ def _newest(secret: Obj | None, state: SecretState | None) -> Attempt | Literal[
 
 
 def _secret_facts(secret: Obj | None, state: SecretState | None) -> SecretFacts | None:
-    if state is not None:
-        return state.facts()
-    return None if secret is None else SecretFacts(damaged=True)
+    if secret is None:
+        return None
+    revoked = ANNOTATION_REVOKED in (secret["metadata"].get("annotations") or {})
+    facts = SecretFacts(damaged=True) if state is None else state.facts()
+    return replace(facts, serves=not revoked and not facts.closed)
 
 
 def joined(tables: Tables, server: VirtualServer) -> bool:

@@ -100,7 +100,15 @@ class References:
         state = group_verdict(name, when, shared, before, now, own.readings)
         readings = (*shared, *own.readings)
         release = policy.spec.when_unmet == "Release" and may_release(when, readings)
-        view = PolicyView(name, state.verdict, state.message, release, readings=own.readings, wake_at=own.next_check)
+        view = PolicyView(
+            name,
+            state.verdict,
+            state.message,
+            release,
+            readings=own.readings,
+            wake_at=own.next_check,
+            failover=policy.spec.failover,
+        )
         if group.status.placement is None and (wrong := invalid_expressions(policy.spec.select)):
             message = f"HostingPolicy {name} cannot choose a service: {joined(wrong)}"
             return GroupPolicy(policy, view, Problem("PolicyInvalid", message, stalled=True))

@@ -121,6 +121,9 @@ class ServerController:
             case steps.Repair(provider_id, remedy):
                 await self._repairs.repair(seen, provider_id, remedy)
                 return AGAIN
+            case steps.Revoke():
+                await self.acts.revoke(seen)
+                return AGAIN
             case steps.Ask() | steps.Destroy() | steps.Release() | steps.Close() | steps.DropFinalizer():
                 return await self._unmake(seen, step)
 

@@ -6,8 +6,8 @@ from moorage.api.hostingservice import HostingService
 from moorage.controllers.context import Context
 from moorage.controllers.tables import Tables
 from moorage.core.facts import Lookup
-from moorage.kube.kinds import HOSTING_SERVICE, VIRTUAL_SERVER
-from moorage.kube.store import Obj
+from moorage.kube.kinds import HOSTING_SERVICE, SERVER_GROUP, VIRTUAL_SERVER
+from moorage.kube.store import Obj, key_of
 from moorage.runtime.service import ServiceConnection
 
 
@@ -65,6 +65,13 @@ class ServiceNews:
             missing = status.get("providerID") is not None and status["providerID"] not in connection.latest.by_id
             if waits or missing or _adopted_changed(server, connection):
                 self._context.enqueue(VIRTUAL_SERVER, meta["namespace"], meta["name"])
+
+    def looked_at(self, service: HostingService) -> None:
+        """The first status of this process: whether a group has to leave the service may be judged from now on."""
+        if service.metadata.uid not in self._context.looked_at:
+            self._context.looked_at.add(service.metadata.uid)
+            for group in self._tables.groups.by_index("service", service.metadata.name):
+                self._context.enqueue(SERVER_GROUP, *key_of(group))
 
     def wake_waiting(self, service: HostingService) -> None:
         """Servers that could do nothing while the service was out of reach."""

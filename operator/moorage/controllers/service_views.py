@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 
 from moorage.api import conditions as c
-from moorage.api.servergroup import ServerGroup
+from moorage.api.servergroup import Placement, ServerGroup
 from moorage.controllers.context import Context
 from moorage.controllers.observation import is_observed
 from moorage.controllers.tables import Tables
+from moorage.core.failover import UNKNOWN, Reach
 from moorage.core.group import granted
 from moorage.core.services import ServiceView, service_view
 from moorage.kube.errors import InvalidObject
@@ -42,7 +43,8 @@ class ServiceViews:
         name = service["metadata"]["name"]
         promised = 0
         for group in self._tables.groups.by_index("service", name):
-            there = self._tables.servers.by_index("group", key_of(group))
+            servers = self._tables.servers.by_index("group", key_of(group))
+            there = [o for o in servers if o["spec"]["serviceRef"]["name"] == name]
             with contextlib.suppress(InvalidObject):
                 promised += max(0, _wanted(self._tables.groups.parse(group)) - len(there))
         connection = self._context.connections.get(service["metadata"]["uid"])
@@ -54,6 +56,25 @@ class ServiceViews:
             if known is None or latest is None or known not in latest.by_id:
                 promised += 1
         return promised
+
+    def reach(self, placement: Placement | None) -> Reach:
+        """Whether the service of a placement answers, as far as this process has seen."""
+        if placement is None:
+            return UNKNOWN
+        obj = self._tables.services.by_uid(placement.service_uid)
+        try:
+            service = None if obj is None else self._tables.services.parse(obj)
+        except InvalidObject:
+            service = None
+        if service is None:
+            return UNKNOWN
+        connection = self._context.connections.get(placement.service_uid)
+        if connection is not None and connection.answers:
+            # Its status, which may still say otherwise, follows.
+            return Reach(known=True)
+        known = placement.service_uid in self._context.looked_at
+        told = c.find(service.status.conditions, c.AVAILABLE)
+        return Reach(known, service.status.unreachable_since, "" if told is None else told.message)
 
     def beside(self, group: ServerGroup) -> dict[str, int]:
         """Servers of the policy's other groups, by service."""

@@ -50,7 +50,7 @@ class Spending:
     ) -> Allowance:
         """How many servers of what each member may have."""
         prices = _Prices(self._tables)
-        costs = self._costs(group.metadata.namespace, group.metadata.name, group.metadata.uid, prices)
+        costs = self._costs(group.metadata.namespace, group.metadata.name, group.metadata.uid, prices, _number(group))
         bills = _bills(group, costs, {want.name: want for want in wants}, prices)
         free = not group.metadata.deleting and not group.spec.suspend
         may_grow = free and policy.verdict == "Met" and policy.problem is None
@@ -95,24 +95,39 @@ class Spending:
     def _recorded(self, obj: Obj, prices: _Prices) -> Cost:
         """What a group costs by its servers and its status; it was not decided upon in this process yet."""
         namespace, name = key_of(obj)
-        costs = self._costs(namespace, name, obj["metadata"]["uid"], prices)
+        uid = obj["metadata"]["uid"]
         try:
             group = self._tables.groups.parse(obj)
         except InvalidObject:
+            costs = self._costs(namespace, name, uid, prices, None)
             return sum((cost for _, cost in costs.values()), NOTHING)
+        costs = self._costs(namespace, name, uid, prices, _number(group))
         return sum((bill.committed() for bill in _bills(group, costs, {}, prices)), NOTHING)
 
-    def _costs(self, namespace: str, name: str, uid: str, prices: _Prices) -> dict[str, tuple[int, Cost]]:
-        """How many servers each member has, and what they cost; those that are going cost until they are gone."""
+    def _costs(
+        self, namespace: str, name: str, uid: str, prices: _Prices, placement: int | None
+    ) -> dict[str, tuple[int, Cost]]:
+        """How many servers each member has, and what they cost; those that are going cost until they are gone.
+
+        Servers of an earlier placement than ``placement`` replace none of the member's: they are counted beside it.
+        """
         found: dict[str, tuple[int, Cost]] = {}
         for server in self._tables.servers.by_index("group", (namespace, name)):
             spec = server["spec"]
             if (spec.get("group") or {}).get("uid") == uid:
-                count, cost = found.get(spec.get("member") or "", (0, NOTHING))
+                member = spec.get("member") or ""
+                if placement not in (None, spec.get("placement") or 0):
+                    member = f"{member} (earlier placement)"
+                count, cost = found.get(member, (0, NOTHING))
                 ref = spec["serviceRef"]
                 offer = prices.of(ref["name"], ref.get("uid") or "", spec.get("offering") or "")
-                found[spec.get("member") or ""] = count + 1, cost + offer.times(1)
+                found[member] = count + 1, cost + offer.times(1)
         return found
+
+
+def _number(group: ServerGroup) -> int | None:
+    """The number of the group's placement; None where it has none."""
+    return None if group.status.placement is None else group.status.placement.number
 
 
 class _Prices:

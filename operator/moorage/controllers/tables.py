@@ -8,7 +8,14 @@ from typing import Any
 
 from moorage.api.hostingpolicy import KINDS_OF_CONDITION, HostingPolicy
 from moorage.api.hostingservice import HostingService
-from moorage.api.names import ANNOTATION_SERVER, ANNOTATION_STATE, LABEL_ALLOW_PROBES, LABEL_CONFIG, LABEL_SECRET
+from moorage.api.names import (
+    ANNOTATION_REVOKED,
+    ANNOTATION_SERVER,
+    ANNOTATION_STATE,
+    LABEL_ALLOW_PROBES,
+    LABEL_CONFIG,
+    LABEL_SECRET,
+)
 from moorage.api.servergroup import ServerGroup
 from moorage.api.virtualserver import VirtualServer
 from moorage.api.virtualserverconfig import VirtualServerConfig, VirtualServerConfigSpec
@@ -128,7 +135,8 @@ def slim_metadata(obj: Obj) -> Obj:
     annotations, labels = meta.get("annotations") or {}, meta.get("labels") or {}
     if LABEL_SECRET in labels:
         kept["labels"] = {LABEL_SECRET: labels[LABEL_SECRET]}
-        kept["annotations"] = {k: annotations[k] for k in (ANNOTATION_SERVER, ANNOTATION_STATE) if k in annotations}
+        told = (ANNOTATION_SERVER, ANNOTATION_STATE, ANNOTATION_REVOKED)
+        kept["annotations"] = {k: annotations[k] for k in told if k in annotations}
     if LABEL_ALLOW_PROBES in labels:
         kept.setdefault("labels", {})[LABEL_ALLOW_PROBES] = labels[LABEL_ALLOW_PROBES]
     if meta.get("finalizers"):

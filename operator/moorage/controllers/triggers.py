@@ -6,6 +6,7 @@ from typing import Any
 
 from moorage.api.names import (
     ANNOTATION_APPROVAL,
+    ANNOTATION_FAILOVER,
     ANNOTATION_MAX_PRICE,
     ANNOTATION_ORPHANS,
     ANNOTATION_SERVER,
@@ -122,7 +123,8 @@ class Triggers:
             self._edges.changed(namespace)
             for config in {m["configRef"]["name"] for o in (old, new) if o for m in o["spec"]["members"]}:
                 self._context.enqueue(kinds.VIRTUAL_SERVER_CONFIG, namespace, config, after=USAGE_DEBOUNCE)
-        if _spec(old) != _spec(new) or _deleting(old) != _deleting(new) or _approval(old) != _approval(new):
+        said = _approval(old) != _approval(new) or _leave(old) != _leave(new)
+        if _spec(old) != _spec(new) or _deleting(old) != _deleting(new) or said:
             self._context.enqueue(kinds.SERVER_GROUP, namespace, name)
         if _gate(old) != _gate(new) or _spec(old) != _spec(new):
             for server in self._tables.servers.by_index("group", (namespace, name)):
@@ -174,10 +176,11 @@ class Triggers:
         for policy in self._tables.policies.by_index("condition", "service"):
             self._context.enqueue(kinds.HOSTING_POLICY, *key_of(policy))
         for group in self._tables.groups:
-            if not (group.get("status") or {}).get("placement"):
+            status = group.get("status") or {}
+            if not status.get("placement") or status.get("failover"):
                 namespace, group_name = key_of(group)
                 self._context.enqueue(kinds.SERVER_GROUP, namespace, group_name)
-        if _spec(old) != _spec(new) or _offered(old) != _offered(new):
+        if _spec(old) != _spec(new) or _offered(old) != _offered(new) or _unreachable(old) != _unreachable(new):
             for group in self._tables.groups.by_index("service", name):
                 self._context.enqueue(kinds.SERVER_GROUP, *key_of(group))
 
@@ -299,6 +302,15 @@ def _lost(obj: Obj | None) -> bool:
 
 def _current(obj: Obj | None) -> Any:
     return (_status(obj) or {}).get("currentRevision")
+
+
+def _leave(obj: Obj | None) -> Any:
+    """What a person said about a group's leaving its service."""
+    return None if obj is None else (obj["metadata"].get("annotations") or {}).get(ANNOTATION_FAILOVER)
+
+
+def _unreachable(obj: Obj | None) -> Any:
+    return (_status(obj) or {}).get("unreachableSince")
 
 
 def _offered(obj: Obj | None) -> Any:

@@ -45,6 +45,7 @@ class Upstreams:
         meta = group.metadata
         members = {m.name for m in group.spec.members} & wanted
         servers: dict[str, list[UpstreamServer]] = {member: [] for member in members}
+        suffix = None if group.status.placement is None else group.status.placement.suffix
         declared = {member: self._declared(group, member) for member in members}
         for obj in self._tables.servers.by_index("group", (meta.namespace, meta.name)):
             member = obj["spec"].get("member")
@@ -54,7 +55,9 @@ class Upstreams:
                 )
         return GroupFacts(
             {
-                m.name: MemberFacts(group.spec.replicas_of(m), tuple(servers.get(m.name, ())), declared.get(m.name))
+                m.name: MemberFacts(
+                    group.spec.replicas_of(m), tuple(servers.get(m.name, ())), declared.get(m.name), suffix
+                )
                 for m in group.spec.members
             }
         )

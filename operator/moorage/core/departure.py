@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from moorage.core.evidence import carriers_of, on_sight, seconds, still_paused, why_blocked, why_unsettled
 from moorage.core.facts import RELEASED, LookupResult, ServerFacts, ServiceFacts
-from moorage.core.steps import Ask, Close, Destroy, DropFinalizer, Release, Step, Wait
+from moorage.core.steps import Ask, Close, Destroy, DropFinalizer, Release, Revoke, Step, Wait
 
 DEPENDENTS_GRACE = timedelta(minutes=2)
 """How long a deleted server waits at most for the servers that depend on it to go first."""
@@ -20,6 +20,9 @@ def decide_departure(f: ServerFacts, now: datetime, since: datetime) -> Step:
     if f.observes:
         # Nothing of it was ever ours: the service is not even asked.
         return DropFinalizer()
+    if f.secret is not None and f.secret.serves:
+        # Needs no hosting service: a server that cannot be reached, let alone removed, gets nothing any more either.
+        return Revoke()
     if f.remaining_dependents and now < since + DEPENDENTS_GRACE:
         names = ", ".join(f.remaining_dependents[:5])
         return Wait("DependentsFirst", f"servers that depend on this one go first: {names}", since + DEPENDENTS_GRACE)

@@ -21,7 +21,8 @@ NO_ROOM: Final = frozenset({"InsufficientCapacity", "QuotaExceeded"})
 EXHAUSTED_FOR: Final = timedelta(minutes=10)
 """How long what had no room is not tried for this group again, where there is something else to try."""
 
-MAX_EXHAUSTED: Final = 20
+MAX_EXHAUSTED: Final = 40
+_WORDS: Final = 256
 _MAX_FALLBACKS: Final = 8
 
 Fallback = Callable[[str, Mapping[str, Any]], Mapping[str, Any] | None]
@@ -58,7 +59,7 @@ class Attempted:
             offering=self.offering,
             settings=settings_mark(self.settings),
             reason=self.reason,
-            message=self.message[:1024],
+            message=self.message[:_WORDS],
             until=self.at.replace(microsecond=0) + EXHAUSTED_FOR,
         )
 
@@ -70,6 +71,10 @@ class Exhaustion:
     entries: Sequence[Exhausted]
     now: datetime
     fallback: Fallback = no_fallback
+
+    def concerns(self, service_uid: str) -> bool:
+        """Whether anything is known of the service."""
+        return any(entry.service_uid == service_uid for entry in self.entries)
 
     def of(self, service_uid: str, offering: str, settings: Mapping[str, Any]) -> Exhausted | None:
         """The entry about exactly this, while it holds."""
@@ -109,7 +114,7 @@ def in_turn(type_: str, settings: Mapping[str, Any], fallback: Fallback) -> Iter
 
 
 def remembered(entries: Iterable[Exhausted], attempts: Iterable[Attempted], now: datetime) -> tuple[Exhausted, ...]:
-    """The entries with what `attempts` add, without those that are over; the newest, at most 20."""
+    """The entries with what `attempts` add, without those that are over; the newest, at most 40."""
     kept = {_key(entry): entry for entry in entries if entry.until > now}
     for attempt in sorted(attempts, key=lambda a: (a.at, a.offering, settings_mark(a.settings))):
         entry = attempt.entry()

@@ -138,7 +138,8 @@ class CallFailure:
 class SecretFacts:
     """The Secret ``<uid>`` as far as decisions need it. ``closed`` was posted to bar every later attempt.
 
-    ``damaged``: what it records cannot be read, so that any number of attempts may have been made.
+    ``damaged``: what it records cannot be read, so that any number of attempts may have been made. ``serves``: a token
+    to join with, and a configuration, may be in it, and its agent is answered.
     """
 
     attempts: tuple[Attempt, ...] = ()
@@ -146,6 +147,7 @@ class SecretFacts:
     damaged: bool = False
     has_request: bool = True
     revision: int = 0
+    serves: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,15 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from moorage.api import conditions as c
+from moorage.api.failover import Failover
 from moorage.api.hostingpolicy import Reading, Verdict
 from moorage.api.meta import Condition
-from moorage.api.servergroup import Candidate, Exhausted, Member, PendingItem, Placement, ServerGroup
+from moorage.api.servergroup import Candidate, Exhausted, FailedOver, Member, PendingItem, Placement, ServerGroup
 from moorage.core.ceilings import NOTHING, Allowance, Cost
 from moorage.core.exhaustion import remembered
+from moorage.core.failover import NOTHING as NO_OCCASION
+from moorage.core.failover import UNKNOWN, Case, Judgement, Reach, entry, judge, remaining, without_refuge
+from moorage.core.gate import earlier, is_complete, opened, present, wanted
 from moorage.core.problems import joined
 from moorage.core.rollout import (
     Creation,
@@ -48,6 +52,7 @@ class PolicyView:
     problem: tuple[str, str] | None = None
     readings: tuple[Reading, ...] = ()
     wake_at: datetime | None = None
+    failover: Failover | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +100,9 @@ class GroupWorld:
 
     ``proposal`` is the placement that would be recorded now (its number included), or the reason why there is none;
     it is looked for only where `wants_placement` says so. ``elsewhere`` is the same for a group that is placed where
-    there turned out to be no room (`wants_elsewhere`). ``pending`` are the items that its servers wait for.
+    there turned out to be no room (`wants_elsewhere`), ``refuge`` for one that is to leave a service that fails it
+    (`judge_failover`), with its members' offerings in ``refuge_of``; ``reach`` is whether that service answers.
+    ``pending`` are the items that its servers wait for.
     """
 
     group: ServerGroup
@@ -105,6 +112,9 @@ class GroupWorld:
     problems: Sequence[Problem] = ()
     proposal: Placement | Problem | None = None
     elsewhere: Placement | Problem | None = None
+    refuge: Placement | Problem | None = None
+    refuge_of: Mapping[str, str] = field(default_factory=dict)
+    reach: Reach = UNKNOWN
     pending: Sequence[PendingItem] = ()
     pending_items: int = 0
     allowance: Allowance | None = None
@@ -134,6 +144,9 @@ class GroupPlan:
     message: str = ""
     exhausted: tuple[Exhausted, ...] | None = None
     """What is remembered to have no room from now on; None: as before."""
+    failover: Judgement = NO_OCCASION
+    failed_over: tuple[FailedOver, ...] = ()
+    """What is remembered of services that were left, beside what status tells already."""
 
 
 def wants_placement(group: ServerGroup, policy: PolicyView) -> bool:
@@ -150,17 +163,37 @@ def wants_placement(group: ServerGroup, policy: PolicyView) -> bool:
 def wants_elsewhere(
     group: ServerGroup, policy: PolicyView, wants: Sequence[MemberWant], servers: Sequence[GroupServer]
 ) -> bool:
-    """Whether another service is looked for: there turned out to be no room, and no configuration has flowed yet."""
+    """Whether another service is looked for: there turned out to be no room, and the group was never complete."""
     placement = group.status.placement
     return (
         placement is not None
-        and placement.gate_opened is None
+        and not is_complete(group, placement)
+        # Who may go on to a third generation must first be rid of the first.
+        and not earlier(servers, placement)
         and not group.metadata.deleting
         and not group.spec.suspend
         and policy.problem is None
         and policy.verdict == "Met"
         and _without_room(placement, wants, servers) is not None
     )
+
+
+def judge_failover(world: GroupWorld, now: datetime) -> Judgement:
+    """Whether the group is to leave its service because that, or its servers there, fail it."""
+    group, policy = world.group, world.policy
+    placement = group.status.placement
+    held = group.metadata.deleting or group.spec.suspend
+    if placement is None or policy.failover is None or policy.problem is not None or held:
+        return NO_OCCASION
+    size = sum(min(want.replicas, want.granted) for want in world.wants)
+    case = Case(group, placement, policy.failover, policy.name, policy.verdict, world.reach, tuple(world.servers), size)
+    judgement = judge(case, now)
+    if not judgement.go:
+        return judgement
+    if isinstance(world.refuge, Placement) and world.refuge.service_uid != placement.service_uid:
+        return replace(judgement, refuge=world.refuge)
+    why = world.refuge.message if isinstance(world.refuge, Problem) else "no other service was looked for yet"
+    return replace(without_refuge(judgement, why), wake_at=getattr(world.refuge, "until", None))
 
 
 def _without_room(
@@ -197,14 +230,18 @@ def _decide(world: GroupWorld, now: datetime) -> GroupPlan:
         return _place(world)
     if world.policy.verdict == "Unmet" and world.policy.when_unmet_release and world.policy.problem is None:
         return _release(world, placement)
+    judgement = judge_failover(world, now)
     exhausted = _newly_exhausted(world, placement, now)
     if exhausted is not None:
-        return GroupPlan(placement, commit=True, exhausted=exhausted)
+        return GroupPlan(placement, commit=True, exhausted=exhausted, failover=judgement)
     if (move := _move(world, placement)) is not None:
         return move
-    if placement.gate_opened is None and _gate_may_open(world):
-        return GroupPlan(placement.model_copy(update={"gate_opened": now.replace(microsecond=0)}), commit=True)
-    return _members(world, placement, now)
+    if judgement.refuge is not None:
+        return _fail_over(world, placement, judgement, judgement.refuge, now)
+    places = wanted(world.wants, may_grow=_may_grow(world))
+    if (further := opened(world.group, placement, world.servers, places, now)) is not None:
+        return GroupPlan(further, commit=True, failover=judgement)
+    return _members(world, placement, judgement, now)
 
 
 def _newly_exhausted(world: GroupWorld, placement: Placement, now: datetime) -> tuple[Exhausted, ...] | None:
@@ -237,26 +274,40 @@ def _move(world: GroupWorld, placement: Placement) -> GroupPlan | None:
     )
 
 
+def _fail_over(
+    world: GroupWorld, placement: Placement, judgement: Judgement, refuge: Placement, now: datetime
+) -> GroupPlan:
+    """Leave the service: at once for the next one where both may be there, else when the old servers are gone.
+
+    Written before anything is made or removed: what comes after follows from it, whoever looks next.
+    """
+    spec, cause = world.policy.failover, judgement.cause
+    if spec is None or cause is None:
+        raise ValueError("nothing to fail over for")
+    overlaps = spec.overlap == "Allowed"
+    message = f"failed over from {placement.service}: {cause.message}; {refuge.message}"
+    following = refuge.model_copy(update={"overlapping": True, "message": message[:1024]})
+    return GroupPlan(
+        following if overlaps else None,
+        commit=True,
+        phase="FailedOver" if overlaps else "FailingOver",
+        message=message if overlaps else f"failing over from {placement.service}: {cause.message}",
+        failures={want.name: 0 for want in world.wants},
+        failed_over=(entry(placement, cause, spec, now),),
+    )
+
+
 def _may_grow(world: GroupWorld) -> bool:
     return world.policy.verdict == "Met" and world.policy.problem is None
 
 
-def _gate_may_open(world: GroupWorld) -> bool:
-    """Configuration flows once every server of the original set runs (or the first, where the group asks for that)."""
-    running = {(s.member, s.ordinal) for s in world.servers if s.instantiated and not s.deleting and s.failed is None}
-    if world.group.spec.configure_when == "ServerInstantiated":
-        return bool(running)
-    may_grow = _may_grow(world)
-    wanted = {(w.name, ordinal) for w in world.wants for ordinal in range(w.count(may_grow))}
-    return bool(wanted) and wanted <= running
-
-
 def _place(world: GroupWorld) -> GroupPlan:
     """No placement is recorded: record one, or say why not. Servers of an earlier one are cleared away first."""
-    moves = bool(world.group.status.exhausted)
+    moves = bool(world.group.status.exhausted or world.group.status.failed_over)
     leftovers = _removals(world.servers, "Moved" if moves else "Released", "the group has no placement")
     if world.servers:
-        return GroupPlan(None, removals=leftovers, phase="Releasing", message="servers of the last placement are going")
+        message = f"servers of the last placement are going: {remaining(world.servers)}"
+        return GroupPlan(None, removals=leftovers, retain=_retain(world), phase="Releasing", message=message)
     if isinstance(world.proposal, Placement):
         return GroupPlan(world.proposal, commit=True)
     until = (problem.until for problem in (*world.problems, world.proposal) if problem is not None)
@@ -305,9 +356,9 @@ def _deletion(world: GroupWorld) -> GroupPlan:
     )
 
 
-def _members(world: GroupWorld, placement: Placement, now: datetime) -> GroupPlan:
+def _members(world: GroupWorld, placement: Placement, judgement: Judgement, now: datetime) -> GroupPlan:
     spec = world.group.spec
-    live = [s for s in world.servers if s.placement == placement.number]
+    live = present(world.servers, placement)
     sick, wake_sick = find_sick(live, spec.remediation, now)
     blocked = ""
     # Those that fell ill as well and are not past their time yet count too: what they share began a moment ago.
@@ -323,7 +374,7 @@ def _members(world: GroupWorld, placement: Placement, now: datetime) -> GroupPla
     plans = [
         plan_member(
             want,
-            [s for s in world.servers if s.member == want.name],
+            [s for s in live if s.member == want.name],
             spec.update_strategy,
             given_up,
             placement=placement.number,
@@ -332,18 +383,32 @@ def _members(world: GroupWorld, placement: Placement, now: datetime) -> GroupPla
         )
         for want in world.wants
     ]
-    strays = [s for s in world.servers if s.member not in known]
+    strays = [s for s in live if s.member not in known]
     return GroupPlan(
         placement,
         creations=tuple(c for plan in plans for c in plan.creations),
         removals=tuple(r for plan in plans for r in plan.removals)
-        + _removals(strays, "MemberRemoved", "the group has no such member any more"),
+        + _removals(strays, "MemberRemoved", "the group has no such member any more")
+        + _earlier(world, placement),
         revisions=tuple(r for plan in plans for r in plan.revisions),
         retain=_retain(world),
         sick=sick,
+        failover=judgement,
         remediation_blocked=blocked,
         failures=_failures(world.wants, plans),
-        wake_at=earliest(wake_sick, *(plan.wake_at for plan in plans), *(p.until for p in world.problems)),
+        wake_at=earliest(
+            wake_sick, judgement.wake_at, *(plan.wake_at for plan in plans), *(p.until for p in world.problems)
+        ),
+    )
+
+
+def _earlier(world: GroupWorld, placement: Placement) -> tuple[Removal, ...]:
+    """Servers of the placement before: they go once those of this one are ready, and a person's protection is off."""
+    ready = {(s.member, s.ordinal) for s in present(world.servers, placement) if s.ready and not s.deleting}
+    if placement.overlapping and (_protected(world) or not wanted(world.wants, may_grow=_may_grow(world)) <= ready):
+        return ()
+    return _removals(
+        earlier(world.servers, placement), "FailedOver", f"the group has failed over to {placement.service}"
     )
 
 

@@ -18,6 +18,8 @@ from moorage.api.servergroup import (
     ServerGroupStatus,
 )
 from moorage.core.exhaustion import remembered
+from moorage.core.failover import kept, occasion, remaining
+from moorage.core.gate import earlier, is_complete, present
 from moorage.core.group import GroupPlan, GroupWorld, Problem, together
 from moorage.core.limits import cost_limit, growth_refused, scale_limit
 from moorage.core.rollout import GroupServer, MemberWant
@@ -32,7 +34,7 @@ def group_status(world: GroupWorld, plan: GroupPlan, now: datetime) -> ServerGro
     """The whole status of the group; times change only together with what they describe."""
     group, old = world.group, world.group.status
     members = tuple(_member(want, world, plan, old.members) for want in world.wants)
-    live = [s for s in world.servers if not s.deleting]
+    live = [s for s in present(world.servers, plan.placement) if not s.deleting]
     scaled = group.spec.scale.member
     return ServerGroupStatus(
         observed_generation=group.metadata.generation,
@@ -42,6 +44,8 @@ def group_status(world: GroupWorld, plan: GroupPlan, now: datetime) -> ServerGro
         candidates=_candidates(world, plan),
         exhausted=remembered(old.exhausted if plan.exhausted is None else plan.exhausted, (), now),
         last_placement=_last_placement(old, plan.placement),
+        failed_over=kept((*old.failed_over, *plan.failed_over), now),
+        failover=occasion(plan.failover, plan.placement),
         placements=max(old.placements, plan.placement.number if plan.placement is not None else 0),
         members=members,
         scale=None if scaled is None else ScaleStatus(replicas=sum(s.member == scaled for s in live)),
@@ -79,7 +83,8 @@ def _policy(world: GroupWorld, now: datetime) -> PolicyState:
 
 
 def _member(want: MemberWant, world: GroupWorld, plan: GroupPlan, old: Sequence[MemberStatus]) -> MemberStatus:
-    servers = [s for s in world.servers if s.member == want.name and not s.deleting]
+    live = [s for s in present(world.servers, plan.placement) if not s.deleting]
+    servers = [s for s in live if s.member == want.name]
     before = next((m for m in old if m.name == want.name), None)
     may_grow = world.policy.verdict == "Met" and world.policy.problem is None
     held = world.group.spec.suspend or world.group.metadata.deleting
@@ -97,6 +102,7 @@ def _member(want: MemberWant, world: GroupWorld, plan: GroupPlan, old: Sequence[
         ready=sum(s.ready for s in servers),
         updated=sum(_updated(s, want) for s in servers),
         failures=failures,
+        message=want.instead or None,
     )
 
 
@@ -104,7 +110,10 @@ def _offering(want: MemberWant, world: GroupWorld, plan: GroupPlan, before: Memb
     """Of what its servers are made; what is not known at the moment stays what it was while the placement stays."""
     if plan.placement is None:
         return None
-    known = before is not None and world.group.status.placement is not None
+    last = world.group.status.placement
+    if last is not None and plan.placement.number != last.number:
+        return world.refuge_of.get(want.name)
+    known = before is not None and last is not None
     return want.offering or (before.offering if known and before is not None else None)
 
 
@@ -132,11 +141,37 @@ def _conditions(
     for type_, limit in ((c.SCALE_LIMITED, scale_limit(world.group)), (c.COST_LIMITED, cost_limit(world))):
         if limit is not None:
             result.append(make(type_, True, limit.reason, limit.message))
+    pending = _failover_pending(world, plan)
+    if pending is not None:
+        result.append(make(c.FAILOVER_PENDING, True, *pending))
     if stalled is not None:
         result.append(make(c.STALLED, True, stalled.reason, stalled.message))
     elif not ready and plan.phase not in _QUIET_PHASES:
         result.append(make(c.RECONCILING, True, reason, message))
     return tuple(result)
+
+
+def _failover_pending(world: GroupWorld, plan: GroupPlan) -> tuple[str, str] | None:
+    """What of a failover is still to be done, or what keeps it from being done, and what can be done about that."""
+    if plan.failover.cause is not None and plan.failover.reason:
+        return plan.failover.reason, plan.failover.message
+    if plan.placement is None:
+        last = max((*world.group.status.failed_over, *plan.failed_over), key=lambda e: e.placement, default=None)
+        left = world.servers if last is not None and last.placement == world.group.status.placements else ()
+    else:
+        left = earlier(world.servers, plan.placement) if plan.placement.overlapping else ()
+    if not left:
+        return None
+    message = f"{len(left)} servers of the service that was left are still there: {remaining(left)}"
+    if plan.placement is None:
+        message += "; the group is placed again once they are confirmed gone"
+    elif all(s.deleting for s in left):
+        message += "; they go as soon as their service confirms it"
+    elif world.group.spec.deletion_protection:
+        message += "; deletionProtection keeps them: set spec.deletionProtection to false to have them removed"
+    else:
+        message += "; they are removed once the new servers are ready"
+    return "EarlierServersRemain", message
 
 
 def _policy_met(world: GroupWorld) -> tuple[bool | None, str, str]:
@@ -163,7 +198,7 @@ def _placed(world: GroupWorld, plan: GroupPlan) -> tuple[bool, str, str]:
         return True, "Placed", plan.placement.message
     if isinstance(world.proposal, Problem):
         return False, world.proposal.reason, world.proposal.message
-    if plan.phase in {"Released", "Releasing", "Moving"}:
+    if plan.phase in {"Released", "Releasing", "Moving", "FailingOver"}:
         return False, plan.phase, plan.message or "servers of the last placement are going"
     if world.policy.problem is not None:
         return False, world.policy.problem[0], world.policy.problem[1]
@@ -171,19 +206,20 @@ def _placed(world: GroupWorld, plan: GroupPlan) -> tuple[bool, str, str]:
 
 
 def _wanted(world: GroupWorld) -> int:
-    return sum(want.replicas for want in world.wants)
+    return sum(want.affordable for want in world.wants)
 
 
 def _counted(
     world: GroupWorld, plan: GroupPlan, attribute: str, done: str, waiting: str, verb: str
 ) -> tuple[bool, str, str]:
-    wanted = sum(want.affordable for want in world.wants)
-    have = sum(bool(getattr(s, attribute)) for s in world.servers if not s.deleting)
+    wanted = _wanted(world)
+    own = present(world.servers, plan.placement)
+    have = sum(bool(getattr(s, attribute)) for s in own if not s.deleting)
     if plan.placement is not None and have >= wanted:
         return True, done, f"{have} of {wanted} servers {verb}"
     if plan.placement is None:
         return False, "NotPlaced", "no hosting service is chosen yet"
-    missing = _name_some([s for s in world.servers if not getattr(s, attribute)])
+    missing = _name_some([s for s in own if not getattr(s, attribute)])
     return False, waiting, f"{have} of {wanted} servers {verb}{missing}"
 
 
@@ -218,10 +254,12 @@ def _configured(world: GroupWorld, plan: GroupPlan) -> tuple[bool, str, str]:
 def _no_room(world: GroupWorld, placement: Placement) -> list[tuple[bool, str, str]]:
     """That there is no room where the group is, and why it stays there."""
     exhausted = [want for want in world.wants if want.exhausted]
-    if not exhausted or not any(s.attempted is not None for s in world.servers):
+    if not exhausted or not any(s.attempted is not None for s in present(world.servers, placement)):
         return []
-    if placement.gate_opened is not None:
+    if is_complete(world.group, placement):
         stays = "configuration has flowed, so the group stays where it is"
+    elif earlier(world.servers, placement):
+        stays = "servers of an earlier placement are still there, so no third service is looked for"
     elif isinstance(world.elsewhere, Problem):
         stays = world.elsewhere.message
     else:
@@ -244,10 +282,11 @@ def _ready(world: GroupWorld, plan: GroupPlan, stalled: Problem | None) -> tuple
     if plan.phase in {"Releasing", "DeletionProtected"}:
         return False, plan.phase, plan.message or "the policy is no longer met; servers are given back"
     wanted = _wanted(world)
-    current = [s for s in world.servers if s.placement == plan.placement.number and not s.deleting]
+    all_counted = present(world.servers, plan.placement) if plan.placement.overlapping else list(world.servers)
+    current = [s for s in present(world.servers, plan.placement) if not s.deleting]
     changing = {w.name: w.revision for w in world.wants}
     good = [s for s in current if s.ready and not s.outdated and s.revision == changing.get(s.member)]
-    if len(good) == wanted == len(world.servers):
+    if len(good) == wanted == len(all_counted):
         return True, "Ready", f"{wanted} of {wanted} servers are ready on {plan.placement.service}"
     if plan.phase == "Suspended":
         return False, "Suspended", f"{len(good)} of {wanted} servers are ready; {plan.message}"
@@ -260,7 +299,7 @@ def _ready(world: GroupWorld, plan: GroupPlan, stalled: Problem | None) -> tuple
     ):
         if not status:
             return False, reason, message
-    waiting = [s for s in world.servers if s not in good]
+    waiting = [s for s in all_counted if s not in good]
     if wanted > len(current) and world.policy.verdict != "Met":
         return (
             False,

@@ -33,8 +33,9 @@ class MemberWant:
 
     ``template`` is None where the chosen service cannot serve the configuration now (``problem`` says why): existing
     servers stay as they are then, and none is made. ``exhausted`` says why no room is expected for it, after all
-    settings were tried: servers are tried again with the first, and spaced. ``allowed`` is how many servers the cost
-    ceilings leave it (None: they do not bound it), ``offering`` of what.
+    settings were tried: servers are tried again with the first, and spaced. ``instead`` says why ``template`` is not
+    what comes first. ``allowed`` is how many servers the cost ceilings leave it (None: they do not bound it),
+    ``offering`` of what.
     """
 
     name: str
@@ -46,6 +47,7 @@ class MemberWant:
     problem: tuple[str, str] | None = None
     failures: int = 0
     exhausted: str = ""
+    instead: str = ""
     allowed: int | None = None
     offering: str | None = None
 
@@ -65,7 +67,8 @@ class GroupServer:
 
     ``outdated``: its image, size or settings are no longer those of the configuration. ``failed`` is the reason of a
     terminal state, ``attempted`` what it was to be made from, where it found no room. ``repairs``: its driftPolicy is
-    Repair. ``unhealthy_since``: since when it has been configured and yet not ready, or stopped.
+    Repair. ``unhealthy_since``: since when it has been configured and yet not ready, or stopped. ``service`` is
+    where it is.
     """
 
     name: str
@@ -90,6 +93,7 @@ class GroupServer:
     failed_at: datetime | None = None
     message: str = ""
     attempted: Attempted | None = None
+    service: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,9 +239,10 @@ def _give_up(
     for server in servers:
         if server.deleting:
             continue
-        if _has_next(server, want):
-            message = f"{server.message}; other settings are tried next"
-            removals.append(Removal(server.name, server.uid, "NextSettings", message))
+        if (following := _next(server, want)) is not None:
+            reason, what = following
+            message = f"{server.message}; {what} tried next"
+            removals.append(Removal(server.name, server.uid, reason, message))
         elif server.failed is not None and not server.instantiated and server.failed != "Lost":
             at = (server.failed_at or server.created) + failure_backoff(want.failures)
             if now >= at:
@@ -252,12 +257,14 @@ def _give_up(
     return removals, earliest(*due)
 
 
-def _has_next(server: GroupServer, want: MemberWant) -> bool:
-    """Whether it found no room, and there are settings that were not tried yet."""
+def _next(server: GroupServer, want: MemberWant) -> tuple[str, str] | None:
+    """What is tried after a server that found no room, as a reason and in words; None where there is nothing."""
     if server.attempted is None or want.template is None or want.exhausted:
-        return False
-    tried = server.attempted.offering, server.attempted.settings
-    return tried != (want.template.offering, want.template.settings)
+        return None
+    offering, settings = want.template.offering, want.template.settings
+    if server.attempted.offering != offering:
+        return "NextOffering", f"offering {offering} is"
+    return ("NextSettings", "other settings are") if server.attempted.settings != settings else None
 
 
 def failure_backoff(failures: int) -> timedelta:

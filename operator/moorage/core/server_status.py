@@ -270,7 +270,7 @@ def _progress(facts: ServerFacts, step: steps.Step) -> tuple[str, str]:
             return "Creating", f"{service} is being told to create the server"
         case steps.Claim(provider_id):
             return "Adopting", f"server {provider_id} of {service} is being taken over"
-        case steps.Destroy() | steps.Release() | steps.Close() | steps.DropFinalizer():
+        case steps.Destroy() | steps.Release() | steps.Close() | steps.Revoke() | steps.DropFinalizer():
             return "Deleting", f"the server is being removed from {service}"
         case steps.Ask() if facts.deleting_since is not None:
             return "Deleting", f"{service} is deleting the server"

@@ -22,9 +22,13 @@ from moorage.api.hostingservice import (
 from moorage.api.meta import Condition
 from moorage.core.outcomes import measured, merged
 from moorage.core.pricing import Told, in_force
+from moorage.core.services import NOT_SEEN_YET
 
 MAX_ORPHANS = 20
 MAX_LISTED = 200
+
+UNREACHABLE = frozenset({"CircuitOpen", "Unavailable", "TimedOut"})
+"""The reasons of a service that gives no usable answers. Any other one is an answer, or not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,7 @@ def service_status(service: HostingService, sight: ServiceSight, now: datetime) 
         servers=sight.servers,
         outcomes=outcomes,
         measured=measured(outcomes),
+        unreachable_since=_unreachable_since(old.unreachable_since, available, reason, now),
         last_error=_last_error(old.last_error, sight, now),
         orphans=tuple(sight.orphans[:MAX_ORPHANS]),
         orphan_count=len(sight.orphans),
@@ -98,7 +103,7 @@ def _available(service: HostingService, sight: ServiceSight) -> tuple[bool, str,
     if sight.frozen:
         return False, "OvershootFreeze", sight.frozen
     if sight.account is None:
-        return False, "NotSeenYet", "the service was not reached yet"
+        return False, NOT_SEEN_YET, "the service was not reached yet"
     return True, "Available", f"the service answers; {sight.servers} servers of ours are on it"
 
 
@@ -138,6 +143,12 @@ def _circuit(old: Circuit | None, state: CircuitState, now: datetime) -> Circuit
     if old is not None and old.state == state:
         return old
     return Circuit(state=state, since=now)
+
+
+def _unreachable_since(old: datetime | None, available: bool, reason: str, now: datetime) -> datetime | None:
+    if reason == NOT_SEEN_YET:
+        return old  # nothing was learnt: neither that it answers nor that it does not
+    return (old or now) if not available and reason in UNREACHABLE else None
 
 
 def _last_error(old: LastError | None, sight: ServiceSight, now: datetime) -> LastError | None:

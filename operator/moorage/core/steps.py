@@ -87,6 +87,11 @@ class Close:
 
 
 @dataclass(frozen=True, slots=True)
+class Revoke:
+    """End the session of the server's agent: from now on nobody gets anything in this server's name."""
+
+
+@dataclass(frozen=True, slots=True)
 class DropFinalizer:
     """Nothing of this server is left at the service: let the object go."""
 
@@ -131,6 +136,7 @@ Step = (
     | Release
     | Repair
     | Close
+    | Revoke
     | DropFinalizer
     | DeclareLost
     | Fail

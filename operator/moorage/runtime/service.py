@@ -144,6 +144,11 @@ class ServiceConnection:
         return isinstance(self.error, AuthenticationError | Invalid)
 
     @property
+    def answers(self) -> bool:
+        """Whether the last inventory went well and nothing has failed repeatedly since."""
+        return self.latest is not None and self.error is None and not self.is_shut
+
+    @property
     def is_settled(self) -> bool:
         """Whether direct answers can be trusted: they come from the account that we know, and no inventory is due that
         might tell otherwise."""

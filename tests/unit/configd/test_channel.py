@@ -368,6 +368,29 @@ async def test_a_namespace_that_goes_away_takes_its_servers_along(world: World, 
     assert (await connect(server).join(world.TOKEN)).status == 410
 
 
+async def test_the_session_of_a_server_that_is_removed_gets_nothing_any_more(world: World, connect: Connect) -> None:
+    """Its session still stands: what ends it is the mark on its Secret, which a waiting poll hears of at once."""
+    server, agent = await joined(world, connect)
+    other = await world.start()
+    world.configure(server, 1, items={"password": "before"})
+    assert (await agent.configuration(0)).status == 200
+    waiting = asyncio.ensure_future(agent.configuration(20, have=1))
+    await eventually(lambda: world.replicas[0].directory.waiting == 1)
+    secret = world.cluster.found(SECRET, "shop", "uid-of-db")
+    secret["metadata"]["annotations"]["moorage.dev/revoked"] = "true"
+    secret["data"] = {"request": secret["data"]["request"]}
+    world.cluster.put(SECRET, secret)
+    assert (await waiting).status == 410
+    assert world.cluster.found(SECRET, "shop", "uid-of-db-session")["immutable"] is True
+    world.cluster.calls.clear()
+    for asked in (agent, connect(server, other)):
+        answers = [await asked.configuration(0), await asked.state(1), await asked.join(world.TOKEN)]
+        assert [a.status for a in answers] == [410, 410, 410]
+        assert all(a.json["reason"] == "Gone" for a in answers)
+    assert world.agent_state(server) == {}
+    assert ("get", "secrets", "uid-of-db") not in world.cluster.calls, "no question to the API server for each"
+
+
 async def test_nothing_secret_is_logged(world: World, connect: Connect, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     server, agent = await joined(world, connect)

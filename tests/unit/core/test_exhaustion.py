@@ -23,6 +23,7 @@ from moorage.core.exhaustion import (
     remembered,
     settings_mark,
 )
+from moorage.core.gate import is_complete
 from moorage.core.group import decide_group
 from moorage.core.group_status import group_status
 
@@ -105,6 +106,30 @@ def test_half_a_group_that_fits_is_removed_before_the_next_placement() -> None:
     assert all(s.placement == 2 for s in w.servers.values())
 
 
+def test_a_group_that_is_configured_server_by_server_is_placed_elsewhere_until_all_of_it_has_run() -> None:
+    """Servers that have configuration already go, and their sessions with them, before anything is made elsewhere."""
+    group = make_group(configureWhen="ServerInstantiated")
+    w = CapacityWorld(iter(()), group, room={("one", ""): 3, ("one", "demand"): 0})
+    configured = False
+    for _ in range(60):
+        w.step()
+        w.get_on()
+        configured = configured or any(s.configured and s.placement == 1 for s in w.servers.values())
+    assert configured
+    assert (w.moves, [service for _, service in w.chosen]) == (["one"], ["one", "two"])
+    run(w)
+    assert all(s.ready and s.placement == 2 for s in w.servers.values())
+    placement = w.group.status.placement
+    assert placement is not None
+    assert placement.completed is not None
+    w.room["two", ""] = 5
+    w.replicas["a"] = 4
+    for _ in range(60):
+        w.step()
+        w.get_on()
+    assert w.moves == ["one"], "what was whole stays"
+
+
 def test_a_group_whose_configuration_flows_stays_and_says_so() -> None:
     w = run(CapacityWorld(iter(()), make_group(), room={("one", ""): 5, ("one", "demand"): 0}))
     w.replicas["a"] = 4
@@ -174,7 +199,7 @@ def test_two_placements_never_overlap_and_a_fair_world_comes_to_rest(
     w.chaos, w.slow = iter(()), False
     w.room = {("two", ""): 10, **{key: 0 for key in w.room if key[0] != "two"}}
     placement = w.group.status.placement
-    stays = placement is not None and placement.gate_opened is not None
+    stays = placement is not None and is_complete(w.group, placement)
     if stays and placement is not None:
         w.room[placement.service, ""] = 10
     run(w, limit=4000)

@@ -38,12 +38,27 @@ from moorage.core.steps import (
     Destroy,
     DropFinalizer,
     Release,
+    Revoke,
     Settled,
 )
 
 OTHERS = replace(FOUND, seen=server(owner="inst/other"))
 DELETING: Cases = {
     "not ours to hold": (leaving(has_finalizer=False), Settled()),
+    "its agent gets nothing any more": (leaving(secret=replace(TRIED, serves=True), lookup=FOUND), Revoke()),
+    "its agent gets nothing any more, wherever the service is": (
+        leaving(
+            secret=replace(TRIED, serves=True),
+            remaining_dependents=("web",),
+            service=svc(connected=False),
+            lookup=FOUND,
+        ),
+        Revoke(),
+    ),
+    "its agent gets nothing any more, whatever was tried": (
+        leaving(**UNASKED, secret=SecretFacts(damaged=True, serves=True), service=None),
+        Revoke(),
+    ),
     "dependents first": (leaving(remaining_dependents=("web",), lookup=FOUND), "DependentsFirst"),
     "dependents first, for a while": (
         leaving(remaining_dependents=("web",), lookup=FOUND, deleting_since=NOW - DEPENDENTS_GRACE),

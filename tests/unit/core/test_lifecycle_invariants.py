@@ -80,7 +80,7 @@ def test_a_quiet_world_takes_few_steps() -> None:
     seen = []
     while w.finalizer:
         seen.append(type(w.step()))
-    assert seen == [steps.Ask, steps.Destroy, steps.Ask, steps.DropFinalizer]
+    assert seen == [steps.Revoke, steps.Ask, steps.Destroy, steps.Ask, steps.DropFinalizer]
 
 
 def test_a_server_that_vanishes_is_called_lost_and_is_not_made_again() -> None:

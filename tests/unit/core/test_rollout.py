@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from moorage.api.servergroup import Remediation, UpdateStrategy
+from moorage.core.exhaustion import Attempted
 from moorage.core.rollout import (
     FAILURE_BACKOFF,
     FAILURE_BACKOFF_MAX,
@@ -201,3 +203,19 @@ def test_members_that_wait_for_each_other_go_together() -> None:
     removals = [Removal(f"g-{m}-0", m, "Released", "") for m in ("a", "b")]
     found = waves(removals, {"a": "a", "b": "b"}, {"a": {"b"}, "b": {"a"}})
     assert [[r.uid for r in wave] for wave in found] == [["a", "b"]]
+
+
+@pytest.mark.parametrize(
+    ("offering", "settings", "reason"),
+    [("large", {}, "NextOffering"), ("small", {"market": "demand"}, "NextSettings"), ("small", {}, None)],
+)
+def test_a_server_that_found_no_room_makes_way_for_what_is_tried_next(
+    offering: str, settings: dict[str, Any], reason: str | None
+) -> None:
+    tried = Attempted("s", "s", "small", {}, "InsufficientCapacity", "full", NOW)
+    failed = server(instantiated=False, ready=False, failed="InsufficientCapacity", failed_at=NOW, message="full")
+    failed = replace(failed, attempted=tried)
+    found = plan(want(1, 1, template=Template("image", offering, settings)), failed).removals
+    assert [r.reason for r in found] == ([reason] if reason else [])
+    if reason == "NextOffering":
+        assert found[0].message == "full; offering large is tried next"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.support.group_world import World, make_group, run
 
-from moorage.api.hostingservice import HostingService, Orphan
+from moorage.api.hostingservice import HostingService, HostingServiceStatus, Orphan
 from moorage.api.servergroup import Candidate
 from moorage.api.virtualserver import VirtualServer
 from moorage.core import steps
@@ -382,3 +382,20 @@ def test_status_stays_small() -> None:
     sight = ServiceSight(account="a", orphans=ORPHANS, images=tuple(f"i{n}" for n in range(500)))
     status = service_status(hs(), sight, NOW)
     assert (len(status.orphans), status.orphan_count, len(status.images)) == (20, 30, 200)
+
+
+def test_since_when_a_service_does_not_answer_is_counted_from_silence_and_not_from_refusals() -> None:
+    def seen(old: HostingServiceStatus | None, sight: ServiceSight, at: int) -> HostingServiceStatus:
+        service = hs() if old is None else hs().model_copy(update={"status": old})
+        return service_status(service, sight, NOW + at * S)
+
+    refused = seen(None, ServiceSight(account="a", problem=("AuthenticationFailed", "told")), 0)
+    assert refused.unreachable_since is None
+    silent = seen(refused, ServiceSight(account="a", circuit="Open"), 10)
+    assert silent.unreachable_since == NOW + 10 * S
+    still = seen(silent, ServiceSight(account="a", problem=("TimedOut", "told")), 20)
+    assert still.unreachable_since == NOW + 10 * S
+    unknown = seen(still, ServiceSight(), 30)
+    assert unknown.unreachable_since == NOW + 10 * S, "nothing was learnt"
+    assert seen(unknown, ServiceSight(account="a"), 40).unreachable_since is None
+    assert seen(unknown, ServiceSight(account="a", frozen="told"), 40).unreachable_since is None

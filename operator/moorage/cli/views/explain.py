@@ -39,6 +39,8 @@ class Explanation:
             "readings": [reading.to_dict() for reading in self._readings()],
             "placement": status.get("placement"),
             "candidates": status.get("candidates", []),
+            "failover": status.get("failover"),
+            "failedOver": status.get("failedOver", []),
             "conditions": status.get("conditions", []),
         }
 

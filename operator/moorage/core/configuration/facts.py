@@ -83,12 +83,13 @@ class UpstreamServer:
 class MemberFacts:
     """A member: how many servers it shall have, those that it has, and its declared outputs (name -> sensitive).
 
-    `declared` None: its configuration is not known.
+    `declared` None: its configuration is not known. `suffix` is what the names of its servers end in, if in anything.
     """
 
     replicas: int
     servers: tuple[UpstreamServer, ...] = ()
     declared: Mapping[str, bool] | None = None
+    suffix: int | None = None
 
     def by_ordinal(self) -> dict[int, UpstreamServer]:
         """Of each ordinal the server that counts: one that is there to stay before one that is away, then the newest

@@ -207,7 +207,7 @@ def _collect(source: OutputSource, group: str, member: MemberFacts) -> _Outcome:
     servers = member.by_ordinal()
     for ordinal in range(1 if source.select == "First" else member.replicas):
         server = servers.get(ordinal)
-        name = server.name if server else server_name(group, source.member, ordinal)
+        name = server.name if server else server_name(group, source.member, ordinal, member.suffix)
         published = server.outputs.get(source.name) if server and not server.away else None
         if server is None or published is None:
             return _unpublished(source, name, server, member, declared)

@@ -2,7 +2,15 @@
 
 from moorage.core.placement.ceiling import group_cost
 from moorage.core.placement.expression import invalid_expressions
-from moorage.core.placement.member import MemberTemplate, Spot, resolve_member, tried_in_turn, with_room
+from moorage.core.placement.member import (
+    MemberTemplate,
+    Spot,
+    first_with_room,
+    resolve_member,
+    resolve_turns,
+    tried_in_turn,
+    with_room,
+)
 from moorage.core.placement.patience import awaited
 from moorage.core.placement.place import Decision, MemberRequest, PlacementRequest, place
 from moorage.core.placement.reasons import Reason, Rejection
@@ -16,10 +24,12 @@ __all__ = [
     "Rejection",
     "Spot",
     "awaited",
+    "first_with_room",
     "group_cost",
     "invalid_expressions",
     "place",
     "resolve_member",
+    "resolve_turns",
     "tried_in_turn",
     "with_room",
 ]

@@ -17,6 +17,10 @@ from moorage.core.placement.reasons import Reason, Rejection
 from moorage.core.placement.requirements import OF_OFFERINGS, offering_meets
 from moorage.core.services import ServiceView
 
+MAX_TURNS: Final = 3
+"""How many offerings of one service are tried for a member, beside what may be taken back: each try costs calls and
+time, and a service that has no room for three of them is rarely waiting with a fourth."""
+
 SpotSettings = Callable[[str, Mapping[str, Any]], Mapping[str, Any] | None]
 """From a type of service and a server's settings to those that ask for a server that may be taken back; None: there is
 no such thing, or the settings say themselves whether they want it."""
@@ -56,6 +60,8 @@ class MemberTemplate:
     """Chosen although the service may take it back."""
     otherwise: MemberTemplate | None = None
     """What is taken where this finds no room."""
+    instead: str = ""
+    """Why it is not what comes first on this service; "" where it is."""
 
     @property
     def price(self) -> Decimal | None:
@@ -69,40 +75,84 @@ def resolve_member(
     requirements: Sequence[Requirement] = (),
     spot: Spot = NO_SPOT,
 ) -> MemberTemplate | Rejection:
-    """The image, offering and settings that ``config`` has on ``service``, or the first reason why it has none.
+    """What comes first of `resolve_turns`, or the first reason why there is nothing."""
+    found = resolve_turns(config, service, requirements, spot, most=1)
+    return found if isinstance(found, Rejection) else found[0]
 
-    The first entry of `images` that applies is taken, and the first of `size.offerings` that applies; else the offering
-    with the lowest price that is large enough, at equal price the smallest, then the first by name. Offerings without a
-    price come after all that have one. ``requirements`` are the policy's: those on offerings narrow them. ``spot`` says
-    whether what the service may take back is looked at; where it is taken, `otherwise` is what is taken without it.
+
+def resolve_turns(
+    config: VirtualServerConfigSpec,
+    service: ServiceView,
+    requirements: Sequence[Requirement] = (),
+    spot: Spot = NO_SPOT,
+    *,
+    most: int = MAX_TURNS,
+) -> tuple[MemberTemplate, ...] | Rejection:
+    """What servers of ``config`` are made from on ``service``, in the order in which it is tried where there turns out
+    to be no room; or the first reason why there is nothing.
+
+    The first entry of `images` that applies is taken. First come the entries of `size.offerings` that apply, in their
+    order; without any, the offerings that are large enough: the lowest price first, at equal price the smallest, then
+    the first by name. Offerings without a price come after all that have one. ``requirements`` are the policy's: those
+    on offerings narrow them. ``spot`` says whether what the service may take back is looked at; where it is taken, it
+    is the first turn, and its `otherwise` what is taken without it.
     """
     image = _image(config.images, service)
     if isinstance(image, Rejection):
         return image
     settings = next((s.values for s in config.settings if s.service_type == service.type), {})
-    size = config.size
-    exact = next((e for e in size.offerings if _is_for(e, service)), None)
+    wanted = _Wanted(config.size, service, requirements)
+    lasting = wanted.in_turn()
+    lent = _best_lent(wanted, lasting, service, settings, spot)
+    arch = lent.offering.arch if lent is not None else lasting[0].arch if lasting else None
+    # An image runs on one architecture: what comes after the first choice has the same, unless it is named.
+    turns = [MemberTemplate(image, o, settings) for o in lasting if wanted.exact or o.arch == arch][:most]
+    if lent is not None:
+        otherwise = turns[0] if turns else None
+        first = MemberTemplate(image, lent.offering, lent.settings, interruptible=True, otherwise=otherwise)
+        return first, *turns[1:]
+    return tuple(turns) or Rejection(Reason.NO_OFFERING, _no_offering(service, wanted, spot))
 
-    asked = [r for r in requirements if r.key in OF_OFFERINGS]
-    cpu, memory, arch = size.cpu, size.memory, size.arch
 
-    def fits(offering: Offering) -> bool:
-        if exact is not None:
-            large = offering.name == exact.name
+class _Wanted:
+    """Which offerings of a service a member may have: those that it names there, or those that are large enough."""
+
+    def __init__(self, size: Size, service: ServiceView, requirements: Sequence[Requirement]) -> None:
+        self.size = size
+        self.exact = tuple(dict.fromkeys(e.name for e in size.offerings if _is_for(e, service)))
+        self._service = service
+        self._asked = [r for r in requirements if r.key in OF_OFFERINGS]
+
+    def in_turn(self) -> list[Offering]:
+        """What stays, in the order in which it is tried. The first that is named has to be there."""
+        offerings = self._service.offerings
+        if not self.exact:
+            return sorted((o for o in offerings if not o.interruptible and self.fits(o)), key=_cheapest)
+        known = {o.name: o for o in offerings if o.name in self.exact and self._meets(o)}
+        return [known[name] for name in self.exact if name in known] if self.exact[0] in known else []
+
+    def fits(self, offering: Offering) -> bool:
+        """Whether it may come first."""
+        size = self.size
+        if self.exact:
+            large = offering.name == self.exact[0]
         else:
-            large = offering.cpu >= cpu and offering.memory >= memory and (arch is None or offering.arch == arch)
-        return large and (not asked or all(offering_meets(r, offering) for r in asked))
+            large = offering.cpu >= size.cpu and offering.memory >= size.memory and size.arch in (None, offering.arch)
+        return large and self._meets(offering)
 
-    lasting = [o for o in service.offerings if fits(o) and (exact is not None or not o.interruptible)]
-    kept = min(lasting, key=_cheapest, default=None)
-    otherwise = None if kept is None else MemberTemplate(image, kept, settings)
+    def _meets(self, offering: Offering) -> bool:
+        return not self._asked or all(offering_meets(r, offering) for r in self._asked)
+
+
+def _best_lent(
+    wanted: _Wanted, lasting: Sequence[Offering], service: ServiceView, settings: Mapping[str, Any], spot: Spot
+) -> Choice | None:
+    """What may be taken back, where it is to be taken before what stays."""
     if spot.use == "Never":
-        return otherwise or Rejection(Reason.NO_OFFERING, _no_offering(service, size, exact, spot))
-    spare = [c for c in _lent(service, settings, exact is not None, spot) if fits(c.offering)]
+        return None
+    spare = [c for c in _lent(service, settings, bool(wanted.exact), spot) if wanted.fits(c.offering)]
     lent = min(spare, key=lambda c: _cheapest(c.offering), default=None)
-    if lent is None or (kept is not None and not _prefers(spot, lent.offering, kept)):
-        return otherwise or Rejection(Reason.NO_OFFERING, _no_offering(service, size, exact, spot))
-    return MemberTemplate(image, lent.offering, lent.settings, interruptible=True, otherwise=otherwise)
+    return lent if lent is not None and (not lasting or _prefers(spot, lent.offering, lasting[0])) else None
 
 
 def _lent(service: ServiceView, settings: Mapping[str, Any], named: bool, spot: Spot) -> list[Choice]:
@@ -126,12 +176,34 @@ def _prefers(spot: Spot, lent: Offering, kept: Offering) -> bool:
     return price is not None and (other is None or price < other)
 
 
-def _no_offering(service: ServiceView, size: Size, exact: ExactOffering | None, spot: Spot) -> str:
-    if exact is not None:
-        return f"the service has no offering {exact.name!r}"
+def _no_offering(service: ServiceView, wanted: _Wanted, spot: Spot) -> str:
+    if wanted.exact:
+        return f"the service has no offering {wanted.exact[0]!r}"
     lent = sum(o.interruptible for o in service.offerings)
     aside = f" ({lent} that may be taken back are not looked at)" if lent and spot.use == "Never" else ""
-    return f"none of its {len(service.offerings)} offerings has {_needs(size)}{aside}"
+    return f"none of its {len(service.offerings)} offerings has {_needs(wanted.size)}{aside}"
+
+
+def first_with_room(
+    turns: Sequence[MemberTemplate], service_uid: str, type_: str, exhaustion: Exhaustion
+) -> MemberTemplate | Rejection:
+    """The first of ``turns`` that is not known to find no room; or that there is none, in the words of the first.
+
+    Each turn has its own ways out (the backend's next settings, what stays) before the next one.
+    """
+    first: Rejection | None = None
+    for template in turns:
+        found = with_room(template, service_uid, type_, exhaustion)
+        if isinstance(found, Rejection):
+            first = first or found
+        elif first is None:
+            return found
+        else:
+            return replace(found, instead=f"offering {found.offering.name} is taken instead: {first.detail}")
+    if first is None:
+        raise ValueError("nothing to choose from")
+    others = ", ".join(template.offering.name for template in turns[1:])
+    return replace(first, detail=f"{first.detail}; nor is there room with {others}") if others else first
 
 
 def with_room(

@@ -18,8 +18,16 @@ from moorage.core.placement.ceiling import above_ceiling
 from moorage.core.placement.explain import explain, explain_none
 from moorage.core.placement.expression import Seen
 from moorage.core.placement.filters import Expressions, Filter, age_text, cannot_retain, lacks_room
-from moorage.core.placement.member import MemberTemplate, Spot, SpotSettings, no_spot, resolve_member, with_room
-from moorage.core.placement.reasons import ORDER, Rejection
+from moorage.core.placement.member import (
+    MemberTemplate,
+    Spot,
+    SpotSettings,
+    first_with_room,
+    no_spot,
+    resolve_member,
+    resolve_turns,
+)
+from moorage.core.placement.reasons import ORDER, Reason, Rejection
 from moorage.core.placement.score import Ranking, Scored, rank
 from moorage.core.placement.views import Feasible, Field
 from moorage.core.services import ServiceView
@@ -54,6 +62,8 @@ class PlacementRequest:
     before: str = ""
     spot_settings: SpotSettings = no_spot
     ceilings: tuple[Ceiling, ...] = ()
+    avoided: Mapping[str, str] = field(default_factory=dict)
+    """Services that are not chosen because the group left them, or is to leave them: why, by uid."""
 
     @property
     def needed(self) -> int:
@@ -93,6 +103,8 @@ def place(request: PlacementRequest, select: Select, services: Iterable[ServiceV
         rejection = screen.reject(service)
         if rejection is None and request.retains:
             rejection = cannot_retain(service)
+        if rejection is None and service.uid in request.avoided:
+            rejection = Rejection(Reason.LEFT, request.avoided[service.uid])
         if rejection is None:
             left.append(service)
         else:
@@ -134,12 +146,9 @@ def place(request: PlacementRequest, select: Select, services: Iterable[ServiceV
 
 def _examine(request: PlacementRequest, select: Select, service: ServiceView) -> Feasible | Rejection:
     """Whether ``service`` can take the group, and with what; or the first reason why it cannot."""
-    spot = Spot(select.spot, request.spot_settings)
     members: dict[str, MemberTemplate] = {}
     for member in request.members:
-        template = resolve_member(member.config, service, select.requirements, spot)
-        if not isinstance(template, Rejection) and request.exhaustion is not None:
-            template = with_room(template, service.uid, service.type, request.exhaustion)
+        template = _template(request, member, select, service)
         if isinstance(template, Rejection):
             return Rejection(template.reason, f"member {member.name}: {template.detail}")
         members[member.name] = template
@@ -150,6 +159,17 @@ def _examine(request: PlacementRequest, select: Select, service: ServiceView) ->
         return rejection
     beside = request.beside.get(service.name, 0)
     return Feasible(service, members, _price(request, members), request.needed, beside)
+
+
+def _template(
+    request: PlacementRequest, member: MemberRequest, select: Select, service: ServiceView
+) -> MemberTemplate | Rejection:
+    spot = Spot(select.spot, request.spot_settings)
+    exhaustion = request.exhaustion
+    if exhaustion is None or not exhaustion.concerns(service.uid):
+        return resolve_member(member.config, service, select.requirements, spot)
+    turns = resolve_turns(member.config, service, select.requirements, spot)
+    return turns if isinstance(turns, Rejection) else first_with_room(turns, service.uid, service.type, exhaustion)
 
 
 def _price(request: PlacementRequest, members: Mapping[str, MemberTemplate]) -> Decimal | None:

@@ -18,6 +18,7 @@ class Reason(StrEnum):
     NOT_AVAILABLE = "NotAvailable"
     DATA_TOO_OLD = "DataTooOld"
     NO_RETENTION = "RetainUnsupported"
+    LEFT = "LeftByFailover"
     EXPRESSION = "ExpressionFailed"
     NO_IMAGE = "NoImage"
     IMAGE_UNKNOWN = "ImageUnknown"

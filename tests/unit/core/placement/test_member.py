@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 from moorage.api.hostingpolicy import Requirement
 from moorage.api.hostingservice import Offering
 from moorage.api.virtualserverconfig import VirtualServerConfigSpec
-from moorage.core.placement import MemberTemplate, Reason, Rejection, resolve_member
+from moorage.core.exhaustion import Attempted, Exhaustion, remembered
+from moorage.core.placement import MemberTemplate, Reason, Rejection, first_with_room, resolve_member, resolve_turns
 from moorage.core.services import ServiceView
 
 
@@ -89,6 +91,50 @@ def test_at_equal_price_the_smallest_then_the_first_by_name() -> None:
 )
 def test_no_offering_says_what_was_needed(size: dict[str, Any], detail: str) -> None:
     assert rejected(config(size=size)) == Rejection(Reason.NO_OFFERING, detail)
+
+
+@pytest.mark.parametrize(
+    ("size", "names"),
+    [
+        ({"arch": "amd64"}, ["small", "bulky", "large"]),
+        ({}, ["arm"]),
+        ({"cpu": 3}, ["large", "private"]),
+        (
+            {"offerings": [{"name": "large"}, {"service": "b", "name": "bulky"}, {"name": "gone"}, {"name": "tiny"}]},
+            ["large", "tiny"],
+        ),
+        ({"offerings": [{"name": "large"}, {"name": "large"}]}, ["large"]),
+    ],
+)
+def test_offerings_are_tried_in_turn_of_one_architecture_or_as_they_are_listed(
+    size: dict[str, Any], names: list[str]
+) -> None:
+    turns = resolve_turns(config(size=size), SERVICE)
+    assert not isinstance(turns, Rejection)
+    assert [turn.offering.name for turn in turns] == names
+
+
+def test_what_has_no_room_is_passed_over_and_that_is_told() -> None:
+    turns = resolve_turns(config(size={"arch": "amd64"}), SERVICE)
+    assert not isinstance(turns, Rejection)
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    full = [Attempted("a", "", name, {}, "InsufficientCapacity", "full", now) for name in ("small", "bulky", "large")]
+
+    def left(count: int) -> MemberTemplate | Rejection:
+        return first_with_room(turns, "", "local", Exhaustion(remembered((), full[:count], now), now))
+
+    first, second = left(0), left(1)
+    assert isinstance(first, MemberTemplate)
+    assert isinstance(second, MemberTemplate)
+    assert (first.offering.name, first.instead) == ("small", "")
+    assert second.offering.name == "bulky"
+    assert second.instead.startswith(
+        "offering bulky is taken instead: offering small turned out to have no room (full)"
+    )
+    none = left(3)
+    assert isinstance(none, Rejection)
+    assert none.reason == Reason.NO_CAPACITY
+    assert none.detail.endswith("nor is there room with bulky, large")
 
 
 def test_requirements_on_arch_narrow_the_offerings() -> None:

@@ -1,0 +1,37 @@
+"""`moorage failover`: let a group leave a service that fails it, where its policy asks a person."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from moorage.cli.options import Context, Kubeconfig, Namespace
+
+if TYPE_CHECKING:
+    from moorage.api.servergroup import FailoverOccasion, ServerGroup
+    from moorage.cli.cluster import Cluster
+
+
+def failover(
+    group: Annotated[str, typer.Argument(help="The ServerGroup.", metavar="GROUP", show_default=False)],
+    namespace: Namespace = "",
+    context: Context = "",
+    kubeconfig: Kubeconfig = "",
+) -> None:
+    """Let a group leave its service, where its policy says failover.action: Ask and an occasion is due.
+
+    It writes the annotation moorage.dev/failover as you; whoever may change the group may do so. It holds for the
+    occasion that status tells now, and for no later one.
+    """
+    from moorage.cli.cluster import Target, use_cluster
+    from moorage.cli.failover import approve
+
+    async def work(cluster: Cluster) -> tuple[ServerGroup, FailoverOccasion]:
+        return await approve(cluster, group)
+
+    found, occasion = use_cluster(Target(namespace, context, kubeconfig), work)
+    service = found.status.placement.service if found.status.placement is not None else "its service"
+    told = f"{occasion.reason} since {occasion.since:%Y-%m-%dT%H:%M:%SZ}"
+    sys.stdout.write(f"{group}: may leave {service} ({told}); moorage tree {group} shows how it goes on\n")

@@ -1,0 +1,315 @@
+"""A group leaves the service that fails it, and only then; never three generations, whenever the controller dies."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.support.failover_world import FailoverWorld, failover, settle, until
+from tests.support.group_world import make_group
+
+from moorage.api.conditions import find
+from moorage.api.meta import Condition
+from moorage.api.names import server_name
+from moorage.core.group import decide_group
+
+CHAOS = st.lists(st.integers(0, 1000), max_size=300)
+
+
+def running(**more: Any) -> FailoverWorld:
+    """A group that is ready on the first service."""
+    spec = more.pop("spec", {})
+    world = FailoverWorld(iter(()), make_group(remediation={"maxUnhealthy": "0%"}, **spec), **more)
+    settle(world)
+    placement = world.group.status.placement
+    assert placement is not None
+    assert placement.service == "one"
+    assert len(world.servers) == 5
+    return world
+
+
+def pending(world: FailoverWorld) -> Condition:
+    found = find(world.group.status.conditions, "FailoverPending")
+    assert found is not None
+    return found
+
+
+def ready(world: FailoverWorld) -> Condition:
+    found = find(world.group.status.conditions, "Ready")
+    assert found is not None
+    return found
+
+
+def place(world: FailoverWorld) -> tuple[str, int] | None:
+    found = world.group.status.placement
+    return None if found is None else (found.service, found.number)
+
+
+def ill(world: FailoverWorld, count: int) -> None:
+    for name in sorted(world.servers)[:count]:
+        world.servers[name] = world._worse(world.servers[name], "ill")
+
+
+def test_an_unreachable_service_is_left_and_the_old_servers_go_when_it_is_back() -> None:
+    w = running()
+    w.down.add("one")
+    until(w, 5)
+    assert place(w) == ("one", 1)
+    until(w, 12)
+    assert place(w) == ("two", 2)
+    new = {name for name, s in w.servers.items() if s.placement == 2}
+    assert new == {server_name("g", m, n, 2) for m, n in (("a", 0), ("a", 1), ("a", 2), ("b", 0), ("b", 1))}
+    assert (ready(w).status, len(w.servers)) == ("True", 10)
+    assert all(s.deleting for s in w.servers.values() if s.placement == 1)
+    assert (pending(w).reason, w.group.status.replicas) == ("EarlierServersRemain", 5)
+    assert "g-a-0 on one: it is being deleted" in pending(w).message
+    w.down.clear()
+    until(w, 3)
+    assert set(w.servers) == new
+    assert find(w.group.status.conditions, "FailoverPending") is None
+    assert w.moves == [("one", "ServiceUnreachable")]
+
+
+def test_old_servers_stay_until_the_new_ones_are_ready() -> None:
+    w = running()
+    w.down.add("one")
+    until(w, 6)
+    w.slow = True
+    until(w, 10)
+    assert place(w) == ("two", 2)
+    assert not any(s.deleting for s in w.servers.values())
+    assert "removed once the new servers are ready" in pending(w).message
+
+
+def test_a_second_failover_waits_until_the_first_generation_is_gone() -> None:
+    w = running()
+    w.down.add("one")
+    until(w, 20)
+    w.down.add("two")
+    until(w, 30)
+    assert place(w) == ("two", 2)
+    assert pending(w).reason == "EarlierServersRemain"
+    assert "never more than two generations" in pending(w).message
+    w.down.discard("one")
+    until(w, 20)
+    assert place(w) == ("three", 3)
+
+
+@pytest.mark.parametrize("overlap", ["Forbidden", "Allowed"])
+def test_unhealthy_servers_have_the_group_made_anew(overlap: str) -> None:
+    w = running(rule=failover(overlap=overlap))
+    ill(w, 2)
+    until(w, 20)
+    assert place(w) == ("one", 1), "two of five are not half"
+    ill(w, 3)
+    until(w, 25)
+    assert place(w) == ("two", 2)
+    assert {s.service for s in w.servers.values()} == {"two"}
+    assert ready(w).status == "True"
+    ending = 2 if overlap == "Allowed" else None
+    assert set(w.servers) == {server_name("g", s.member, s.ordinal, ending) for s in w.servers.values()}
+    assert w.group.status.failed_over[0].service == "one"
+
+
+def test_without_overlap_a_service_that_cannot_be_reached_is_never_left() -> None:
+    w = running(rule=failover(overlap="Forbidden"))
+    before = dict(w.servers)
+    w.down.add("one")
+    until(w, 60)
+    assert w.servers == before
+    assert pending(w).reason == "OverlapForbidden"
+    assert "set failover.overlap: Allowed in policy p" in pending(w).message
+    w.down.clear()
+    until(w, 3)
+    assert find(w.group.status.conditions, "FailoverPending") is None
+    assert place(w) == ("one", 1)
+
+
+def test_a_service_that_is_lost_half_way_is_told_and_waited_for() -> None:
+    w = running(rule=failover(overlap="Forbidden"))
+    ill(w, 3)
+    while place(w) is not None:
+        until(w, 1)
+    w.down.add("one")
+    until(w, 20)
+    assert place(w) is None
+    assert {s.service for s in w.servers.values()} == {"one"}
+    assert pending(w).reason == "EarlierServersRemain"
+    w.down.clear()
+    settle(w)
+    assert place(w) == ("two", 2)
+
+
+def test_wait_says_so_and_does_nothing() -> None:
+    w = running(rule=failover("Wait"))
+    before = dict(w.servers)
+    w.down.add("one")
+    until(w, 30)
+    assert w.servers == before
+    assert (pending(w).reason, ready(w).status) == ("FailoverWaits", "True")
+
+
+def test_ask_waits_for_a_person_and_a_word_about_another_occasion_does_not_count() -> None:
+    w = running(rule=failover("Ask"))
+    w.down.add("one")
+    until(w, 10)
+    assert pending(w).reason == "FailoverNotApproved"
+    assert "moorage failover g --namespace ns" in pending(w).message
+    w.approve()
+    w.down.clear()
+    until(w, 3)
+    w.down.add("one")
+    until(w, 20)
+    assert place(w) == ("one", 1), "what was approved was another time"
+    assert "for another occasion" in pending(w).message
+    w.approve()
+    until(w, 2)
+    assert place(w) == ("two", 2)
+
+
+@pytest.mark.parametrize("overlap", ["Forbidden", "Allowed"])
+def test_a_protected_group_loses_no_server(overlap: str) -> None:
+    w = running(rule=failover(overlap=overlap), spec={"deletionProtection": True})
+    before = set(w.servers)
+    ill(w, 5)
+    until(w, 40)
+    assert before <= set(w.servers)
+    if overlap == "Forbidden":
+        assert (place(w), pending(w).reason) == (("one", 1), "DeletionProtected")
+    else:
+        assert (place(w), pending(w).reason) == (("two", 2), "EarlierServersRemain")
+        assert "deletionProtection keeps them" in pending(w).message
+
+
+def test_retained_servers_are_settled_before_they_go() -> None:
+    w = running(spec={"deletionPolicy": "Retain"})
+    w.servers = {name: replace(s, retain=False) for name, s in w.servers.items()}
+    w.down.add("one")
+    until(w, 20)
+    assert all(s.retain for s in w.servers.values())
+
+
+def test_without_another_service_it_stays_with_the_reasons_and_nothing_flaps() -> None:
+    w = running()
+    w.down |= {"one", "two", "three"}
+    until(w, 10)
+    assert pending(w).reason == "NoCandidate"
+    assert "no service can take it" in pending(w).message
+    told = w.group.status
+    until(w, 30)
+    assert w.group.status == told, "the same world is told in the same words"
+    w.down.discard("three")
+    until(w, 2)
+    assert place(w) == ("three", 2)
+
+
+def test_the_service_that_was_left_is_not_chosen_again_for_a_while() -> None:
+    w = running()
+    ill(w, 5)
+    until(w, 20)
+    assert place(w) == ("two", 2)
+    w.down.add("three")
+    ill(w, 5)
+    until(w, 20)
+    assert (place(w), pending(w).reason) == (("two", 2), "NoCandidate")
+    until(w, 60)
+    assert place(w) == ("one", 3), "an hour later, so to speak, it may be chosen"
+
+
+@pytest.mark.parametrize("still", [True, False])
+def test_what_another_process_saw_counts_only_once_this_one_has_looked(still: bool) -> None:
+    """A restart: status says since when; whether it is still so has to be seen first."""
+    w = running()
+    w.down.add("one")
+    until(w, 3)
+    w.restart()
+    w.looked = {"two", "three"}
+    until(w, 30, look=False)
+    assert place(w) == ("one", 1)
+    if not still:
+        w.down.clear()
+    w.look()
+    until(w, 1, look=False)
+    assert place(w) == (("two", 2) if still else ("one", 1))
+
+
+@pytest.mark.parametrize(("verdict", "missing"), [("Unmet", False), ("Unknown", False), ("Met", True)])
+def test_a_policy_that_is_not_met_or_gone_moves_nothing_and_the_group_says_so(verdict: str, missing: bool) -> None:
+    w = running()
+    before = dict(w.servers)
+    w.verdict, w.missing = verdict, missing  # type: ignore[assignment]
+    w.down.add("one")
+    until(w, 30)
+    assert w.servers == before
+    if missing:
+        told = find(w.group.status.conditions, "PolicyMet")
+        assert told is not None
+        assert (told.status, told.reason) == ("Unknown", "PolicyNotFound")
+    else:
+        assert pending(w).reason == f"Policy{verdict}"
+
+
+def test_a_suspended_group_stays() -> None:
+    w = running()
+    w.group = make_group(suspend=True).model_copy(update={"status": w.group.status})
+    w.down.add("one")
+    until(w, 30)
+    assert place(w) == ("one", 1)
+
+
+@settings(max_examples=25, deadline=None)
+@given(CHAOS, st.sampled_from(["Forbidden", "Allowed"]), st.sampled_from(["Rebuild", "Ask"]), st.booleans())
+def test_never_three_generations_and_nothing_on_bad_data_whenever_the_controller_dies(
+    chaos: list[int], overlap: str, action: str, protected: bool
+) -> None:
+    """The world itself asserts at each step, with two policies' worth of edits under way."""
+    spec = {"deletionProtection": protected, "remediation": {"maxUnhealthy": "40%", "unhealthyFor": "30s"}}
+    w = FailoverWorld(iter(()), make_group(**spec), rule=failover(action, overlap, "20s"))
+    settle(w)
+    w.chaos, w.deadly = iter(chaos), True
+    for _ in range(90):
+        w.happen()
+        w.step()
+        w.get_on()
+    w.group = make_group().model_copy(update={"status": w.group.status})
+    settle(w)
+    wanted = {(name, ordinal) for name, count in w.replicas.items() for ordinal in range(count)}
+    assert {(s.member, s.ordinal) for s in w.servers.values()} == wanted
+    assert len(w.servers) == len(wanted), "one generation is left"
+    assert all(s.ready for s in w.servers.values())
+    assert find(w.group.status.conditions, "FailoverPending") is None
+
+
+@settings(max_examples=8, deadline=None)
+@given(CHAOS)
+def test_the_same_world_gives_the_same_plan_in_any_order(chaos: list[int]) -> None:
+    w = FailoverWorld(iter(chaos), make_group())
+    for _ in range(50):
+        w.happen()
+        world = w.world()
+        turned = replace(world, servers=list(reversed(world.servers)))
+        assert decide_group(turned, w.now) == decide_group(world, w.now)
+        w.step()
+        w.get_on()
+
+
+def test_the_world_of_these_tests_does_move_groups_and_kill_the_controller() -> None:
+    """Or the property above would say nothing."""
+    moves, kills = 0, 0
+    held: set[str] = set()
+    for seed in range(12):
+        chaos = iter([(seed * 7919 + n * n * 31 + n * 17) % 1001 for n in range(1500)])
+        w = FailoverWorld(iter(()), make_group(), rule=failover())
+        settle(w)
+        w.chaos, w.deadly = chaos, True
+        for _ in range(90):
+            w.happen()
+            w.step()
+            w.get_on()
+        moves, kills, held = moves + len(w.moves), kills + w.kills, held | w.held
+    assert moves > 5
+    assert kills > 50
+    assert held >= {"EarlierServersRemain", "OverlapForbidden", "NoCandidate", "FailoverNotApproved", "FailoverWaits"}
