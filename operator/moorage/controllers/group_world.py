@@ -24,7 +24,15 @@ from moorage.core.configuration import pending_items
 from moorage.core.dependencies import GroupGraph, GroupSource, find_deadlocks
 from moorage.core.exhaustion import NO_ROOM, Exhaustion, in_turn
 from moorage.core.group import GroupWorld, Problem, granted, together, wants_elsewhere, wants_placement
-from moorage.core.placement import MemberRequest, MemberTemplate, PlacementRequest, awaited, place, with_room
+from moorage.core.placement import (
+    MemberRequest,
+    MemberTemplate,
+    PlacementRequest,
+    awaited,
+    place,
+    what_would_change,
+    with_room,
+)
 from moorage.core.policy import namespace_services, selected_services
 from moorage.core.rollout import GroupServer, MemberWant, Template
 from moorage.core.server_status import failure_of, unhealthy_since
@@ -333,6 +341,7 @@ class GroupObserver:
             time=now.replace(microsecond=0),
             candidates=decision.candidates,
             rejected=dict(decision.rejected),
+            would_change=what_would_change(request, policy.spec.select, views, decision),
         )
 
     def _next_number(self, group: ServerGroup) -> int:

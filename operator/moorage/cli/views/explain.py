@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from moorage.api.base import to_alias
 from moorage.api.conditions import PLACED, find
 from moorage.api.hostingpolicy import HostingPolicy
 from moorage.api.meta import Condition
-from moorage.api.servergroup import Candidate, ServerGroup
+from moorage.api.servergroup import Candidate, Scores, ServerGroup
 from moorage.cli.views.node import age
 from moorage.cli.views.safe import cell, safe
 from moorage.core.placement.place import MAX_CANDIDATES
@@ -36,6 +37,7 @@ class Explanation:
             "policy": status.get("policy") or {"name": self.group.spec.policy_ref.name},
             "policyExists": self.policy is not None,
             "readings": [reading.to_dict() for reading in self.policy.status.readings] if self.policy else [],
+            "nextCheckTime": self.policy.status.to_dict().get("nextCheckTime") if self.policy else None,
             "placement": status.get("placement"),
             "candidates": status.get("candidates", []),
             "conditions": status.get("conditions", []),
@@ -45,7 +47,7 @@ class Explanation:
         """The parts, top down."""
         parts: list[RenderableType] = [self._verdict(now)]
         if self.policy and self.policy.status.readings:
-            parts.append(_readings(self.policy, now))
+            parts += [_readings(self.policy, now), Text(_next_look(self.policy, now))]
         parts += [Text(), self._placement(now)]
         placement = self.group.status.placement
         if placement and placement.candidates:
@@ -53,6 +55,8 @@ class Explanation:
         if placement and placement.rejected:
             counts = ", ".join(f"{count} by {reason}" for reason, count in sorted(placement.rejected.items()))
             parts.append(Text(f"rejected: {counts}"))
+        if placement and placement.would_change:
+            parts += [Text(), Text("what would have changed the choice"), *map(_point, placement.would_change)]
         if not placement and self.group.status.candidates:
             parts.append(_rejected(self.group.status.candidates))
         if self.group.status.conditions:
@@ -110,24 +114,40 @@ def _readings(policy: HostingPolicy, now: datetime) -> Table:
     return table
 
 
+def _next_look(policy: HostingPolicy, now: datetime) -> str:
+    """A condition can change by itself at that time only; a change of the facts is looked at when it comes."""
+    at = policy.status.next_check_time
+    if at is None:
+        return "looked at again when a fact changes"
+    return f"looked at again at {at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}, in {age(now, at)}, and when a fact changes"
+
+
+def _point(sentence: str) -> Text:
+    return Text(f"- {safe(sentence)}")
+
+
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:g}"
 
 
 def _candidates(candidates: tuple[Candidate, ...], chosen: str) -> Table:
-    table = _table("SERVICE", "FEASIBLE", "SCORE", "PRICE", "CAPACITY", "SPREAD", "WHY")
+    """With a column for each view in which at least one has a score."""
+    views = [view for view in Scores.model_fields if any(_score(c, view) is not None for c in candidates)]
+    table = _table("SERVICE", "FEASIBLE", "SCORE", *(to_alias(view).upper() for view in views), "WHY")
     for candidate in candidates:
-        scores = candidate.scores
         table.add_row(
             Text(candidate.service, style="bold green" if candidate.service == chosen else ""),
             "yes" if candidate.feasible else "no",
             _number(candidate.score),
-            _number(scores.price if scores else None),
-            _number(scores.capacity if scores else None),
-            _number(scores.spread if scores else None),
+            *(_number(_score(candidate, view)) for view in views),
             cell("; ".join(candidate.reasons)),
         )
     return table
+
+
+def _score(candidate: Candidate, view: str) -> float | None:
+    found = getattr(candidate.scores, view, None)
+    return found if isinstance(found, float) else None
 
 
 def _rejected(candidates: tuple[Candidate, ...]) -> Table:

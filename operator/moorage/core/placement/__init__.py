@@ -4,6 +4,7 @@ from moorage.core.placement.member import MemberTemplate, resolve_member, with_r
 from moorage.core.placement.patience import awaited
 from moorage.core.placement.place import Decision, MemberRequest, PlacementRequest, place
 from moorage.core.placement.reasons import Reason, Rejection
+from moorage.core.placement.sensitivity import what_would_change
 
 __all__ = [
     "Decision",
@@ -15,5 +16,6 @@ __all__ = [
     "awaited",
     "place",
     "resolve_member",
+    "what_would_change",
     "with_room",
 ]
