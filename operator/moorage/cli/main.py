@@ -16,6 +16,7 @@ from moorage.cli.commands import (
     graph,
     import_,
     orphans,
+    plan,
     render,
     testbed,
     tree,
@@ -35,6 +36,7 @@ LOOK, SERVE = "Look around", "Serve"
 app.command("demo", rich_help_panel=LOOK)(demo.demo)
 app.command("tree", rich_help_panel=LOOK)(tree.tree)
 app.command("explain", rich_help_panel=LOOK)(explain.explain)
+app.command("plan", rich_help_panel=LOOK)(plan.plan)
 app.command("graph", rich_help_panel=LOOK)(graph.graph)
 app.command("render", rich_help_panel=LOOK)(render.render)
 app.command("enroll", rich_help_panel=LOOK)(enroll.enroll)

@@ -12,7 +12,7 @@ from moorage.api.names import server_name
 from moorage.api.servergroup import Placement, ServerGroup
 from moorage.api.virtualserver import VirtualServer, VirtualServerStatus
 from moorage.api.virtualserverconfig import VirtualServerConfig, VirtualServerConfigSpec
-from moorage.controllers.context import Context
+from moorage.controllers.context import Surroundings
 from moorage.controllers.derived import Derived, identity
 from moorage.controllers.exhaustion import attempted, next_settings
 from moorage.controllers.observation import joined
@@ -47,7 +47,7 @@ NAME_TAKEN_LOOK = timedelta(seconds=10)
 class GroupObserver:
     """Builds the world of a group from caches alone."""
 
-    def __init__(self, context: Context, tables: Tables) -> None:
+    def __init__(self, context: Surroundings, tables: Tables) -> None:
         self._context = context
         self._tables = tables
         self.services = ServiceViews(context, tables)

@@ -17,7 +17,7 @@ class Call:
     """One request: `verb` is get, list, watch, create, update, patch, apply or delete.
 
     `fields` are the names of the body's top-level fields, and those directly below metadata, spec, status and data
-    (`status.providerID`); names only, never values.
+    (`status.providerID`); names only, never values. ``dry``: the API server checks the request and stores nothing.
     """
 
     verb: str
@@ -27,11 +27,12 @@ class Call:
     subresource: str = ""
     manager: str = ""
     fields: frozenset[str] = frozenset()
+    dry: bool = False
 
     @property
     def is_write(self) -> bool:
         """True for everything that changes the API server's state."""
-        return self.verb not in READS
+        return self.verb not in READS and not self.dry
 
     def __str__(self) -> str:
         target = "/".join(p for p in (self.namespace, self.name, self.subresource) if p)
