@@ -14,11 +14,12 @@ from moorage.cli.cluster import Cluster
 from moorage.cli.errors import CliError, missing_rule
 from moorage.cli.errors import Exit as Code
 from moorage.cli.manifests import Obj, title
-from moorage.kube.errors import ApiError, BadRequest, Forbidden, Invalid, NotFound
+from moorage.kube.errors import ApiError, Forbidden, NotFound, Unavailable
 from moorage.kube.kinds import Kind
 
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _MANAGER = "kubectl"
+_UNTYPED = 500
 
 
 async def rehearse(cluster: Cluster, kind: Kind, obj: Obj) -> Obj:
@@ -39,10 +40,13 @@ async def rehearse(cluster: Cluster, kind: Kind, obj: Obj) -> Obj:
         raise CliError(error.message, Code.FORBIDDEN, hint=hint) from None
     except NotFound as error:
         raise CliError(f"{title(obj)} cannot be applied: {error.message}", Code.NOT_FOUND) from None
-    except (Invalid, BadRequest) as error:
+    except Unavailable as error:
+        if error.status != _UNTYPED:
+            raise
+        # A field that the schema does not have is answered to an apply with a 500.
         raise CliError(f"{title(obj)} would be refused: {error.message}") from None
     except ApiError as error:
-        raise CliError(f"{title(obj)} would be refused: {error}") from None
+        raise CliError(f"{title(obj)} would be refused: {error.message}") from None
 
 
 def merge_patch(last: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:

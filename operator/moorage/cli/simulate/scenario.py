@@ -60,6 +60,7 @@ def situations(
     scenario: Scenario, points: Sequence[Point], start: datetime | None, end: datetime | None
 ) -> tuple[list[Situation], datetime]:
     """What is so from when on, from ``start`` (default: the first point), and the end (default: the last point)."""
+    _check_names(scenario, points)
     first = start or (points[0].at if points else None)
     last = end or (points[-1].at if points else None)
     if first is None or last is None:
@@ -67,7 +68,6 @@ def situations(
     if last <= first:
         hint = "give a --to that is later than --from and than the first point of the series"
         raise CliError(f"the simulation ends at {last:%Y-%m-%dT%H:%M:%SZ}, before it begins", Exit.USAGE, hint=hint)
-    _check_names(scenario, points)
     course = _Course({s.name: s for s in scenario.services})
     for point in points:
         if point.at <= first:
@@ -149,7 +149,7 @@ def _check_names(scenario: Scenario, points: Iterable[Point]) -> None:
 
 def _one(found: Sequence[Obj], kind: str) -> Obj:
     if len(found) != 1:
-        which = "holds none" if not found else f"hold {', '.join(title(o) for o in found)}"
+        which = "hold none" if not found else f"hold {', '.join(title(o) for o in found)}"
         raise CliError(f"a simulation is about one {kind}; the files {which}", Exit.USAGE, hint="give one with -f")
     return _complete(found[0])
 

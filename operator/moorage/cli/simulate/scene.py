@@ -84,7 +84,9 @@ def lanes(simulated: Simulated) -> list[Lane]:
     found = [Lane(name, tuple(_reading(span, name) for span in spans)) for name in names]
     found.append(Lane("policy", tuple(COLOURS[span.verdict] for span in spans)))
     services = sorted({span.service for span in spans if span.service is not None})
-    return found + [Lane(f"on {name}", tuple(PLACED if s.service == name else None for s in spans)) for name in services]
+    return found + [
+        Lane(f"on {name}", tuple(PLACED if s.service == name else None for s in spans)) for name in services
+    ]
 
 
 def _reading(span: Span, name: str) -> str | None:
