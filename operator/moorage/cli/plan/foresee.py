@@ -6,11 +6,12 @@ controller does. What takes time (a server's start, a paced replacement) is not 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
-from moorage.api.hostingpolicy import HostingPolicy
+from moorage.api.hostingpolicy import HostingPolicy, Reading
 from moorage.api.servergroup import Placement, ServerGroup, UpdateStrategy
 from moorage.cli.cluster import read
 from moorage.cli.plan.gather import Gathered, Onlooker
@@ -96,11 +97,24 @@ class Foresight:
         status = policy.status.model_copy(
             update={
                 "observed_generation": policy.metadata.generation,
-                "readings": result.readings,
+                "readings": self._with_remembered(policy, result.readings),
                 "next_check_time": result.next_check,
             }
         )
         self._store(HOSTING_POLICY, obj, status.to_dict())
+
+    def _with_remembered(self, policy: HostingPolicy, readings: Sequence[Reading]) -> tuple[Reading, ...]:
+        """Conditions that only the controller can read are as it read them last, unless the files change them."""
+        before = self._gathered.before.get((HOSTING_POLICY.kind, policy.metadata.name))
+        known = policy if before is None else read(HostingPolicy, before)
+        same = {condition.name: condition for condition in known.spec.when.conditions}
+        kept = {
+            c.name
+            for c in policy.spec.when.conditions
+            if c.schedule is None and c.service is None and same.get(c.name) == c
+        }
+        remembered = {r.name: r for r in policy.status.readings if r.name in kept}
+        return tuple(remembered.get(r.name, r) for r in readings)
 
     def _store(self, kind: Kind, obj: Obj, status: dict[str, Any]) -> Obj:
         meta = {**obj["metadata"], "resourceVersion": str(int(obj["metadata"]["resourceVersion"]) + 1)}

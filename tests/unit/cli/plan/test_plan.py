@@ -131,11 +131,14 @@ class Harbour:
         }
         await self.put(kinds.VIRTUAL_SERVER, f"g-m-{ordinal}", spec, status=status)
 
-    def plan(self, *, new: bool = False) -> PlanView:
+    def plan(self, *, new: bool = False, policy: Obj | None = None) -> PlanView:
+        """With `policy` the files hold one, and that is what the cluster has."""
         key = ("ServerGroup", "g")
         held = self.bench.tables.groups.get("ns", "g")
         assert held is not None
         before = {} if new else {key: held}
+        if policy is not None:
+            before["HostingPolicy", "p"] = policy
         tables, store = self.bench.tables, self.bench.context.store
         gathered = Gathered("ns", store, tables, ("g",), frozenset({key}), before, ())
         return plans(gathered, self.bench.context.clock.now())[0]
@@ -282,6 +285,23 @@ async def test_hysteresis_goes_on_from_what_the_status_remembers() -> None:
     await harbour.set_up(policy=held)
     await harbour.group()
     assert harbour.plan(new=True).foreseen.world.policy.verdict == "Met"
+
+
+async def test_what_only_the_controller_can_read_is_as_it_was_read_last_unless_the_files_change_it() -> None:
+    asked: Obj = {"when": {"all": [{"name": "asked", "for": "1m"}]}}
+    reading = {"name": "asked", "value": "Met", "reason": "Told", "message": "as told", "since": SINCE}
+    harbour = Harbour()
+    await harbour.set_up(policy=asked)
+    await harbour.group()
+    policy = harbour.bench.tables.policies.get("ns", "p")
+    assert policy is not None
+    meta = {**policy["metadata"], "resourceVersion": "1000"}
+    harbour.bench.context.store.ingest(
+        kinds.HOSTING_POLICY, {**policy, "metadata": meta, "status": {"readings": [reading]}}
+    )
+    assert harbour.plan(new=True).foreseen.world.policy.message == "met: asked (as told)"
+    changed = {**policy, "spec": {"when": {"all": [{"name": "asked", "for": "2m"}]}}}
+    assert harbour.plan(new=True, policy=changed).foreseen.world.policy.verdict == "Unknown"
 
 
 async def test_a_suspended_group_is_left_as_it_is() -> None:
