@@ -10,7 +10,6 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from moorage.api.base import to_alias
 from moorage.api.conditions import PLACED, find
 from moorage.api.hostingpolicy import HostingPolicy
 from moorage.api.meta import Condition
@@ -137,7 +136,7 @@ def number(value: float | None) -> str:
 def candidates_table(candidates: tuple[Candidate, ...], chosen: str) -> Table:
     """With a column for each view in which at least one has a score."""
     views = [view for view in Scores.model_fields if any(_score(c, view) is not None for c in candidates)]
-    shown = table("SERVICE", "FEASIBLE", "SCORE", *(to_alias(view).upper() for view in views), "WHY")
+    shown = table("SERVICE", "FEASIBLE", "SCORE", *(view.replace("_", " ").upper() for view in views), "WHY")
     for candidate in candidates:
         shown.add_row(
             Text(candidate.service, style="bold green" if candidate.service == chosen else ""),
