@@ -6,6 +6,7 @@ from moorage.core.placement.member import MemberTemplate, Spot, resolve_member, 
 from moorage.core.placement.patience import awaited
 from moorage.core.placement.place import Decision, MemberRequest, PlacementRequest, place
 from moorage.core.placement.reasons import Reason, Rejection
+from moorage.core.placement.sensitivity import what_would_change
 
 __all__ = [
     "Decision",
@@ -21,5 +22,6 @@ __all__ = [
     "place",
     "resolve_member",
     "tried_in_turn",
+    "what_would_change",
     "with_room",
 ]
