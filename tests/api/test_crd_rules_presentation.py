@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -17,6 +18,8 @@ from moorage.api.servergroup import ServerGroup
 from moorage.controlplane import ControlPlane
 
 EACH_KIND = pytest.mark.parametrize("info", KINDS, ids=lambda info: info.kind)
+REPEATED = re.compile(r"\.when\.(all|any)\.(all|any|not)\.")
+"""What a condition can be is described once, where it stands alone: within combinations it would be said ten times."""
 SINCE = "2026-01-01T00:00:00Z"
 
 
@@ -38,7 +41,7 @@ def test_each_field_has_a_description(server: Server, info: KindInfo) -> None:
         for schema in schemas.values()
         if any(gvk["kind"] == info.kind for gvk in schema.get("x-kubernetes-group-version-kind", ()))
     )
-    assert [path for path, text in described(ours, info.kind) if len(text) < 8] == []
+    assert [path for path, text in described(ours, info.kind) if len(text) < 8 and not REPEATED.search(path)] == []
 
 
 def described(schema: Mapping[str, Any], path: str) -> Iterator[tuple[str, str]]:

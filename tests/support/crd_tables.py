@@ -261,6 +261,12 @@ HOSTING_POLICY = (
         {"select": {"services": {"names": ["eu-1"]}}},
     ),
     _policy(
+        "In and NotIn need values",
+        "spec.select.services.selector.matchExpressions[0]",
+        {"select": {"services": {"selector": {"matchExpressions": [{"key": "tier", "operator": "In"}]}}}},
+        {"select": {"services": {"selector": {"matchExpressions": [{"key": "tier", "operator": "Exists"}]}}}},
+    ),
+    _policy(
         "In, NotIn, Gt and Lt need values",
         "spec.select.requirements[0]",
         _required(operator="NotIn", values=[]),

@@ -69,6 +69,7 @@ GROUP: dict[str, Any] = {
                 {"service": "anchor", "feasible": False, "reasons": ["InsufficientCapacity: 3 needed, room for 2"]},
             ],
             "rejected": {"InsufficientCapacity": 1},
+            "wouldChange": ["capstan would win if its price fell below 0.02/h (now 0.045/h)"],
         },
         "members": [],
         "replicas": 2,

@@ -47,6 +47,8 @@ def of_status(schema: Schema) -> Schema:
 def _structural(node: Schema, defs: dict[str, Schema]) -> Schema:
     node = _flattened(node, defs)
     schema: Schema = {k: v for k, v in node.items() if k not in _DROPPED}
+    if "default" in schema:
+        schema["default"] = _said(schema["default"])
     if "const" in schema:
         schema["enum"] = [schema.pop("const")]
     if schema.get("type") == "object":
@@ -54,6 +56,15 @@ def _structural(node: Schema, defs: dict[str, Schema]) -> Schema:
     if schema.get("type") == "array":
         schema["items"] = _structural(node["items"], defs)
     return _ordered(schema)
+
+
+def _said(default: Any) -> Any:
+    """A default without the fields that it says nothing of: null is no value of any of them."""
+    if isinstance(default, list):
+        return [_said(item) for item in default]
+    if isinstance(default, dict):
+        return {name: _said(value) for name, value in default.items() if value is not None}
+    return default
 
 
 def _complete_object(schema: Schema, node: Schema, defs: dict[str, Schema]) -> None:

@@ -224,6 +224,8 @@ class Placement(Model):
     """The best 20 services that were looked at."""
     rejected: dict[Annotated[str, Field(max_length=128)], int] = mapped(64)
     """How many services could not take the group, by reason."""
+    would_change: tuple[Annotated[str, Field(max_length=256)], ...] = listed(5)
+    """What would have led to another choice at that time, one fact a line."""
     overlapping: bool | None = None
     """Whether servers of the placement before may still be there: then the names of its own end in its number."""
 

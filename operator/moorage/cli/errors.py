@@ -18,6 +18,7 @@ class Exit(IntEnum):
     NOT_READY = 4
     NO_CLUSTER = 5
     FORBIDDEN = 6
+    CHANGES = 7
     INTERRUPTED = 130
     TERMINATED = 143
 

@@ -18,7 +18,9 @@ from moorage.cli.commands import (
     graph,
     import_,
     orphans,
+    plan,
     render,
+    simulate,
     testbed,
     tree,
 )
@@ -38,6 +40,8 @@ app.command("demo", rich_help_panel=LOOK)(demo.demo)
 app.command("tree", rich_help_panel=LOOK)(tree.tree)
 app.command("explain", rich_help_panel=LOOK)(explain.explain)
 app.command("failover", rich_help_panel=LOOK)(failover.failover)
+app.command("plan", rich_help_panel=LOOK)(plan.plan)
+app.command("simulate", rich_help_panel=LOOK)(simulate.simulate)
 app.command("graph", rich_help_panel=LOOK)(graph.graph)
 app.command("render", rich_help_panel=LOOK)(render.render)
 app.command("enroll", rich_help_panel=LOOK)(enroll.enroll)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Literal, Protocol
 
 from moorage.api.virtualserver import VirtualServerStatus
 from moorage.controllers.state import SecretState
@@ -113,6 +113,24 @@ class ServerMemory:
         return isinstance(self.step, Wait) and self.step.reason in _SERVICE_WAITS
 
 
+class Surroundings(Protocol):
+    """What observing a group takes beside the caches; whoever only looks has less of it than a controller."""
+
+    @property
+    def connections(self) -> Mapping[str, ServiceConnection]:
+        """By the uid of the HostingService."""
+
+    @property
+    def memories(self) -> Mapping[str, ServerMemory]:
+        """By the uid of the VirtualServer."""
+
+    def counts(self, service_uid: str, provider_id: str) -> bool:
+        """Whether the service's own count of its servers is known to contain this one."""
+
+    def knows(self, service_uid: str) -> bool:
+        """Whether the service's status says what is so now, not what a process that ended saw last."""
+
+
 @dataclass(frozen=True, slots=True)
 class ChannelInfo:
     """What a server's user-data needs of the configuration channel."""
@@ -175,6 +193,16 @@ class Context:
     def is_placing(self, service: str) -> bool:
         """Whether a VirtualServer is on its way to the HostingService of this uid."""
         return service in self._placing
+
+    def counts(self, service_uid: str, provider_id: str) -> bool:
+        """Whether the service's last inventory has this server."""
+        connection = self.connections.get(service_uid)
+        latest = connection.latest if connection is not None else None
+        return latest is not None and provider_id in latest.by_id
+
+    def knows(self, service_uid: str) -> bool:
+        """Whether the status of the service says what this process itself has seen."""
+        return service_uid in self.looked_at
 
     def memory(self, uid: str) -> ServerMemory:
         """What is remembered of the VirtualServer ``uid``."""

@@ -40,6 +40,9 @@ log = logging.getLogger(__name__)
 HOLD_LOOK = 2.0
 """Seconds until a service that could not be held is looked at again."""
 
+AFFORD_LOOK = 0.5
+"""Seconds until a group that waits for its namespace's ceiling is looked at: what becomes free comes in company."""
+
 NORMAL, WARNING = "Normal", "Warning"
 
 _OWN_DOING = frozenset({"GroupDeleted", "ScaledDown", "Released", "Moved", "FailedOver", "MemberRemoved"})
@@ -54,6 +57,11 @@ class GroupController:
         self._tables = tables
         self._observer = observer
         self._edges = edges
+        observer.spending.woken = self._afford
+
+    def _afford(self, namespace: str, name: str) -> None:
+        """Look again at a group that a cost ceiling kept waiting, once something became free."""
+        self._context.enqueue(SERVER_GROUP, namespace, name, after=AFFORD_LOOK)
 
     async def reconcile(self, key: QueueKey) -> Result:
         """One step towards what the object asks for."""

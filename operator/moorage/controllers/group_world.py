@@ -14,7 +14,7 @@ from moorage.api.names import server_name
 from moorage.api.servergroup import Placement, ServerGroup
 from moorage.api.virtualserver import VirtualServer, VirtualServerStatus
 from moorage.api.virtualserverconfig import VirtualServerConfig, VirtualServerConfigSpec
-from moorage.controllers.context import Context
+from moorage.controllers.context import Surroundings
 from moorage.controllers.derived import Derived, identity
 from moorage.controllers.exhaustion import attempted, next_settings, spot_settings
 from moorage.controllers.observation import joined
@@ -50,6 +50,7 @@ from moorage.core.placement import (
     group_cost,
     place,
     tried_in_turn,
+    what_would_change,
 )
 from moorage.core.policy import namespace_services, selected_services
 from moorage.core.rollout import GroupServer, MemberWant, Template
@@ -66,11 +67,11 @@ NAME_TAKEN_LOOK = timedelta(seconds=10)
 class GroupObserver:
     """Builds the world of a group from caches alone."""
 
-    def __init__(self, context: Context, tables: Tables) -> None:
+    def __init__(self, context: Surroundings, tables: Tables) -> None:
         self._context = context
         self._tables = tables
         self.services = ServiceViews(context, tables)
-        self.spending = Spending(context, tables)
+        self.spending = Spending(tables)
         self._derived = Derived()
         self._references = References(tables, self._derived)
 
@@ -393,6 +394,7 @@ class GroupObserver:
             time=now.replace(microsecond=0),
             candidates=decision.candidates,
             rejected=dict(decision.rejected),
+            would_change=what_would_change(request, policy.spec.select, views, decision),
         )
         return placement, decision.members
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from moorage.api.virtualserver import VirtualServerStatus
 from moorage.controllers.acts import Acts
-from moorage.controllers.context import Context, QueueKey
+from moorage.controllers.context import Context, QueueKey, Surroundings
 from moorage.controllers.delivery import Deliveries
 from moorage.controllers.edges import Edges
 from moorage.controllers.observation import Observed, awaited, observe
@@ -272,7 +272,7 @@ def _summary(status: VirtualServerStatus) -> tuple[object, ...]:
     return _states(status), status.observed_generation, pending, status.lost
 
 
-def summary_of(context: Context, obj: Obj, parsed: VirtualServerStatus) -> VirtualServerStatus:
+def summary_of(context: Surroundings, obj: Obj, parsed: VirtualServerStatus) -> VirtualServerStatus:
     """The status of a server as it was last decided, which may be ahead of the one that is written."""
     memory = context.memories.get(obj["metadata"]["uid"])
     return parsed if memory is None or memory.status is None else memory.status

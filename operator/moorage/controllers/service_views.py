@@ -6,7 +6,7 @@ import contextlib
 
 from moorage.api import conditions as c
 from moorage.api.servergroup import Placement, ServerGroup
-from moorage.controllers.context import Context
+from moorage.controllers.context import Surroundings
 from moorage.controllers.observation import is_observed
 from moorage.controllers.tables import Tables
 from moorage.core.failover import UNKNOWN, Reach
@@ -19,7 +19,7 @@ from moorage.kube.store import Obj, key_of
 class ServiceViews:
     """Built from caches alone."""
 
-    def __init__(self, context: Context, tables: Tables) -> None:
+    def __init__(self, context: Surroundings, tables: Tables) -> None:
         self._context = context
         self._tables = tables
 
@@ -47,13 +47,11 @@ class ServiceViews:
             there = [o for o in servers if o["spec"]["serviceRef"]["name"] == name]
             with contextlib.suppress(InvalidObject):
                 promised += max(0, _wanted(self._tables.groups.parse(group)) - len(there))
-        connection = self._context.connections.get(service["metadata"]["uid"])
-        latest = connection.latest if connection is not None else None
         for server in self._tables.servers.by_index("service", name):
             known = (server.get("status") or {}).get("providerID")
             if is_observed(server):
                 continue
-            if known is None or latest is None or known not in latest.by_id:
+            if known is None or not self._context.counts(service["metadata"]["uid"], known):
                 promised += 1
         return promised
 
@@ -72,7 +70,7 @@ class ServiceViews:
         if connection is not None and connection.answers:
             # Its status, which may still say otherwise, follows.
             return Reach(known=True)
-        known = placement.service_uid in self._context.looked_at
+        known = self._context.knows(placement.service_uid)
         told = c.find(service.status.conditions, c.AVAILABLE)
         return Reach(known, service.status.unreachable_since, "" if told is None else told.message)
 

@@ -7,28 +7,29 @@ in the groups' statuses by then: only the process that holds the lease decides.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from moorage.api.servergroup import ServerGroup
-from moorage.controllers.context import Context
 from moorage.controllers.tables import Tables
 from moorage.core.ceilings import NOTHING, OWN, Allowance, Bill, Ceiling, Cost, Offer, allow, namespace_ceiling
 from moorage.core.group import PolicyView, granted
 from moorage.core.rollout import MemberWant
 from moorage.kube.errors import InvalidObject
-from moorage.kube.kinds import SERVER_GROUP
 from moorage.kube.store import Obj, key_of
 
-WAKE_DEBOUNCE = 0.5
+
+def _nobody(_namespace: str, _name: str) -> None:
+    """Whoever only looks has nobody to wake."""
 
 
 class Spending:
     """Ceilings and costs of groups."""
 
-    def __init__(self, context: Context, tables: Tables) -> None:
-        self._context = context
+    def __init__(self, tables: Tables) -> None:
         self._tables = tables
+        self.woken: Callable[[str, str], None] = _nobody
+        """Told the namespace and the name of each group that waits while something becomes free."""
         self._promised: dict[str, Cost] = {}
         self._waiting: set[str] = set()
         tables.groups.subscribe(self._group)
@@ -79,7 +80,7 @@ class Spending:
             return
         for group in self._tables.groups.by_index("namespace", namespace):
             if group["metadata"]["uid"] in self._waiting:
-                self._context.enqueue(SERVER_GROUP, *key_of(group), after=WAKE_DEBOUNCE)
+                self.woken(*key_of(group))
 
     def _others(self, group: ServerGroup) -> Cost:
         """What the other groups of the namespace cost, with all that was promised to them."""

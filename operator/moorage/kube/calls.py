@@ -18,7 +18,7 @@ class Call:
 
     `fields` are the names of the body's top-level fields, and those directly below metadata, spec, status and data
     (`status.providerID`); names only, never values. `account` is the ServiceAccount (namespace, name) as which it is
-    made, None for our own.
+    made, None for our own. `dry`: the API server checks the request and stores nothing.
     """
 
     verb: str
@@ -29,11 +29,12 @@ class Call:
     manager: str = ""
     fields: frozenset[str] = frozenset()
     account: tuple[str, str] | None = None
+    dry: bool = False
 
     @property
     def is_write(self) -> bool:
         """True for everything that changes the API server's state."""
-        return self.verb not in READS
+        return self.verb not in READS and not self.dry
 
     def __str__(self) -> str:
         target = "/".join(p for p in (self.namespace, self.name, self.subresource) if p)

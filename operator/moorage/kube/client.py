@@ -306,6 +306,26 @@ class Client:
         call = self._write("patch", kind, namespace, name, manager, body, subresource)
         return await self._send(call, "PATCH", body=body, content_type=content_type or implied)
 
+    async def rehearse(
+        self,
+        kind: Kind,
+        namespace: str | None,
+        name: str,
+        body: Mapping[str, Any],
+        manager: str,
+        *,
+        merge: bool = False,
+    ) -> Obj:
+        """What the object would be after a server-side apply (or a merge patch): checked and defaulted, never stored.
+
+        Unknown fields are refused, as kubectl has it. Raises Invalid and BadRequest with what the API server says.
+        """
+        whole = {"apiVersion": kind.api_version, "kind": kind.kind, **body}
+        verb, content_type = ("patch", MERGE_PATCH) if merge else ("apply", APPLY_PATCH)
+        params = {"dryRun": "All", "fieldValidation": "Strict", **({} if merge else {"force": "true"})}
+        call = Call(verb, kind, namespace, name, manager=manager, fields=body_fields(whole), dry=True)
+        return await self._send(call, "PATCH", params=params, body=whole, content_type=content_type)
+
     async def delete(
         self,
         kind: Kind,

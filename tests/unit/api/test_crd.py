@@ -53,6 +53,12 @@ def test_everything_that_people_write_has_a_bound(info: KindInfo) -> None:
 
 
 @EACH_KIND
+def test_no_default_says_null(info: KindInfo) -> None:
+    for path, node in nodes(crd.object_schema(info)):
+        assert "None" not in f"{node.get('default')}" or node.get("default") is None, path
+
+
+@EACH_KIND
 def test_schemas_are_structural(info: KindInfo) -> None:
     for path, node in nodes(crd.object_schema(info)):
         assert (

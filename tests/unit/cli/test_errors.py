@@ -115,7 +115,20 @@ def test_wrong_usage_is_2(moorage: Moorage, arguments: list[str]) -> None:
 
 def test_help_is_for_every_command(moorage: Moorage) -> None:
     listed = moorage("--help").stdout
-    for command in ("demo", "tree", "explain", "graph", "render", "enroll", "backends", "run", "configd", "hostd"):
+    for command in (
+        "demo",
+        "tree",
+        "explain",
+        "plan",
+        "simulate",
+        "graph",
+        "render",
+        "enroll",
+        "backends",
+        "run",
+        "configd",
+        "hostd",
+    ):
         assert command in listed
 
 

@@ -18,6 +18,7 @@ from moorage.cli.views.explain import Explanation
 from moorage.cli.views.node import State, age
 from moorage.cli.views.tree import Detail, group_tree, server_tree
 
+HOURS = timedelta(hours=3)
 TREE = """\
 ○ ServerGroup quickstart  1/2 servers ready, 1 items pending  web-0 waits for database_address: output address of \
 member db, not published yet
@@ -39,6 +40,7 @@ EXPLANATION = """\
 policy quickstart is Met for 60s: affordable is met
 CONDITION   VALUE  SINCE  WHY
 affordable  Met    60s    the expression is true
+looked at again when a fact changes
 
 placed on bollard for 60s (placement 1): the best of 2: price 100, capacity 38
 SERVICE  FEASIBLE  SCORE  PRICE  CAPACITY  WHY
@@ -46,6 +48,9 @@ bollard  yes       81.5   100    38.25     0.02 an hour; room for 20
 capstan  yes       30     0      100       0.045 an hour
 anchor   no        -      -      -         InsufficientCapacity: 3 needed, room for 2
 rejected: 1 by InsufficientCapacity
+
+what would have changed the choice
+- capstan would win if its price fell below 0.02/h (now 0.045/h)
 
 STATUS     VALUE  SINCE  WHY
 PolicyMet  True   60s    Met
@@ -58,6 +63,7 @@ NOWHERE = """\
 policy quickstart is Met for 60s: affordable is met
 CONDITION   VALUE  SINCE  WHY
 affordable  Met    60s    the expression is true
+looked at again when a fact changes
 
 no hosting service can take the group
 SERVICE  WHY NOT
@@ -192,6 +198,17 @@ def test_what_only_the_group_decides_is_shown_beside_what_is_shared() -> None:
     assert [r["name"] for r in Explanation(other, HostingPolicy.from_dict(policy)).to_dict()["readings"]] == [
         "affordable"
     ]
+
+
+def test_the_explanation_says_when_the_policy_is_looked_at_next() -> None:
+    timed = quickstart.policy().model_copy(
+        update={"status": quickstart.policy().status.model_copy(update={"next_check_time": quickstart.NOW + HOURS})}
+    )
+    explanation = Explanation(quickstart.group(), timed)
+    assert "looked at again at 2026-11-22T15:01:00Z, in 3h, and when a fact changes\n" in text(
+        *explanation.show(quickstart.NOW)
+    )
+    assert explanation.to_dict()["nextCheckTime"] == "2026-11-22T15:01:00Z"
 
 
 def test_a_group_that_no_service_can_take_shows_each_service_and_nothing_twice() -> None:

@@ -84,9 +84,9 @@ class Scene:
         for _ in range(times):
             await self.groups.reconcile(("ns", "g"))
             for name, obj in self.servers().items():
-                if "creationTimestamp" not in obj["metadata"]:
+                if "generation" not in obj["metadata"]:
                     # As a real API server does.
-                    meta = {**obj["metadata"], "creationTimestamp": "2026-01-01T00:00:00Z", "generation": 1}
+                    meta = {**obj["metadata"], "generation": 1}
                     changed = self.bench.api.change(VIRTUAL_SERVER, "ns", name, metadata=meta)
                     self.bench.context.store.ingest(VIRTUAL_SERVER, changed)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import RenderableType
@@ -37,6 +37,7 @@ class Explanation:
             "policy": status.get("policy") or {"name": self.group.spec.policy_ref.name},
             "policyExists": self.policy is not None,
             "readings": [reading.to_dict() for reading in self._readings()],
+            "nextCheckTime": self.policy.status.to_dict().get("nextCheckTime") if self.policy else None,
             "placement": status.get("placement"),
             "candidates": status.get("candidates", []),
             "failover": status.get("failover"),
@@ -48,17 +49,19 @@ class Explanation:
         """The parts, top down."""
         parts: list[RenderableType] = [self._verdict(now)]
         readings = self._readings()
-        if readings:
-            parts.append(_readings(readings, now))
+        if self.policy and readings:
+            parts += [readings_table(readings, now), Text(next_look(self.policy, now))]
         parts += [Text(), self._placement(now)]
         placement = self.group.status.placement
         if placement and placement.candidates:
-            parts.append(_candidates(placement.candidates, placement.service))
+            parts.append(candidates_table(placement.candidates, placement.service))
         if placement and placement.rejected:
             counts = ", ".join(f"{count} by {reason}" for reason, count in sorted(placement.rejected.items()))
             parts.append(Text(f"rejected: {counts}"))
+        if placement and placement.would_change:
+            parts += [Text(), Text("what would have changed the choice"), *map(point, placement.would_change)]
         if not placement and self.group.status.candidates:
-            parts.append(_rejected(self.group.status.candidates))
+            parts.append(rejected_table(self.group.status.candidates))
         if self.group.status.conditions:
             parts += [Text(), _conditions(self.group.status.conditions, now, self._said())]
         return parts
@@ -109,57 +112,77 @@ class Explanation:
         return text.append(f": {safe(placement.message)}" if placement.message else "")
 
 
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+def table(*columns: str) -> Table:
+    """An empty table of the one look that all reports have."""
+    shown = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in columns:
-        table.add_column(column)
-    return table
+        shown.add_column(column)
+    return shown
 
 
-def _readings(readings: Sequence[Reading], now: datetime) -> Table:
-    table = _table("CONDITION", "VALUE", "SINCE", "WHY")
+def readings_table(readings: Sequence[Reading], now: datetime) -> Table:
+    """Each condition as it was read."""
+    shown = table("CONDITION", "VALUE", "SINCE", "WHY")
     for reading in readings:
         value = Text(reading.value, style=_STYLES[reading.value])
-        table.add_row(reading.name, value, age(reading.since, now), cell(reading.message or reading.reason))
-    return table
+        shown.add_row(reading.name, value, age(reading.since, now), cell(reading.message or reading.reason))
+    return shown
 
 
-def _number(value: float | None) -> str:
+def next_look(policy: HostingPolicy, now: datetime) -> str:
+    """A condition can change by itself at that time only; a change of the facts is looked at when it comes."""
+    at = policy.status.next_check_time
+    if at is None:
+        return "looked at again when a fact changes"
+    return f"looked at again at {at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}, in {age(now, at)}, and when a fact changes"
+
+
+def point(sentence: str) -> Text:
+    """A sentence in a list."""
+    return Text(f"- {safe(sentence)}")
+
+
+def number(value: float | None) -> str:
+    """A score."""
     return "-" if value is None else f"{value:g}"
 
 
-def _candidates(candidates: tuple[Candidate, ...], chosen: str) -> Table:
-    """One column for each view that scored any of them."""
-    scores = [candidate.scores or Scores() for candidate in candidates]
-    views = [view for view in Scores.model_fields if any(getattr(s, view) is not None for s in scores)]
-    table = _table("SERVICE", "FEASIBLE", "SCORE", *(view.replace("_", " ").upper() for view in views), "WHY")
-    for candidate, found in zip(candidates, scores, strict=True):
-        table.add_row(
+def candidates_table(candidates: tuple[Candidate, ...], chosen: str) -> Table:
+    """With a column for each view in which at least one has a score."""
+    views = [view for view in Scores.model_fields if any(_score(c, view) is not None for c in candidates)]
+    shown = table("SERVICE", "FEASIBLE", "SCORE", *(view.replace("_", " ").upper() for view in views), "WHY")
+    for candidate in candidates:
+        shown.add_row(
             Text(candidate.service, style="bold green" if candidate.service == chosen else ""),
             "yes" if candidate.feasible else "no",
-            _number(candidate.score),
-            *(_number(getattr(found, view)) for view in views),
+            number(candidate.score),
+            *(number(_score(candidate, view)) for view in views),
             cell("; ".join(candidate.reasons)),
         )
-    return table
+    return shown
 
 
-def _rejected(candidates: tuple[Candidate, ...]) -> Table:
+def _score(candidate: Candidate, view: str) -> float | None:
+    found = getattr(candidate.scores, view, None)
+    return found if isinstance(found, float) else None
+
+
+def rejected_table(candidates: tuple[Candidate, ...]) -> Table:
     """Services that cannot take the group have no scores."""
-    table = _table("SERVICE", "WHY NOT")
+    shown = table("SERVICE", "WHY NOT")
     for candidate in candidates:
-        table.add_row(cell(candidate.service), cell("; ".join(candidate.reasons)))
-    return table
+        shown.add_row(cell(candidate.service), cell("; ".join(candidate.reasons)))
+    return shown
 
 
 def _conditions(conditions: tuple[Condition, ...], now: datetime, said: set[str]) -> Table:
     """Each message once: conditions that wait for the same say the same."""
-    table, said = _table("STATUS", "VALUE", "SINCE", "WHY"), set(said)
+    shown, said = table("STATUS", "VALUE", "SINCE", "WHY"), set(said)
     for condition in conditions:
         value = Text(condition.status, style=_STYLES.get(condition.status, ""))
         why = condition.message or condition.reason
         if condition.message in said:
             why = f"{condition.reason}, as above" if condition.message else condition.reason
         said.add(condition.message)
-        table.add_row(condition.type, value, age(condition.last_transition_time, now), cell(why))
-    return table
+        shown.add_row(condition.type, value, age(condition.last_transition_time, now), cell(why))
+    return shown

@@ -14,6 +14,7 @@ from moorage.core.placement.member import (
 from moorage.core.placement.patience import awaited
 from moorage.core.placement.place import Decision, MemberRequest, PlacementRequest, place
 from moorage.core.placement.reasons import Reason, Rejection
+from moorage.core.placement.sensitivity import what_would_change
 
 __all__ = [
     "Decision",
@@ -31,5 +32,6 @@ __all__ = [
     "resolve_member",
     "resolve_turns",
     "tried_in_turn",
+    "what_would_change",
     "with_room",
 ]

@@ -1,0 +1,155 @@
+"""What the controller would do with a group next, and until it is as it shall be: its own decisions over a cache.
+
+A commit (a placement, an opened gate) is written to the cache instead of the API server, and decided on again, as the
+controller does. What takes time (a server's start, a paced replacement) is not waited for but said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Final
+
+from moorage.api.hostingpolicy import HostingPolicy, Reading
+from moorage.api.servergroup import Placement, ServerGroup, UpdateStrategy
+from moorage.cli.cluster import read
+from moorage.cli.plan.gather import Gathered, Onlooker
+from moorage.controllers.group_world import GroupObserver
+from moorage.core.group import GroupPlan, GroupWorld, Problem, decide_group
+from moorage.core.group_status import group_status
+from moorage.core.policy import evaluate_policy
+from moorage.kube.kinds import HOSTING_POLICY, SERVER_GROUP, Kind
+from moorage.kube.store import Obj
+
+_COMMITS: Final = 8
+"""More than any group needs: placement, exhaustion, gate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """One group: as it would be seen, what would be done at once, and what in the end (paced changes all at once).
+
+    ``current`` is the group as the cluster has it, None where it is new. ``hypothetical`` is where it would be placed
+    if its policy were met, for a group that has no placement and does not get one.
+    """
+
+    group: ServerGroup
+    current: ServerGroup | None
+    policy: HostingPolicy | None
+    world: GroupWorld
+    now: GroupPlan
+    whole: GroupPlan
+    hypothetical: Placement | Problem | None = None
+
+    @property
+    def placement(self) -> Placement | None:
+        """Where the group would be."""
+        return self.now.placement
+
+
+class Foresight:
+    """Decides over what was gathered. The cache is changed by it."""
+
+    def __init__(self, gathered: Gathered) -> None:
+        self._gathered = gathered
+        self._tables = gathered.tables
+        self._observer = GroupObserver(Onlooker(), gathered.tables)
+
+    def group(self, name: str, now: datetime) -> Foreseen:
+        """What would become of a group. Raises InvalidObject where it cannot be read."""
+        obj = self._tables.groups.get(self._gathered.namespace, name)
+        if obj is None:
+            raise KeyError(name)
+        parsed = self._tables.groups.parse(obj)
+        self._evaluate(parsed, now)
+        world, plan = self._settle(obj, now)
+        policy = self._policy(parsed)
+        return Foreseen(
+            group=world.group,
+            current=self._current(parsed),
+            policy=policy,
+            world=world,
+            now=plan,
+            whole=_unpaced(world, now),
+            hypothetical=self._if_met(world, policy, now),
+        )
+
+    def _current(self, group: ServerGroup) -> ServerGroup | None:
+        """The group as the cluster has it."""
+        key = SERVER_GROUP.kind, group.metadata.name
+        before = self._gathered.before.get(key)
+        if before is not None:
+            return read(ServerGroup, before)
+        return None if key in self._gathered.planned else group
+
+    def _policy(self, group: ServerGroup) -> HostingPolicy | None:
+        return self._tables.policies.parsed(group.metadata.namespace, group.spec.policy_ref.name)
+
+    def _evaluate(self, group: ServerGroup, now: datetime) -> None:
+        """Read the group's policy as its controller would, with hysteresis on from what its status remembers."""
+        obj = self._tables.policies.get(group.metadata.namespace, group.spec.policy_ref.name)
+        if obj is None:
+            return
+        policy = self._tables.policies.parse(obj)
+        labels = self._tables.namespace_labels(policy.metadata.namespace)
+        result = evaluate_policy(policy.spec, self._observer.services.views(), policy.status, now, labels)
+        status = policy.status.model_copy(
+            update={
+                "observed_generation": policy.metadata.generation,
+                "readings": self._with_remembered(policy, result.readings),
+                "next_check_time": result.next_check,
+            }
+        )
+        self._store(HOSTING_POLICY, obj, status.to_dict())
+
+    def _with_remembered(self, policy: HostingPolicy, readings: Sequence[Reading]) -> tuple[Reading, ...]:
+        """Conditions that only the controller can read are as it read them last, unless the files change them."""
+        before = self._gathered.before.get((HOSTING_POLICY.kind, policy.metadata.name))
+        known = policy if before is None else read(HostingPolicy, before)
+        same = {condition.name: condition for condition in known.spec.when.conditions}
+        kept = {
+            c.name
+            for c in policy.spec.when.conditions
+            if c.schedule is None and c.service is None and same.get(c.name) == c
+        }
+        remembered = {r.name: r for r in policy.status.readings if r.name in kept}
+        return tuple(remembered.get(r.name, r) for r in readings)
+
+    def _store(self, kind: Kind, obj: Obj, status: dict[str, Any]) -> Obj:
+        meta = {**obj["metadata"], "resourceVersion": str(int(obj["metadata"]["resourceVersion"]) + 1)}
+        changed = {**obj, "metadata": meta, "status": status}
+        self._gathered.store.ingest(kind, changed)
+        return changed
+
+    def _settle(self, obj: Obj, now: datetime) -> tuple[GroupWorld, GroupPlan]:
+        world = self._observer.observe(obj, now)
+        plan = decide_group(world, now)
+        for _ in range(_COMMITS):
+            if not plan.commit:
+                break
+            obj = self._store(SERVER_GROUP, obj, group_status(world, plan, now).to_dict())
+            world = self._observer.observe(obj, now)
+            plan = decide_group(world, now)
+        return world, plan
+
+    def _if_met(self, world: GroupWorld, policy: HostingPolicy | None, now: datetime) -> Placement | Problem | None:
+        """Where a group without a placement would be, were every condition of its policy met."""
+        meta = world.group.metadata
+        if world.group.status.placement is not None or world.policy.verdict == "Met" or policy is None or world.servers:
+            return None
+        obj = self._tables.policies.get(meta.namespace, policy.metadata.name)
+        if obj is None:
+            return None
+        met = tuple(r.model_copy(update={"value": "Met"}) for r in policy.status.readings)
+        changed = self._store(HOSTING_POLICY, obj, policy.status.model_copy(update={"readings": met}).to_dict())
+        group = self._tables.groups.get(meta.namespace, meta.name)
+        proposal = None if group is None else self._observer.observe(group, now).proposal
+        self._store(HOSTING_POLICY, changed, policy.status.to_dict())
+        return proposal
+
+
+def _unpaced(world: GroupWorld, now: datetime) -> GroupPlan:
+    """Everything that is to be changed, as if nothing had to stay ready meanwhile."""
+    spec = world.group.spec.model_copy(update={"update_strategy": UpdateStrategy(type="Recreate")})
+    return decide_group(replace(world, group=world.group.model_copy(update={"spec": spec})), now)

@@ -1,0 +1,1 @@
+"""`moorage simulate`: a policy played against a recorded or written course of events."""

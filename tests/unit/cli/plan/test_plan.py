@@ -1,0 +1,324 @@
+"""What `moorage plan` foresees, from caches alone: the controllers' decisions, written nowhere."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from rich.console import Console
+from tests.support.controller_bench import Bench, new_bench
+
+from moorage.api.virtualserverconfig import VirtualServerConfigSpec
+from moorage.cli.commands.plan import plans
+from moorage.cli.plan.changes import Action, When
+from moorage.cli.plan.gather import Gathered
+from moorage.cli.views.plan import PlanView
+from moorage.controllers.revisions import revision_name
+from moorage.kube import kinds
+from moorage.kube.kinds import Kind
+
+Obj = dict[str, Any]
+
+ALWAYS = {"when": {"all": [{"name": "always", "schedule": {"from": "2020-01-01T00:00:00Z"}}]}}
+NEVER = {"when": {"all": [{"name": "then", "schedule": {"from": "2999-01-01T00:00:00Z"}}]}}
+IMAGE = {"images": [{"image": "debian-12"}], "size": {"cpu": 1}}
+SINCE = "2026-01-01T00:00:00Z"
+
+NEW = """\
+group g (new)
+policy p is Met
+CONDITION  VALUE  SINCE  WHY
+always     Met    {age}  within its schedule
+looked at again when a fact changes
+
+would be placed on a: a: cheapest of 2: 0.06/h against 0.12/h (b)
+SERVICE  FEASIBLE  SCORE  PRICE  WHY
+a        yes       100    100    price 0.06/h
+b        yes       50     50     price 0.12/h
+what would change the choice
+- b would win if its price fell below 0.06/h (now 0.12/h)
+- b would win if the price of a rose above 0.12/h (now 0.06/h)
+
+MEMBER  SERVERS  IMAGE      OFFERING  EACH    ALL
+m       3        debian-12  small     0.02/h  0.06/h
+total   3                                     0.06/h
+
+3 to be created
+   SERVER  CHANGE  WHY
++  g-m-0   create
++  g-m-1   create
++  g-m-2   create
+"""
+
+
+def condition(type_: str, status: str = "True") -> Obj:
+    return {"type": type_, "status": status, "reason": type_, "message": "", "lastTransitionTime": SINCE}
+
+
+@dataclass
+class Harbour:
+    """Two services, a policy, a configuration and a group of one member."""
+
+    bench: Bench = field(default_factory=new_bench)
+    planned: set[tuple[str, str]] = field(default_factory=set)
+    before: dict[tuple[str, str], Obj] = field(default_factory=dict)
+    hardware: Obj = field(default_factory=lambda: dict(IMAGE))
+
+    async def put(self, kind: Kind, name: str, spec: Obj, namespace: str | None = "ns", **more: Any) -> Obj:
+        return await self.bench.put(kind, name, spec, namespace, **more)
+
+    async def service(self, name: str, price: str, **more: Any) -> None:
+        offering = {"name": "small", "cpu": 1, "memory": "1Gi", "arch": "amd64", "pricePerHour": price}
+        spec = {"type": "local", "endpoint": "http://x", "offerings": [offering], **more}
+        await self.put(kinds.HOSTING_SERVICE, name, spec, None, status={"conditions": [condition("Available")]})
+
+    async def set_up(self, policy: Obj | None = None, config: Obj | None = None) -> None:
+        await self.service("a", "0.02")
+        await self.service("b", "0.04")
+        await self.put(kinds.HOSTING_POLICY, "p", policy or ALWAYS)
+        self.hardware = config or dict(IMAGE)
+        await self.put(kinds.VIRTUAL_SERVER_CONFIG, "c", self.hardware)
+
+    async def group(
+        self, replicas: int = 3, *, running: int | None = None, old: Obj | None = None, **spec: Any
+    ) -> None:
+        """A group; with `running` it is placed on a, and has so many ready servers, made from `old`."""
+        wanted = {
+            "policyRef": {"name": "p"},
+            "members": [{"name": "m", "configRef": {"name": "c"}, "replicas": replicas}],
+        }
+        status: Obj = {}
+        if running is not None:
+            service = self.bench.tables.services.get(None, "a")
+            assert service is not None
+            uid = service["metadata"]["uid"]
+            status = {
+                "placement": {"number": 1, "service": "a", "serviceUID": uid, "time": SINCE, "gateOpened": SINCE},
+                "placements": 1,
+                "members": [{"name": "m", "config": "c", "desired": running}],
+            }
+        made = await self.put(kinds.SERVER_GROUP, "g", {**wanted, **spec}, status=status)
+        for ordinal in range(running or 0):
+            await self._server(made, ordinal, old or self.hardware)
+
+    async def _server(self, group: Obj, ordinal: int, config: Obj) -> None:
+        revision = revision_name("c", VirtualServerConfigSpec.from_dict(config))
+        if self.bench.tables.revisions.get("ns", revision) is None:
+            body = {"metadata": {"name": revision, "namespace": "ns", "labels": {"moorage.dev/config": "c"}}}
+            kept = await self.bench.api.create(kinds.CONTROLLER_REVISION, {**body, "data": {"spec": config}})
+            self.bench.context.store.ingest(kinds.CONTROLLER_REVISION, kept)
+        spec = {
+            "serviceRef": {"name": "a", "uid": group["status"]["placement"]["serviceUID"]},
+            "group": {"name": "g", "uid": group["metadata"]["uid"]},
+            "member": "m",
+            "ordinal": ordinal,
+            "placement": 1,
+            "image": config["images"][0]["image"],
+            "offering": "small",
+            "settings": next((s["values"] for s in config.get("settings", [])), {}),
+            "revision": revision,
+            "deletionPolicy": "Delete",
+        }
+        ready = [condition(type_) for type_ in ("Instantiated", "Configured", "Ready")]
+        status = {
+            "observedGeneration": 1,
+            "providerID": f"i-{ordinal}",
+            "conditions": ready,
+            "agent": {"sequence": 1, "delivered": 1, "acknowledged": 1},
+        }
+        await self.put(kinds.VIRTUAL_SERVER, f"g-m-{ordinal}", spec, status=status)
+
+    def plan(self, *, new: bool = False, policy: Obj | None = None) -> PlanView:
+        """With `policy` the files hold one, and that is what the cluster has."""
+        key = ("ServerGroup", "g")
+        held = self.bench.tables.groups.get("ns", "g")
+        assert held is not None
+        before = {} if new else {key: held}
+        if policy is not None:
+            before["HostingPolicy", "p"] = policy
+        tables, store = self.bench.tables, self.bench.context.store
+        gathered = Gathered("ns", store, tables, ("g",), frozenset({key}), before, ())
+        return plans(gathered, self.bench.context.clock.now())[0]
+
+    def text(self, view: PlanView) -> str:
+        console = Console(file=io.StringIO(), width=1000, color_system=None)
+        for part in view.show(self.bench.context.clock.now()):
+            console.print(part)
+        assert isinstance(console.file, io.StringIO)
+        return "".join(line.rstrip() + "\n" for line in console.file.getvalue().splitlines())
+
+
+def told(view: PlanView) -> list[tuple[Action, str, When, tuple[str, ...]]]:
+    return [(c.action, c.server, c.when, c.why) for c in view.changes]
+
+
+async def test_a_new_group_is_placed_priced_and_created() -> None:
+    harbour = Harbour()
+    await harbour.set_up()
+    await harbour.group()
+    view = harbour.plan(new=True)
+    shown = harbour.text(view)
+    age = shown.split("always     Met    ")[1].split("  ")[0]
+    assert shown == NEW.replace("{age}", age)
+    data = json.loads(json.dumps(view.to_dict()))
+    assert (data["new"], data["placement"]["service"], data["pricePerHour"]) == (True, "a", "0.06")
+    assert data["members"][0]["pricePerHour"] == "0.02"
+
+
+async def test_nothing_is_written_while_it_is_foreseen() -> None:
+    harbour = Harbour()
+    await harbour.set_up()
+    await harbour.group()
+    calls = list(harbour.bench.api.calls)
+    harbour.plan(new=True)
+    assert harbour.bench.api.calls == calls
+
+
+async def test_an_unmet_policy_creates_nothing_and_it_says_where_the_group_would_be() -> None:
+    harbour = Harbour()
+    await harbour.set_up(policy=NEVER)
+    await harbour.group()
+    view = harbour.plan(new=True)
+    assert view.changes == ()
+    assert view.to_dict()["ifMet"]["service"] == "a"
+    shown = harbour.text(view)
+    assert "policy p is Unmet\n" in shown
+    assert "not placed; if the policy were met now, it would be on a: " in shown
+    assert "nothing to be done\n" in shown
+
+
+async def test_a_group_that_is_as_it_shall_be_has_nothing_to_do() -> None:
+    harbour = Harbour()
+    await harbour.set_up()
+    await harbour.group(2, running=2)
+    view = harbour.plan()
+    assert told(view) == []
+    shown = harbour.text(view)
+    assert "stays on a\n" in shown
+    assert shown.endswith("nothing to be done\n")
+    assert "(now" not in shown
+
+
+async def test_growing_and_shrinking_name_the_servers_and_both_prices() -> None:
+    harbour = Harbour()
+    await harbour.set_up()
+    await harbour.group(3, running=2)
+    assert told(harbour.plan()) == [(Action.CREATE, "g-m-2", When.NOW, ())]
+    assert "0.06/h (now 0.04/h)" in harbour.text(harbour.plan())
+    smaller = Harbour()
+    await smaller.set_up()
+    await smaller.group(1, running=2)
+    assert told(smaller.plan()) == [(Action.REMOVE, "g-m-1", When.NOW, ("member m has 1 servers",))]
+
+
+async def test_another_image_and_other_settings_replace_in_turn_and_say_which() -> None:
+    old = {**IMAGE, "images": [{"image": "debian-11"}], "settings": [{"serviceType": "local", "values": {"disk": 10}}]}
+    harbour = Harbour()
+    await harbour.set_up(config={**IMAGE, "settings": [{"serviceType": "local", "values": {"disk": 20}}]})
+    await harbour.group(2, running=2, old=old)
+    why = ("image debian-11 -> debian-12", "settings disk 10 -> 20")
+    view = harbour.plan()
+    assert told(view) == [
+        (Action.REPLACE, "g-m-0", When.LATER, why),
+        (Action.REPLACE, "g-m-1", When.NOW, why),
+    ]
+    assert "servers change in turn: at most 1 of a member not ready at a time\n" in harbour.text(view)
+
+
+async def test_a_changed_configuration_is_revised_in_place_and_shows_names_but_no_values() -> None:
+    old = {**IMAGE, "configuration": [{"name": "port", "value": "canary-old"}]}
+    harbour = Harbour()
+    new = {**IMAGE, "configuration": [{"name": "port", "value": "canary-new"}], "files": [{"path": "/etc/x"}]}
+    await harbour.set_up(config=new)
+    await harbour.group(1, running=1, old=old)
+    view = harbour.plan()
+    assert told(view) == [(Action.REVISE, "g-m-0", When.NOW, ("item port changed", "file /etc/x added"))]
+    assert "canary" not in harbour.text(view) + json.dumps(view.to_dict())
+
+
+async def test_on_delete_waits_for_a_person() -> None:
+    old = {**IMAGE, "images": [{"image": "debian-11"}]}
+    harbour = Harbour()
+    await harbour.set_up()
+    await harbour.group(1, running=1, old=old, updateStrategy={"type": "OnDelete"})
+    view = harbour.plan()
+    assert [(c.action, c.when) for c in view.changes] == [(Action.REPLACE, When.MANUAL)]
+    assert "replace, once it is deleted" in harbour.text(view)
+
+
+async def test_a_policy_that_releases_removes_all_servers() -> None:
+    harbour = Harbour()
+    await harbour.set_up(policy={**NEVER, "whenUnmet": "Release"})
+    await harbour.group(2, running=2)
+    view = harbour.plan()
+    assert [(c.action, c.server) for c in view.changes] == [(Action.REMOVE, "g-m-0"), (Action.REMOVE, "g-m-1")]
+    assert "the policy is no longer met" in view.changes[0].why[0]
+
+
+async def test_where_no_service_can_take_the_group_each_says_why() -> None:
+    harbour = Harbour()
+    await harbour.set_up(config={**IMAGE, "size": {"cpu": 64}})
+    await harbour.group()
+    view = harbour.plan(new=True)
+    assert view.changes == ()
+    shown = harbour.text(view)
+    assert "not placed: no service can take the group" in shown or "NoFeasibleService" in shown
+    assert "NoOffering" in shown
+
+
+async def test_what_is_missing_is_a_problem_with_its_remedy() -> None:
+    harbour = Harbour()
+    await harbour.service("a", "0.02")
+    await harbour.put(kinds.HOSTING_POLICY, "q", ALWAYS)
+    await harbour.group()
+    reasons = dict(harbour.plan(new=True).problems())
+    assert set(reasons) == {"ConfigNotFound", "PolicyNotFound"}
+    assert "create it or change policyRef" in reasons["PolicyNotFound"]
+
+
+async def test_hysteresis_goes_on_from_what_the_status_remembers() -> None:
+    harbour = Harbour()
+    held = {"when": {"all": [{"name": "always", "schedule": {"from": "2020-01-01T00:00:00Z"}, "for": "10m"}]}}
+    await harbour.set_up(policy=held)
+    await harbour.group()
+    assert harbour.plan(new=True).foreseen.world.policy.verdict == "Met"
+
+
+async def test_what_only_the_controller_can_read_is_as_it_was_read_last_unless_the_files_change_it() -> None:
+    asked: Obj = {"when": {"all": [{"name": "asked", "for": "1m"}]}}
+    reading = {"name": "asked", "value": "Met", "reason": "Told", "message": "as told", "since": SINCE}
+    harbour = Harbour()
+    await harbour.set_up(policy=asked)
+    await harbour.group()
+    policy = harbour.bench.tables.policies.get("ns", "p")
+    assert policy is not None
+    meta = {**policy["metadata"], "resourceVersion": "1000"}
+    harbour.bench.context.store.ingest(
+        kinds.HOSTING_POLICY, {**policy, "metadata": meta, "status": {"readings": [reading]}}
+    )
+    assert harbour.plan(new=True).foreseen.world.policy.message == "met: asked (as told)"
+    changed = {**policy, "spec": {"when": {"all": [{"name": "asked", "for": "2m"}]}}}
+    assert harbour.plan(new=True, policy=changed).foreseen.world.policy.verdict == "Unknown"
+
+
+async def test_a_suspended_group_is_left_as_it_is() -> None:
+    harbour = Harbour()
+    await harbour.set_up()
+    await harbour.group(3, running=1, suspend=True)
+    view = harbour.plan()
+    assert view.changes == ()
+    assert "nothing to be done: suspend is set: nothing is changed" in harbour.text(view)
+
+
+async def test_the_plan_is_ascii_where_the_terminal_is() -> None:
+    harbour = Harbour()
+    await harbour.set_up()
+    await harbour.group(1, running=1, old={**IMAGE, "images": [{"image": "debian-11"}]})
+    console = Console(file=io.StringIO(), width=200, color_system=None)
+    for part in harbour.plan().show(harbour.bench.context.clock.now() + timedelta(0), ascii_only=True):
+        console.print(part)
+    assert isinstance(console.file, io.StringIO)
+    assert console.file.getvalue().isascii()
