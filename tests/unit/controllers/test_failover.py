@@ -36,11 +36,12 @@ class Scene:
         observer = GroupObserver(bench.context, bench.tables)
         self.groups = GroupController(bench.context, bench.tables, observer, Edges(bench.tables))
 
-    async def begin(self, **failover: Any) -> None:
+    async def begin(self, *, ceiling: str | None = None, **failover: Any) -> None:
         config = await self.bench.config()
         revision = revision_name("c", VirtualServerConfigSpec.from_dict(config["spec"]))
         for name in ("one", "two"):
-            offerings = [{"name": "small", "cpu": 1, "memory": "1Gi", "arch": "amd64"}]
+            offering: Obj = {"name": f"small-{name}", "cpu": 1, "memory": "1Gi", "arch": "amd64"}
+            offerings = [offering if ceiling is None else {**offering, "pricePerHour": "0.1"}]
             spec: Obj = {"type": "local", "endpoint": "http://127.0.0.1:1", "offerings": offerings}
             status: Obj = {"observedGeneration": 1, "conditions": [told("Available", "True", "Available")]}
             metadata = {"finalizers": ["moorage.dev/service"]}
@@ -55,15 +56,18 @@ class Scene:
         )
         self.one, self.two = self.uid("one"), self.uid("two")
         placement = {"number": 1, "service": "one", "serviceUID": self.one, "time": SINCE, "gateOpened": SINCE}
-        members = [{"name": "m", "config": "c", "desired": 1}]
+        members = [{"name": "m", "config": "c", "desired": 1, "offering": "small-one"}]
         status = {"observedGeneration": 1, "placement": placement, "placements": 1, "members": members}
-        self.group = await self.bench.group(metadata={"finalizers": ["moorage.dev/group"]}, status=status)
+        asked: Obj = {"policyRef": {"name": "p"}, "members": [{"name": "m", "configRef": {"name": "c"}}]}
+        asked |= {} if ceiling is None else {"maxPricePerHour": ceiling}
+        metadata = {"finalizers": ["moorage.dev/group"]}
+        self.group = await self.bench.put(SERVER_GROUP, "g", asked, metadata=metadata, status=status)
         spec = {
             "serviceRef": {"name": "one", "uid": self.one},
             "group": {"name": "g", "uid": self.group["metadata"]["uid"]},
             "member": "m",
             "image": "i",
-            "offering": "small",
+            "offering": "small-one",
             "placement": 1,
             "revision": revision,
         }
@@ -174,3 +178,27 @@ async def test_the_annotation_of_a_person_lets_it_go(scene: Scene) -> None:
     await scene.reconcile()
     assert scene.status["placement"]["service"] == "two"
     assert "failover" not in scene.status
+
+
+async def test_a_ceiling_bounds_where_a_group_goes_and_not_that_both_cost_until_the_old_servers_are_gone(
+    scene: Scene,
+) -> None:
+    await scene.begin(action="Rebuild", overlap="Allowed", ceiling="0.1")
+    scene.down()
+    await scene.reconcile()
+    await scene.bench.context.writer.flush()
+    assert set(scene.servers()) == {"g-m-0", "g-m-0-2"}
+    assert scene.servers()["g-m-0-2"]["spec"]["offering"] == "small-two"
+    assert scene.status["members"][0]["offering"] == "small-two"
+    limited = next(c for c in scene.status["conditions"] if c["type"] == "CostLimited")
+    assert limited["reason"] == "PriceAboveCeiling"
+    assert limited["message"].startswith("0.2/h for the group, above spec.maxPricePerHour (0.1/h)")
+
+
+async def test_a_ceiling_that_no_other_service_keeps_holds_the_group_where_it_is(scene: Scene) -> None:
+    await scene.begin(action="Rebuild", overlap="Allowed", ceiling="0.05")
+    scene.down()
+    await scene.reconcile()
+    assert (scene.status["placement"]["service"], scene.pending()) == ("one", "NoCandidate")
+    pending = next(c for c in scene.status["conditions"] if c["type"] == "FailoverPending")
+    assert "two rejected: PriceAboveCeiling" in pending["message"]

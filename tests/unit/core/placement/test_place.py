@@ -251,3 +251,11 @@ def test_a_member_without_servers_must_be_possible_all_the_same() -> None:
     assert place(none, select(), [service("a")]).rejected == {"NoOffering": 1}
     empty = PlacementRequest("team-a", TEAM, (MemberRequest("web", 0, CONFIG),))
     assert place(empty, select(), [service("a", room=0)]).price == Decimal(0)
+
+
+def test_a_service_that_the_group_left_is_not_chosen_and_its_expressions_are_not_asked() -> None:
+    expressions = [{"name": "none", "expression": "false"}]
+    left = replace(request(), avoided={"uid-a": "left for a failover"})
+    decision = place(left, select(expressions=expressions), [service("a"), service("b")])
+    assert decision.rejected == {"LeftByFailover": 1, "RequirementNotMet(none)": 1}
+    assert chosen(place(left, select(), [service("a", "0.01"), service("b")])) == "b"

@@ -20,8 +20,10 @@ from moorage.core.placement import (
     PlacementRequest,
     Rejection,
     Spot,
+    first_with_room,
     place,
     resolve_member,
+    resolve_turns,
     tried_in_turn,
     with_room,
 )
@@ -135,6 +137,33 @@ def test_without_room_for_it_what_stays_is_taken_at_its_own_price_and_the_other_
     none = with_room(found, "uid-a", "ec2", Exhaustion([*full, exhausted("m", {})], NOW, fallback))
     assert isinstance(none, Rejection)
     assert none.word == "InsufficientCapacity"
+
+
+def test_offerings_in_turn_come_after_what_may_be_taken_back_and_what_stays_instead() -> None:
+    arm = offering("arm", "0.01", arch="arm64")
+    service = ServiceView("b", uid="uid-b", offerings=(*PREEMPTIBLE.offerings, offering("more", "0.50"), arm))
+    amd = Requirement(key="arch", operator="In", values=("amd64",))
+    turns = resolve_turns(config(), service, (amd,), Spot("Prefer", spot_settings))
+    assert not isinstance(turns, Rejection)
+    names = [[t.offering.name for t in tried_in_turn(turn, "", fallback)] for turn in turns]
+    assert names == [["lent", "kept"], ["more"]]
+    full = [exhausted(name, {}, "uid-b") for name in ("lent", "kept", "more")]
+
+    def left(count: int) -> MemberTemplate | Rejection:
+        return first_with_room(turns, "uid-b", "", Exhaustion(full[:count], NOW))
+
+    found = [left(count) for count in range(4)]
+    assert [f.offering.name for f in found if isinstance(f, MemberTemplate)] == ["lent", "kept", "more"]
+    assert isinstance(found[3], Rejection)
+    assert isinstance(found[2], MemberTemplate)
+    assert found[2].instead.startswith("offering more is taken instead: offering kept turned out to have no room")
+
+
+def test_what_is_taken_after_what_may_be_taken_back_runs_the_same_image() -> None:
+    mixed = ServiceView(
+        "c", offerings=(offering("lent", "0.01", interruptible=True), offering("arm", "0.05", arch="arm64"))
+    )
+    assert resolved(mixed, "Prefer").otherwise is None
 
 
 def test_what_stays_is_never_taken_against_a_requirement() -> None:
