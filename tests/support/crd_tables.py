@@ -365,7 +365,10 @@ HOSTING_POLICY = (
         "not a duration", "spec.select.maxDataAge", {"select": {"maxDataAge": "1d"}}, {"select": {"maxDataAge": "24h"}}
     ),
     _policy(
-        "must be above 0", "spec.select.maxDataAge", {"select": {"maxDataAge": "0s"}}, {"select": {"maxDataAge": "1s"}}
+        "must be above 0; write a duration",
+        "spec.select.maxDataAge",
+        {"select": {"maxDataAge": "0s"}},
+        {"select": {"maxDataAge": "1s"}},
     ),
 )
 
