@@ -37,7 +37,10 @@ async def test_a_group_without_room_is_placed_on_the_next_service_and_leaves_not
     left = next(c for c in placement["candidates"] if c["service"] == first)
     assert not left["feasible"]
     assert "turned out to have no room" in left["reasons"][0]
-    assert [e["service"] for e in found["status"]["exhausted"]] == [first]
+    exhausted = found["status"]["exhausted"]
+    assert {e["service"] for e in exhausted} == {first}
+    tried = [e["offering"] for e in exhausted]
+    assert len(tried) == len(set(tried)) == 3, "each of three offerings was tried there once"
     made, gone = scene.events("Created"), scene.events("Deleted")
     assert (len(made), sorted(gone)) == (1, sorted(made)), "the one that had found room is removed"
     assert scene.here() == []
