@@ -115,7 +115,9 @@ def bootstrap(venv):
         say("making the virtual environment {}".format(venv))
         run([tool, "venv", "--quiet", "--python", interpreter, venv], "making {}".format(venv))
     say("installing the locked requirements into {}".format(venv))
-    run([tool, "pip", "sync", "--quiet", "--python", inside, "--require-hashes", LOCK], "installing the requirements")
+    # Compiled here, once: tests and the demo start programs by the hundred, and some shells forbid to keep bytecode.
+    sync = [tool, "pip", "sync", "--quiet", "--compile-bytecode", "--python", inside, "--require-hashes", LOCK]
+    run(sync, "installing the requirements")
     project = ["--no-deps", "--no-build-isolation", "--editable", ROOT]
     run([tool, "pip", "install", "--quiet", "--python", inside, *project], "installing the project")
     stamp.write_text(wanted)

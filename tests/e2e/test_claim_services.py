@@ -76,14 +76,28 @@ async def test_c2_a_user_selects_configurations_each_a_boot_image_and_configurat
     assert (scene.read(a, "/etc/colour"), scene.read(b, "/etc/colour")) == ("red", "blue")
 
 
-@pytest.mark.parametrize("when", [{}, {"all": []}, {"any": []}, {"all": [{"name": "none"}]}])
-async def test_c3_a_user_sets_a_policy_with_at_least_one_condition(scene: Scene, when: dict[str, object]) -> None:
+NONE = "a policy needs at least one condition"
+
+
+@pytest.mark.parametrize(
+    ("when", "why"),
+    [
+        ({}, NONE),
+        ({"all": []}, NONE),
+        ({"any": []}, NONE),
+        ({"all": [{"name": "none"}]}, "needs exactly one of schedule, service,"),
+        ({"all": [{"any": []}]}, "a nested all or any is empty"),
+    ],
+)
+async def test_c3_a_user_sets_a_policy_with_at_least_one_condition(
+    scene: Scene, when: dict[str, object], why: str
+) -> None:
     """C3: a user sets a policy, with at least one condition, for dynamically selecting a service and dynamically
     instantiating servers on it."""
     policy = always("policy", scene.service)
     with pytest.raises(Invalid) as refused:
         await scene.api.apply({**policy, "spec": {**policy["spec"], "when": when}})
-    assert "condition" in str(refused.value)
+    assert why in str(refused.value)
     assert await scene.api.get(HOSTING_POLICY, "policy") is None
 
 

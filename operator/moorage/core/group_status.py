@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from moorage.api import conditions as c
@@ -268,6 +268,13 @@ def _no_room(world: GroupWorld, placement: Placement) -> list[tuple[bool, str, s
     return [(False, "NoRoom", f"{message}; it is tried again there")]
 
 
+def _growth_waits(world: GroupWorld, missing: int) -> Iterator[tuple[bool, str, str]]:
+    """Servers that are not made because of the policy are none that boot."""
+    verdict = world.policy.verdict
+    if missing > 0 and verdict != "Met":
+        yield False, f"Policy{verdict}", f"growth waits for policy {world.policy.name}: {world.policy.message}"
+
+
 def _ready(world: GroupWorld, plan: GroupPlan, stalled: Problem | None) -> tuple[bool, str, str]:
     """Whether everything is as it shall be; if not, the first thing that is waited for."""
     if world.group.metadata.deleting:
@@ -294,16 +301,11 @@ def _ready(world: GroupWorld, plan: GroupPlan, stalled: Problem | None) -> tuple
         *((False, *want.problem) for want in world.wants if want.problem is not None),
         *((False, limit.reason, limit.message) for limit in (growth_refused(world),) if limit is not None),
         *_no_room(world, plan.placement),
+        *_growth_waits(world, wanted - len(current)),
         _counted(world, plan, "instantiated", "Instantiated", "Booting", "run"),
         _configured(world, plan),
     ):
         if not status:
             return False, reason, message
     waiting = [s for s in all_counted if s not in good]
-    if wanted > len(current) and world.policy.verdict != "Met":
-        return (
-            False,
-            f"Policy{world.policy.verdict}",
-            f"growth waits for policy {world.policy.name}: {world.policy.message}",
-        )
     return False, "Progressing", f"{len(good)} of {wanted} servers are ready and up to date{_name_some(waiting)}"
