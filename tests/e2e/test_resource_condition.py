@@ -165,7 +165,8 @@ async def test_who_may_not_act_as_the_account_may_not_have_it_read(api: Api, sta
     await reader(api, "configmaps")
     kubectl = Kubectl(stack.plane)
     where = ("-n", api.namespace)
-    kubectl("create", "rolebinding", "author", "--clusterrole=moorage-edit", "--user=author", *where)
+    for role in ("moorage-view", "moorage-edit"):
+        kubectl("create", "rolebinding", f"author-{role}", f"--clusterrole={role}", "--user=author", *where)
     kubectl("create", "rolebinding", "editor", "--clusterrole=edit", "--user=editor", *where)
 
     def apply(user: str, obj: Obj) -> tuple[int, str]:

@@ -17,6 +17,7 @@ _ETCD_PEER = "unix://peer:1"
 _LOWEST_PORT = 20000
 _CONTROLLERS = (
     "garbage-collector-controller",
+    "clusterrole-aggregation-controller",
     "namespace-controller",
     "horizontal-pod-autoscaler-controller",
     "serviceaccount-controller",
