@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import TypeVar
 
 from moorage.api.hostingservice import HostingService
@@ -89,10 +90,10 @@ class World:
             if left <= 0:
                 raise CliError(f"waited {seconds:g} s in vain for {what}")
             self._wake.clear()
-            try:
-                await asyncio.wait_for(self._wake.wait(), min(left, 1.0))
-            except TimeoutError:
-                continue
+            # Not asyncio.wait_for: Python 3.11's loses a cancellation that comes in the moment of a change.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(left, 1.0)):
+                    await self._wake.wait()
         return found
 
     async def _follow(self, kind: Kind) -> None:
