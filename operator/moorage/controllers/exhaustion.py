@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from moorage.api.meta import Condition
@@ -11,6 +11,7 @@ from moorage.api.virtualserver import VirtualServer
 from moorage.core.exhaustion import Attempted
 from moorage.core.facts import CallFailure
 from moorage.hosting.errors import HostingError
+from moorage.hosting.factory import BackendFactory
 from moorage.hosting.registry import backend
 
 log = logging.getLogger(__name__)
@@ -18,25 +19,24 @@ log = logging.getLogger(__name__)
 
 def next_settings(type_: str, settings: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """What a backend of this type tries where these settings found no room; None where it knows nothing."""
-    try:
-        return backend(type_).fallback(settings)
-    except HostingError:
-        return None
-    except Exception:
-        # A backend's fault must not keep the group from being looked at.
-        log.exception("the fallback of the backend %s failed", type_)
-        return None
+    return _asked(type_, "fallback", lambda factory: factory.fallback(settings))
 
 
 def spot_settings(type_: str, settings: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """How a backend of this type is asked for a server that may be taken back; None where it has no such thing."""
+    return _asked(type_, "spot settings", lambda factory: factory.spot(settings))
+
+
+def _asked(
+    type_: str, what: str, ask: Callable[[BackendFactory], Mapping[str, Any] | None]
+) -> Mapping[str, Any] | None:
     try:
-        return backend(type_).spot(settings)
+        return ask(backend(type_))
     except HostingError:
         return None
     except Exception:
         # A backend's fault must not keep the group from being looked at.
-        log.exception("the spot settings of the backend %s failed", type_)
+        log.exception("the %s of the backend %s failed", what, type_)
         return None
 
 
