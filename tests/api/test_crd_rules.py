@@ -8,8 +8,9 @@ from collections.abc import Iterator
 import pytest
 from tests.support.crd_cases import Case, built, message_of, messages
 from tests.support.crd_server import Answer, Server
-from tests.support.crd_tables import HOSTING_POLICY, HOSTING_SERVICE, SERVER_GROUP, VIRTUAL_SERVER
+from tests.support.crd_tables import HOSTING_SERVICE, SERVER_GROUP, VIRTUAL_SERVER
 from tests.support.crd_tables_config import VIRTUAL_SERVER_CONFIG
+from tests.support.crd_tables_policy import HOSTING_POLICY
 from tests.support.crd_tables_resource import RESOURCES
 from tests.support.crd_tables_when import WHEN
 
