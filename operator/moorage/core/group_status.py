@@ -293,13 +293,14 @@ def _ready(world: GroupWorld, plan: GroupPlan, stalled: Problem | None) -> tuple
     current = [s for s in present(world.servers, plan.placement) if not s.deleting]
     changing = {w.name: w.revision for w in world.wants}
     good = [s for s in current if s.ready and not s.outdated and s.revision == changing.get(s.member)]
-    if len(good) == wanted == len(all_counted):
+    refused = growth_refused(world)
+    if len(good) == wanted == len(all_counted) and refused is None:
         return True, "Ready", f"{wanted} of {wanted} servers are ready on {plan.placement.service}"
     if plan.phase == "Suspended":
         return False, "Suspended", f"{len(good)} of {wanted} servers are ready; {plan.message}"
     for status, reason, message in (
         *((False, *want.problem) for want in world.wants if want.problem is not None),
-        *((False, limit.reason, limit.message) for limit in (growth_refused(world),) if limit is not None),
+        *(() if refused is None else ((False, refused.reason, refused.message),)),
         *_no_room(world, plan.placement),
         *_growth_waits(world, wanted - len(current)),
         _counted(world, plan, "instantiated", "Instantiated", "Booting", "run"),

@@ -111,6 +111,22 @@ def test_a_group_never_costs_more_than_was_decided_and_loses_nothing_to_a_ceilin
     if w.verdict == "Met" and there != w.replicas:
         assert limited is not None, "it has fewer than it asks for, and nothing says why"
         assert limited.reason == "PriceAboveCeiling"
+        assert not c.is_true(w.group.status.conditions, c.READY), "it is ready with fewer than it asks for"
     if w.verdict == "Met" and limited is None:
         assert w.cost().known <= w.limit
         assert c.is_true(w.group.status.conditions, c.READY)
+
+
+def test_a_group_that_gets_less_than_it_asks_for_is_not_ready_and_says_why() -> None:
+    w = run(CeilingWorld(iter(()), make_group()))
+    assert c.is_true(w.group.status.conditions, c.READY)
+    w.replicas["a"] = 9
+    run(w)
+    ready = c.find(w.group.status.conditions, c.READY)
+    assert sum(s.ready for s in w.servers.values()) == 9
+    assert ready is not None
+    assert (ready.status, ready.reason) == ("False", "PriceAboveCeiling")
+    assert c.is_true(w.group.status.conditions, c.INSTANTIATED)
+    w.limit = Decimal(11)
+    run(w)
+    assert c.is_true(w.group.status.conditions, c.READY)
