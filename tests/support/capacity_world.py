@@ -12,9 +12,10 @@ from typing import Any
 
 from tests.support.group_world import World
 
-from moorage.api.servergroup import Exhausted, Placement
+from moorage.api.placement import Exhausted, Placement
 from moorage.core.exhaustion import Attempted, Exhaustion
-from moorage.core.group import GroupPlan, GroupWorld, PolicyView, Problem, wants_elsewhere, wants_placement
+from moorage.core.group import GroupPlan, GroupWorld, PolicyView, wants_elsewhere, wants_placement
+from moorage.core.obstacles import Obstacle
 from moorage.core.rollout import GroupServer, MemberWant, Template
 
 SERVICES = ("one", "two", "three")
@@ -64,13 +65,13 @@ class CapacityWorld(World):
             return replace(want, exhausted=f"{left.service} is full")
         return replace(want, template=Template(want.template.image, OFFERING, left))
 
-    def _propose(self) -> Placement | Problem:
+    def _propose(self) -> Placement | Obstacle:
         exhaustion = self.exhaustion()
         for name in SERVICES:
             if not isinstance(exhaustion.left(name, name, OFFERING, {}), Exhausted):
                 number = self.group.status.placements + 1
                 return Placement(number=number, service=name, service_uid=name, time=self.now)
-        return Problem("NoFeasibleService", "none has room", stalled=False, until=exhaustion.until())
+        return Obstacle("NoFeasibleService", "none has room", stalled=False, until=exhaustion.until())
 
     # What happens
 

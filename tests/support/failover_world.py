@@ -16,17 +16,11 @@ from tests.support.group_world import S, World
 
 from moorage.api.failover import Failover
 from moorage.api.hostingpolicy import Verdict
-from moorage.api.servergroup import Placement
+from moorage.api.placement import Placement
 from moorage.core.failover import UNKNOWN, Reach, avoided, order
-from moorage.core.group import (
-    GroupPlan,
-    GroupWorld,
-    PolicyView,
-    Problem,
-    judge_failover,
-    wants_placement,
-)
+from moorage.core.group import GroupPlan, GroupWorld, PolicyView, judge_failover, wants_placement
 from moorage.core.group_status import group_status
+from moorage.core.obstacles import Obstacle
 from moorage.core.rollout import GroupServer
 
 SERVICES = ("one", "two", "three")
@@ -108,14 +102,14 @@ class FailoverWorld(World):
             seen = replace(seen, refuge=self._propose())
         return seen
 
-    def _propose(self) -> Placement | Problem:
+    def _propose(self) -> Placement | Obstacle:
         status = self.group.status
         left = avoided(status.failed_over, status.placement, self.now)
         for name in SERVICES:
             if name in self.looked and name not in self.since and name not in left:
                 return Placement(number=status.placements + 1, service=name, service_uid=name, time=self.now)
         ends = [e.until for e in status.failed_over if e.until > self.now]
-        return Problem("NoFeasibleService", "no service can take it", stalled=False, until=min(ends, default=None))
+        return Obstacle("NoFeasibleService", "no service can take it", stalled=False, until=min(ends, default=None))
 
     # What happens
 

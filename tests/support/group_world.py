@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 
 from moorage.api.hostingpolicy import Verdict
 from moorage.api.names import server_name
-from moorage.api.servergroup import Placement, ServerGroup
+from moorage.api.placement import Placement
+from moorage.api.servergroup import ServerGroup
 from moorage.core.gate import present
 from moorage.core.group import GroupPlan, GroupWorld, PolicyView, decide_group, granted, wants_placement
 from moorage.core.group_status import group_status

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from moorage.api.conditions import FAILOVER_PENDING, find
 from moorage.api.names import ANNOTATION_FAILOVER
-from moorage.api.servergroup import FailoverOccasion, ServerGroup
+from moorage.api.placement import FailoverOccasion
+from moorage.api.servergroup import ServerGroup
 from moorage.cli.cluster import Cluster, read
 from moorage.cli.errors import CliError, Exit
 from moorage.core.failover import order

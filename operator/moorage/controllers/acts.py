@@ -7,13 +7,12 @@ the call, the provider id is recorded before anything else, a deletion is confir
 from __future__ import annotations
 
 import base64
-import hmac
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from moorage.api.names import (
     ANNOTATION_REVOKED,
@@ -26,18 +25,17 @@ from moorage.api.names import (
     SECRET_KIND_SERVER,
     server_secret,
 )
-from moorage.configd.userdata import render_user_data
 from moorage.controllers.adoption import rival_of
 from moorage.controllers.context import Context
 from moorage.controllers.failures import failure
 from moorage.controllers.observation import Observed
-from moorage.controllers.state import SecretState, request_mark
+from moorage.controllers.requests import Requests, required
+from moorage.controllers.state import SecretState
 from moorage.controllers.tables import Tables
 from moorage.core.facts import RELEASED, Attempt, CallFailure, Lookup, LookupResult
 from moorage.hosting.abilities import Retag
-from moorage.hosting.contract import TAG_SERVER, CreateRequest, identity_tags
-from moorage.hosting.errors import HostingError, Invalid, NotFound
-from moorage.hosting.registry import backend
+from moorage.hosting.contract import TAG_SERVER, CreateRequest
+from moorage.hosting.errors import HostingError, NotFound
 from moorage.kube.apply import add_finalizer, remove_finalizer
 from moorage.kube.errors import AlreadyExists, Forbidden
 from moorage.kube.errors import NotFound as NotFoundObject
@@ -58,22 +56,25 @@ class Acts:
     def __init__(self, context: Context, tables: Tables) -> None:
         self._context = context
         self._tables = tables
+        self.requests = Requests(context, tables)
 
     # Creating
 
     async def create(self, seen: Observed) -> bool:
         """Fix request and attempt by one exclusive POST, then call. True where the server is known now."""
-        connection = _required(seen)
+        connection = required(seen)
         token = secrets.token_urlsafe(32)
-        request = self._request(seen, token)
-        state = SecretState(attempts=(self._attempt(seen, connection),), request=self._mark(seen, request.to_bytes()))
+        request = self.requests.new(seen, token)
+        state = SecretState(
+            attempts=(self._attempt(seen, connection),), request=self.requests.mark(seen, request.to_bytes())
+        )
         if not await self._post_secret(seen, state, request, token):
             return False
         return await self._call_create(seen, connection, request, state.attempts[-1])
 
     async def create_again(self, seen: Observed, *, record: bool) -> bool:
         """Repeat the stored request, after recording a further attempt where one is due."""
-        connection = _required(seen)
+        connection = required(seen)
         uid = seen.server.metadata.uid
         secret = await self._context.client.get(SECRET, seen.key[0], server_secret(uid))
         state = SecretState.of(secret)
@@ -81,7 +82,7 @@ class Acts:
             # Another leader's last attempt, which was not known when this one was decided on.
             self._context.store.ingest(SECRET, secret)
             return False
-        request = self._stored_request(seen, secret, state)
+        request = self.requests.stored(seen, secret, state)
         if request is None:
             message = f"the create request in Secret {uid} is not the one that was stored for this server"
             return self._refuse(seen, "RequestTampered", message, definite=False)
@@ -98,18 +99,6 @@ class Acts:
             # That the repetition was refused says nothing of the call before: with two attempts an inventory decides.
             await self.write_secret(secret, state.attempted(state.attempts[-1]), {})
         return False
-
-    def _stored_request(self, seen: Observed, secret: Obj, state: SecretState) -> CreateRequest | None:
-        """The request as it was stored; None where it is another one, or none."""
-        try:
-            stored = base64.b64decode((secret.get("data") or {})["request"], validate=True)
-            ours = hmac.compare_digest(state.request.encode(), self._mark(seen, stored).encode())
-            return CreateRequest.from_bytes(stored) if ours else None
-        except (KeyError, ValueError, Invalid):
-            return None
-
-    def _mark(self, seen: Observed, request: bytes) -> str:
-        return request_mark(self._context.installation.hmac_key, seen.server.metadata.uid, request)
 
     async def _call_create(
         self, seen: Observed, connection: ServiceConnection, request: CreateRequest, attempt: Attempt
@@ -129,41 +118,6 @@ class Acts:
         attempt = Attempt(now, now + timedelta(seconds=connection.backend.capabilities.create_timeout))
         seen.memory.knows_attempt(attempt, steady)
         return attempt
-
-    def _request(self, seen: Observed, token: str) -> CreateRequest:
-        server, meta = seen.server, seen.server.metadata
-        return CreateRequest(
-            key=seen.facts.identity.key,
-            name=meta.name,
-            image=server.spec.image or "",
-            offering=server.spec.offering or "",
-            settings=self._settings(seen),
-            user_data=self._user_data(seen, token),
-            tags=self.tags(seen),
-        )
-
-    def _settings(self, seen: Observed) -> Mapping[str, Any]:
-        """The server's settings, with what the service's own add to them today: both are fixed by the request."""
-        own, service = seen.server.spec.settings, self._tables.services.parsed(None, seen.server.spec.service_ref.name)
-        if service is None:
-            return own
-        try:
-            return backend(service.spec.type).complete(service.spec.settings, seen.facts.identity.key, own)
-        except Invalid:
-            return own  # the creation is refused for the same reason, and says so
-
-    def _user_data(self, seen: Observed, token: str) -> str:
-        service = self._tables.services.parsed(None, seen.server.spec.service_ref.name)
-        endpoint = (
-            service.spec.config_endpoint if service is not None else None
-        ) or self._context.channel.default_endpoint
-        server = f"{seen.server.metadata.namespace}/{seen.server.metadata.uid}"
-        return render_user_data([endpoint], self._context.channel.pin, server, token)
-
-    def tags(self, seen: Observed) -> dict[str, str]:
-        """The identity tags of a server."""
-        meta, connection = seen.server.metadata, _required(seen)
-        return identity_tags(self._context.installation.id, meta.namespace, connection.uid, meta.uid)
 
     async def close(self, seen: Observed) -> None:
         """Bar every later attempt for an object that goes away and never had one."""
@@ -234,7 +188,7 @@ class Acts:
 
     async def claim(self, seen: Observed, provider_id: str) -> bool:
         """Take over an existing server unless it is somebody else's. True where it carries our identity now."""
-        connection = _required(seen)
+        connection = required(seen)
         if not seen.facts.has_finalizer:
             # A person made the object without it; from here on it must not go before its server is dealt with.
             await add_finalizer(self._context.client, self._context.store, VIRTUAL_SERVER, seen.obj, FINALIZER_SERVER)
@@ -259,9 +213,9 @@ class Acts:
             return self._refuse(seen, "AdoptUnsupported", f"{connection.name} cannot write tags, so it cannot adopt")
         if seen.secret is None:
             token = secrets.token_urlsafe(32)
-            await self._post_secret(seen, SecretState(), self._request(seen, token), token)
+            await self._post_secret(seen, SecretState(), self.requests.new(seen, token), token)
         if owner != seen.facts.identity.owner:
-            tags = self.tags(seen)
+            tags = self.requests.tags(seen)
             if await self._try(seen, partial(_done, partial(connection.retag, provider_id, tags))) is None:
                 return False
             lookup = await self._try(seen, partial(connection.ask, provider_id))
@@ -292,14 +246,14 @@ class Acts:
 
     async def ask(self, seen: Observed, provider_id: str) -> None:
         """Learn what the service says of one server."""
-        connection = _required(seen)
+        connection = required(seen)
         lookup = await self._try(seen, partial(connection.ask, provider_id))
         if lookup is not None:
             seen.memory.lookup = lookup
 
     async def destroy(self, seen: Observed, provider_ids: tuple[str, ...]) -> None:
         """Delete servers, each only while it carries our identity."""
-        connection = _required(seen)
+        connection = required(seen)
         for provider_id in provider_ids:
             lookup = self._fresh(seen, provider_id) or await self._try(seen, partial(connection.ask, provider_id))
             if lookup is None:
@@ -321,7 +275,7 @@ class Acts:
 
     async def release(self, seen: Observed, provider_id: str) -> None:
         """Rewrite the owner to ``released`` and look whether it is so."""
-        connection = _required(seen)
+        connection = required(seen)
         lookup = self._fresh(seen, provider_id) or await self._try(seen, partial(connection.ask, provider_id))
         if lookup is None:
             return
@@ -399,12 +353,6 @@ async def _done(call: Callable[[], Awaitable[None]]) -> bool:
     except NotFound:
         return True
     return True
-
-
-def _required(seen: Observed) -> ServiceConnection:
-    if seen.connection is None:
-        raise RuntimeError("a step of a server needs a connection to its service")
-    return seen.connection
 
 
 def _encode(value: bytes) -> str:

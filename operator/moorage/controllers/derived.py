@@ -13,7 +13,7 @@ from moorage.api.selection import Select
 from moorage.api.virtualserverconfig import VirtualServerConfig
 from moorage.controllers.exhaustion import spot_settings
 from moorage.controllers.revisions import revision_name
-from moorage.core.group import Problem
+from moorage.core.obstacles import Obstacle
 from moorage.core.placement import MemberTemplate, Rejection, Spot, resolve_turns
 from moorage.core.problems import joined
 from moorage.core.services import service_view
@@ -28,7 +28,7 @@ class ConfigFacts:
     """What follows from one generation of a configuration: the name of its revision, and what is wrong with it."""
 
     revision: str
-    problem: Problem | None
+    problem: Obstacle | None
 
 
 class Derived:
@@ -79,5 +79,5 @@ def _config_facts(config: VirtualServerConfig) -> ConfigFacts:
     name, found, problem = config.metadata.name, validate(config.spec), None
     if found:
         message = f"VirtualServerConfig {name}: {joined(map(str, found))}"
-        problem = Problem("ConfigInvalid", message, stalled=True)
+        problem = Obstacle("ConfigInvalid", message, stalled=True)
     return ConfigFacts(revision_name(name, config.spec), problem)

@@ -17,7 +17,8 @@ from moorage.api.names import (
     MANAGER_CONTROLLER,
     server_name,
 )
-from moorage.api.servergroup import Placement, ServerGroup, ServerGroupStatus
+from moorage.api.placement import Placement
+from moorage.api.servergroup import ServerGroup, ServerGroupStatus
 from moorage.controllers.context import Context, QueueKey
 from moorage.controllers.edges import Edges
 from moorage.controllers.group_world import GroupObserver

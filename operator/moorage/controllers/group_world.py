@@ -11,11 +11,13 @@ from moorage.api.hostingpolicy import HostingPolicy
 from moorage.api.hostingservice import HostingService
 from moorage.api.meta import Condition
 from moorage.api.names import server_name
-from moorage.api.servergroup import Placement, ServerGroup
+from moorage.api.placement import Placement
+from moorage.api.servergroup import ServerGroup
 from moorage.api.virtualserver import VirtualServer, VirtualServerStatus
 from moorage.api.virtualserverconfig import VirtualServerConfig, VirtualServerConfigSpec
 from moorage.controllers.context import Surroundings
-from moorage.controllers.derived import Derived, identity
+from moorage.controllers.deadlocks import Deadlocks
+from moorage.controllers.derived import Derived
 from moorage.controllers.exhaustion import attempted, next_settings, spot_settings
 from moorage.controllers.observation import joined
 from moorage.controllers.references import MemberConfig, References
@@ -26,20 +28,12 @@ from moorage.controllers.tables import Tables
 from moorage.controllers.voting import votes
 from moorage.core.ceilings import NOTHING, Ceiling
 from moorage.core.configuration import pending_items
-from moorage.core.dependencies import GroupGraph, GroupSource, find_deadlocks
 from moorage.core.exhaustion import NO_ROOM, Exhaustion
 from moorage.core.failover import avoided
 from moorage.core.gate import present
-from moorage.core.group import (
-    GroupWorld,
-    Problem,
-    granted,
-    judge_failover,
-    together,
-    wants_elsewhere,
-    wants_placement,
-)
+from moorage.core.group import GroupWorld, granted, judge_failover, wants_elsewhere, wants_placement
 from moorage.core.limits import within
+from moorage.core.obstacles import Obstacle, together
 from moorage.core.placement import (
     MemberRequest,
     MemberTemplate,
@@ -57,7 +51,6 @@ from moorage.core.rollout import GroupServer, MemberWant, Template
 from moorage.core.server_status import failure_of, unhealthy_since
 from moorage.core.timing import earliest
 from moorage.hosting.abilities import Retag
-from moorage.kube.errors import InvalidObject
 from moorage.kube.store import Obj
 
 NAME_TAKEN_LOOK = timedelta(seconds=10)
@@ -74,6 +67,7 @@ class GroupObserver:
         self.spending = Spending(tables)
         self._derived = Derived()
         self._references = References(tables, self._derived)
+        self._deadlocks = Deadlocks(tables, self._derived, self._references)
 
     def observe(self, obj: Obj, now: datetime) -> GroupWorld:
         """Raises InvalidObject where the group itself cannot be read."""
@@ -83,7 +77,7 @@ class GroupObserver:
         found = self._references.policy(group, now, lambda: votes(group, members, servers))
         policy, view = found.policy, found.view
         problems = [m.problem for m in members if m.problem is not None]
-        problems += self._deadlocks(group, members)
+        problems += self._deadlocks.find(group, members)
         if found.problem is not None:
             problems.append(found.problem)
         problems += self._retention(group) + self._taken(group, now)
@@ -100,7 +94,7 @@ class GroupObserver:
         )
         looks = wants_placement(group, view), wants_elsewhere(group, view, wants, seen)
         leaves = judge_failover(world, now).go
-        proposal: Placement | Problem | None = None
+        proposal: Placement | Obstacle | None = None
         made_of: Mapping[str, MemberTemplate] = {}
         if any(looks) or leaves:
             proposal, made_of = self._propose(group, policy, members, problems, room, ceilings)
@@ -129,50 +123,6 @@ class GroupObserver:
         )
 
     # Policy and members
-
-    def _deadlocks(self, group: ServerGroup, members: list[MemberConfig]) -> list[Problem]:
-        specs = {m.member.name: m.config.spec for m in members if m.config is not None}
-        if len(specs) < len(members) or not any(_uses_outputs(spec) for spec in specs.values()):
-            return []
-        if any(_other_groups(spec) for spec in specs.values()):
-            return self._look_for_deadlocks(group, specs, members)
-        basis = (group.metadata.generation, tuple(identity(m.config) for m in members))
-        key = group.metadata.uid
-        return self._derived.kept("deadlocks", key, basis, lambda: self._look_for_deadlocks(group, specs, members))
-
-    def _look_for_deadlocks(
-        self, group: ServerGroup, specs: dict[str, VirtualServerConfigSpec], members: list[MemberConfig]
-    ) -> list[Problem]:
-        replicas = {m.member.name: group.spec.replicas_of(m.member) for m in members}
-        others = {name: source for name, source in self._others(group, specs).items() if source is not None}
-        graph = GroupGraph.build(group.metadata.name, specs, replicas, others)
-        name = group.metadata.name
-        return [Problem("Deadlock", d.describe(name), stalled=True) for d in find_deadlocks(graph)]
-
-    def _others(self, group: ServerGroup, specs: dict[str, VirtualServerConfigSpec]) -> dict[str, GroupSource | None]:
-        """The other groups of the namespace whose outputs this one uses, as far as they are known."""
-        found: dict[str, GroupSource | None] = {}
-        todo = [name for spec in specs.values() for name in _other_groups(spec)]
-        while todo:
-            name = todo.pop()
-            if name == group.metadata.name or name in found:
-                continue
-            found[name] = None
-            try:
-                other = self._tables.groups.parsed(group.metadata.namespace, name)
-            except InvalidObject:
-                continue
-            if other is None:
-                continue
-            theirs: dict[str, VirtualServerConfigSpec] = {}
-            for member in other.spec.members:
-                config = self._references.config(other.metadata.namespace, member.config_ref.name)
-                if config is not None:
-                    theirs[member.name] = config.spec
-                    todo += _other_groups(config.spec)
-            replicas = {m.name: other.spec.replicas_of(m) for m in other.spec.members}
-            found[name] = GroupSource(theirs, replicas)
-        return found
 
     def _want(
         self, group: ServerGroup, policy: HostingPolicy | None, m: MemberConfig, have: int, room: Exhaustion
@@ -229,7 +179,7 @@ class GroupObserver:
         service = self._tables.services.parsed(None, name)
         return service if service is not None and uid in {"", service.metadata.uid} else None
 
-    def _retention(self, group: ServerGroup) -> list[Problem]:
+    def _retention(self, group: ServerGroup) -> list[Obstacle]:
         """A service that cannot rewrite tags cannot let a server live on. Placement chooses none such; this is for a
         group that asks for it later, which is told at once and not at the end."""
         placement = group.status.placement
@@ -241,9 +191,9 @@ class GroupObserver:
         message = (
             f"{placement.service} cannot rewrite tags, so its servers cannot be retained: set deletionPolicy: Delete"
         )
-        return [Problem("RetainUnsupported", message, stalled=True)]
+        return [Obstacle("RetainUnsupported", message, stalled=True)]
 
-    def _taken(self, group: ServerGroup, now: datetime) -> list[Problem]:
+    def _taken(self, group: ServerGroup, now: datetime) -> list[Obstacle]:
         """A name that the group needs and that somebody else's VirtualServer has."""
         meta, placement = group.metadata, group.status.placement
         if placement is None:
@@ -257,7 +207,7 @@ class GroupObserver:
             other = self._tables.servers.get(meta.namespace, name)
             if other is not None and (other["spec"].get("group") or {}).get("uid") != meta.uid:
                 message = f"the name {name} is taken by a VirtualServer that is not this group's: delete that one"
-                return [Problem("NameTaken", message, stalled=False, until=now + NAME_TAKEN_LOOK)]
+                return [Obstacle("NameTaken", message, stalled=False, until=now + NAME_TAKEN_LOOK)]
         return []
 
     # Servers
@@ -345,10 +295,10 @@ class GroupObserver:
         group: ServerGroup,
         policy: HostingPolicy | None,
         members: list[MemberConfig],
-        problems: list[Problem],
+        problems: list[Obstacle],
         room: Exhaustion,
         ceilings: tuple[Ceiling, ...],
-    ) -> tuple[Placement | Problem | None, Mapping[str, MemberTemplate]]:
+    ) -> tuple[Placement | Obstacle | None, Mapping[str, MemberTemplate]]:
         """A placement and what its members are made of there; or why there is none."""
         if policy is None:
             return None, {}
@@ -379,12 +329,12 @@ class GroupObserver:
         unseen, until = awaited(eligible, now)
         if unseen:
             message = f"waiting for the first contact with {', '.join(unseen)}"
-            return Problem("ServicesNotSeenYet", message, stalled=False, until=until), {}
+            return Obstacle("ServicesNotSeenYet", message, stalled=False, until=until), {}
         decision = place(request, policy.spec.select, views)
         if decision.chosen is None:
             again = earliest(room.until(), *(e.until for e in group.status.failed_over if e.until > now))
             message, found = decision.message, decision.candidates
-            return Problem("NoFeasibleService", message, stalled=False, until=again, candidates=found), {}
+            return Obstacle("NoFeasibleService", message, stalled=False, until=again, candidates=found), {}
         placement = Placement(
             number=self._next_number(group),
             service=decision.chosen.name,
@@ -422,12 +372,3 @@ def _told(deleting: bool, is_ready: bool, ready: Condition | None) -> str:
 
 def _hardware(spec: VirtualServerConfigSpec) -> tuple[object, ...]:
     return spec.images, spec.size, spec.settings
-
-
-def _uses_outputs(spec: VirtualServerConfigSpec) -> bool:
-    return any(item.value_from is not None and item.value_from.output is not None for item in spec.configuration)
-
-
-def _other_groups(spec: VirtualServerConfigSpec) -> list[str]:
-    sources = (item.value_from.output for item in spec.configuration if item.value_from is not None)
-    return [source.group for source in sources if source is not None and source.group is not None]

@@ -11,7 +11,8 @@ from moorage.api.servergroup import Member, ServerGroup
 from moorage.api.virtualserverconfig import VirtualServerConfig
 from moorage.controllers.derived import Derived
 from moorage.controllers.tables import Tables
-from moorage.core.group import PolicyView, Problem, absent, granted
+from moorage.core.group import PolicyView, granted
+from moorage.core.obstacles import Obstacle, absent
 from moorage.core.placement import invalid_expressions
 from moorage.core.policy import (
     GroupFacts,
@@ -41,7 +42,7 @@ class MemberConfig:
 
     member: Member
     config: VirtualServerConfig | None
-    problem: Problem | None = None
+    problem: Obstacle | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class GroupPolicy:
 
     policy: HostingPolicy | None
     view: PolicyView
-    problem: Problem | None = None
+    problem: Obstacle | None = None
 
 
 class References:
@@ -71,7 +72,7 @@ class References:
             policy = self._tables.policies.parsed(namespace, name)
         except InvalidObject as error:
             message = f"HostingPolicy {name!r} exists but cannot be read: {error}; correct it"
-            return _unusable(name, Problem("PolicyInvalid", message, stalled=True))
+            return _unusable(name, Obstacle("PolicyInvalid", message, stalled=True))
         if policy is None or policy.metadata.deleting:
             similar = _similar(name, self._tables.policies.by_index("namespace", namespace))
             message = f"there is no HostingPolicy {name!r}{similar}; create it or change policyRef"
@@ -111,7 +112,7 @@ class References:
         )
         if group.status.placement is None and (wrong := invalid_expressions(policy.spec.select)):
             message = f"HostingPolicy {name} cannot choose a service: {joined(wrong)}"
-            return GroupPolicy(policy, view, Problem("PolicyInvalid", message, stalled=True))
+            return GroupPolicy(policy, view, Obstacle("PolicyInvalid", message, stalled=True))
         if not _waits_for_policy(group):
             return GroupPolicy(policy, view)
         why = why_never_met(readings) if never_met(when, readings) else ""
@@ -124,7 +125,7 @@ class References:
         if not why:
             return GroupPolicy(policy, view)
         message = f"HostingPolicy {name} can never be met: {why}"
-        return GroupPolicy(policy, view, Problem("PolicyInvalid", message, stalled=True))
+        return GroupPolicy(policy, view, Obstacle("PolicyInvalid", message, stalled=True))
 
     def readable_policy(self, group: ServerGroup) -> HostingPolicy | None:
         """The group's policy; None where there is none that can be read."""
@@ -139,7 +140,7 @@ class References:
         try:
             config = self._tables.configs.parsed(namespace, name)
         except InvalidObject as error:
-            return MemberConfig(member, None, Problem("ConfigInvalid", str(error), stalled=True))
+            return MemberConfig(member, None, Obstacle("ConfigInvalid", str(error), stalled=True))
         if config is None or config.metadata.deleting:
             similar = _similar(name, self._tables.configs.by_index("namespace", namespace))
             message = (
@@ -154,7 +155,7 @@ class References:
         self._found(group, ("ConfigNotFound", name))
         return MemberConfig(member, config, self._derived.of_config(config).problem)
 
-    def _absent(self, reason: str, name: str, message: str, group: ServerGroup, now: datetime) -> Problem:
+    def _absent(self, reason: str, name: str, message: str, group: ServerGroup, now: datetime) -> Obstacle:
         """Counted from when this process missed it; a clock that was set back begins anew."""
         missed = self._missed.setdefault(group.metadata.uid, {})
         since = missed[reason, name] = min(now, missed.get((reason, name), now))
@@ -178,7 +179,7 @@ class References:
         return None if config is None or config.metadata.deleting else config
 
 
-def _unusable(name: str, problem: Problem) -> GroupPolicy:
+def _unusable(name: str, problem: Obstacle) -> GroupPolicy:
     return GroupPolicy(
         None, PolicyView(name, "Unknown", problem.message, problem=(problem.reason, problem.message)), problem
     )

@@ -59,7 +59,7 @@ class Repairs:
             case Remedy.RESIZE:
                 await connection.resize(provider_id, seen.facts.offering or "")
             case Remedy.RETAG:
-                await connection.retag(provider_id, self._acts.tags(seen))
+                await connection.retag(provider_id, self._acts.requests.tags(seen))
 
     def _tell(self, seen: Observed, drift: str, message: str, *, failed: bool) -> None:
         log.info("%s", message, extra=fields(reason=drift))

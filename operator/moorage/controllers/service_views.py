@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 
 from moorage.api import conditions as c
-from moorage.api.servergroup import Placement, ServerGroup
+from moorage.api.placement import Placement
+from moorage.api.servergroup import ServerGroup
 from moorage.controllers.context import Surroundings
 from moorage.controllers.observation import is_observed
 from moorage.controllers.tables import Tables

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from moorage.api.servergroup import Exhausted
+from moorage.api.placement import Exhausted
 
 NO_ROOM: Final = frozenset({"InsufficientCapacity", "QuotaExceeded"})
 """The reasons of servers that could not be made where others may yet be."""

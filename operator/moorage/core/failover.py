@@ -14,8 +14,9 @@ from typing import Final
 from moorage.api.failover import Failover
 from moorage.api.hostingpolicy import Verdict
 from moorage.api.names import ANNOTATION_FAILOVER
+from moorage.api.placement import FailedOver, FailoverOccasion, Placement
 from moorage.api.quantities import format_duration
-from moorage.api.servergroup import FailedOver, FailoverOccasion, Placement, ServerGroup
+from moorage.api.servergroup import ServerGroup
 from moorage.core.rollout import GroupServer
 from moorage.core.timing import earliest
 

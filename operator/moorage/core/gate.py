@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from moorage.api.servergroup import Placement, ServerGroup
+from moorage.api.placement import Placement
+from moorage.api.servergroup import ServerGroup
 from moorage.core.rollout import GroupServer, MemberWant
 
 Place = tuple[str, int]

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
-from typing import Final
+from datetime import datetime
 
-from moorage.api import conditions as c
 from moorage.api.failover import Failover
 from moorage.api.hostingpolicy import Reading, Verdict
-from moorage.api.meta import Condition
-from moorage.api.servergroup import Candidate, Exhausted, FailedOver, Member, PendingItem, Placement, ServerGroup
+from moorage.api.placement import Exhausted, FailedOver, Placement
+from moorage.api.servergroup import Member, PendingItem, ServerGroup
 from moorage.core.ceilings import NOTHING, Allowance, Cost
 from moorage.core.exhaustion import remembered
 from moorage.core.failover import NOTHING as NO_OCCASION
 from moorage.core.failover import UNKNOWN, Case, Judgement, Reach, entry, judge, remaining, without_refuge
 from moorage.core.gate import earlier, is_complete, opened, present, wanted
-from moorage.core.problems import joined
+from moorage.core.obstacles import Obstacle
 from moorage.core.rollout import (
     Creation,
     GroupServer,
@@ -31,10 +29,6 @@ from moorage.core.rollout import (
     remediation_allowed,
 )
 from moorage.core.timing import earliest
-
-ABSENCES: Final = frozenset({"ConfigNotFound", "PolicyNotFound"})
-APPEARS_WITHIN: Final = timedelta(seconds=10)
-"""How long what a group refers to may take to appear before a person is asked for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,45 +50,6 @@ class PolicyView:
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
-    """Something that a person has to change, or that has to appear. ``stalled``: waiting alone cannot mend it.
-
-    ``until``: when to look again at the latest. ``candidates``: services that were looked at in vain.
-    """
-
-    reason: str
-    message: str
-    stalled: bool
-    until: datetime | None = None
-    candidates: tuple[Candidate, ...] = ()
-
-
-def absent(reason: str, message: str, conditions: Iterable[Condition], since: datetime, now: datetime) -> Problem:
-    """Something that a group of these ``conditions`` refers to, and that is missed ``since`` then.
-
-    Objects that are applied together come in any order: at first it is waited for, and only then is a person asked,
-    once: a group that is stalled by that stays so.
-    """
-    stalled = c.find(conditions, c.STALLED)
-    if stalled is not None and stalled.status == "True" and stalled.reason in ABSENCES:
-        return Problem(reason, message, stalled=True)
-    until = since + APPEARS_WITHIN
-    return Problem(reason, message, stalled=True) if until <= now else Problem(reason, message, False, until)
-
-
-def together(problems: Sequence[Problem]) -> Problem:
-    """Several problems as one, which names them all as far as the space allows: first those that waiting cannot mend.
-
-    Raises ValueError where there is none.
-    """
-    if not problems:
-        raise ValueError("no problem")
-    ordered = sorted(problems, key=lambda problem: not problem.stalled)
-    until = earliest(*(problem.until for problem in ordered))
-    return replace(ordered[0], message=joined(problem.message for problem in ordered), until=until)
-
-
-@dataclass(frozen=True, slots=True)
 class GroupWorld:
     """Everything that is decided upon for one group.
 
@@ -109,10 +64,10 @@ class GroupWorld:
     policy: PolicyView
     wants: Sequence[MemberWant]
     servers: Sequence[GroupServer]
-    problems: Sequence[Problem] = ()
-    proposal: Placement | Problem | None = None
-    elsewhere: Placement | Problem | None = None
-    refuge: Placement | Problem | None = None
+    problems: Sequence[Obstacle] = ()
+    proposal: Placement | Obstacle | None = None
+    elsewhere: Placement | Obstacle | None = None
+    refuge: Placement | Obstacle | None = None
     refuge_of: Mapping[str, str] = field(default_factory=dict)
     reach: Reach = UNKNOWN
     pending: Sequence[PendingItem] = ()
@@ -192,7 +147,7 @@ def judge_failover(world: GroupWorld, now: datetime) -> Judgement:
         return judgement
     if isinstance(world.refuge, Placement) and world.refuge.service_uid != placement.service_uid:
         return replace(judgement, refuge=world.refuge)
-    why = world.refuge.message if isinstance(world.refuge, Problem) else "no other service was looked for yet"
+    why = world.refuge.message if isinstance(world.refuge, Obstacle) else "no other service was looked for yet"
     return replace(without_refuge(judgement, why), wake_at=getattr(world.refuge, "until", None))
 
 

@@ -8,20 +8,14 @@ from datetime import datetime
 from moorage.api import conditions as c
 from moorage.api.meta import Condition
 from moorage.api.names import LABEL_GROUP, LABEL_MEMBER
-from moorage.api.servergroup import (
-    Candidate,
-    LastPlacement,
-    MemberStatus,
-    Placement,
-    PolicyState,
-    ScaleStatus,
-    ServerGroupStatus,
-)
+from moorage.api.placement import Candidate, LastPlacement, Placement
+from moorage.api.servergroup import MemberStatus, PolicyState, ScaleStatus, ServerGroupStatus
 from moorage.core.exhaustion import remembered
 from moorage.core.failover import kept, occasion, remaining
 from moorage.core.gate import earlier, is_complete, present
-from moorage.core.group import GroupPlan, GroupWorld, Problem, together
+from moorage.core.group import GroupPlan, GroupWorld
 from moorage.core.limits import cost_limit, growth_refused, scale_limit
+from moorage.core.obstacles import Obstacle, together
 from moorage.core.rollout import GroupServer, MemberWant
 
 MAX_PENDING = 20
@@ -67,7 +61,7 @@ def _last_placement(old: ServerGroupStatus, placement: Placement | None) -> Last
 
 def _candidates(world: GroupWorld, plan: GroupPlan) -> tuple[Candidate, ...]:
     """The services that were looked at in vain; a placement has its own."""
-    return world.proposal.candidates if plan.placement is None and isinstance(world.proposal, Problem) else ()
+    return world.proposal.candidates if plan.placement is None and isinstance(world.proposal, Obstacle) else ()
 
 
 def _policy(world: GroupWorld, now: datetime) -> PolicyState:
@@ -182,21 +176,21 @@ def _policy_met(world: GroupWorld) -> tuple[bool | None, str, str]:
     return status, f"Policy{policy.verdict}", policy.message
 
 
-def _stalled(world: GroupWorld, plan: GroupPlan) -> Problem | None:
+def _stalled(world: GroupWorld, plan: GroupPlan) -> Obstacle | None:
     if world.group.metadata.deleting:
         return None
     problem = together(world.problems) if world.problems else None
     if problem is not None and problem.stalled:
         return problem
     if plan.remediation_blocked:
-        return Problem("RemediationBlocked", plan.remediation_blocked, stalled=True)
+        return Obstacle("RemediationBlocked", plan.remediation_blocked, stalled=True)
     return None
 
 
 def _placed(world: GroupWorld, plan: GroupPlan) -> tuple[bool, str, str]:
     if plan.placement is not None:
         return True, "Placed", plan.placement.message
-    if isinstance(world.proposal, Problem):
+    if isinstance(world.proposal, Obstacle):
         return False, world.proposal.reason, world.proposal.message
     if plan.phase in {"Released", "Releasing", "Moving", "FailingOver"}:
         return False, plan.phase, plan.message or "servers of the last placement are going"
@@ -260,7 +254,7 @@ def _no_room(world: GroupWorld, placement: Placement) -> list[tuple[bool, str, s
         stays = "configuration has flowed, so the group stays where it is"
     elif earlier(world.servers, placement):
         stays = "servers of an earlier placement are still there, so no third service is looked for"
-    elif isinstance(world.elsewhere, Problem):
+    elif isinstance(world.elsewhere, Obstacle):
         stays = world.elsewhere.message
     else:
         stays = f"policy {world.policy.name} is not met, so no other service is looked for"
@@ -275,7 +269,7 @@ def _growth_waits(world: GroupWorld, missing: int) -> Iterator[tuple[bool, str, 
         yield False, f"Policy{verdict}", f"growth waits for policy {world.policy.name}: {world.policy.message}"
 
 
-def _ready(world: GroupWorld, plan: GroupPlan, stalled: Problem | None) -> tuple[bool, str, str]:
+def _ready(world: GroupWorld, plan: GroupPlan, stalled: Obstacle | None) -> tuple[bool, str, str]:
     """Whether everything is as it shall be; if not, the first thing that is waited for."""
     if world.group.metadata.deleting:
         return False, "DeletionProtected" if plan.phase == "DeletionProtected" else "Deleting", plan.message

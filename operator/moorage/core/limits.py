@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from moorage.api.servergroup import ServerGroup
 from moorage.core.ceilings import Allowance, Refusal
-from moorage.core.group import GroupWorld, Problem
+from moorage.core.group import GroupWorld
+from moorage.core.obstacles import Obstacle
 from moorage.core.placement import Reason
 from moorage.core.problems import joined
 from moorage.core.rollout import MemberWant
@@ -52,7 +53,7 @@ def cost_limit(world: GroupWorld) -> Refusal | None:
         message = joined(refusal.message for refusal in over)
         return Refusal(over[0].reason, f"{message}; nothing is removed for it, and nothing added")
     proposal = world.proposal
-    if isinstance(proposal, Problem):
+    if isinstance(proposal, Obstacle):
         found = next((r for r in _CEILINGS if any(_says(c.reasons, r) for c in proposal.candidates)), None)
         return None if found is None else Refusal(str(found), proposal.message)
     return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -14,6 +14,7 @@ from moorage.kube.credentials import Credentials, loader
 from moorage.kube.errors import Gone, Unavailable, from_status, parse_body
 from moorage.kube.kinds import DISCOVERY, Kind
 from moorage.kube.lanes import Lane
+from moorage.kube.lines import lines
 from moorage.kube.transport import (
     APPLY_PATCH,
     JSON,
@@ -30,7 +31,6 @@ from moorage.kube.transport import (
 Obj = dict[str, Any]
 
 PAGE = 500
-_MAX_LINE = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +216,7 @@ class Client:
         )
         limits = aiohttp.ClientTimeout(total=duration + 15, sock_connect=10)
         async with self._transport.open(request, limits) as response:
-            async for line in _lines(response):
+            async for line in lines(response):
                 event = parse_body(line)
                 if not isinstance(event, dict) or not isinstance(event.get("object"), dict):
                     raise Unavailable(0, "NotJSON", f"a watch event is not JSON: {request.call}")
@@ -392,19 +392,3 @@ class Client:
 
 def _selectors(labels: str, fields: str) -> dict[str, str]:
     return {key: value for key, value in (("labelSelector", labels), ("fieldSelector", fields)) if value}
-
-
-async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    """The lines of a stream, however long: aiohttp's own reader refuses lines above its buffer."""
-    rest = bytearray()
-    async for chunk in response.content.iter_any():
-        start = 0
-        while (end := chunk.find(b"\n", start)) >= 0:
-            rest += chunk[start:end]
-            if rest:
-                yield bytes(rest)
-                rest.clear()
-            start = end + 1
-        rest += chunk[start:]
-        if len(rest) > _MAX_LINE:
-            raise Unavailable(0, "LineTooLong", "a watch event is longer than any object may be")

@@ -11,7 +11,7 @@ import pytest
 from tests.support import quickstart
 
 from moorage.api.hostd import LedgerEntry, LedgerEvent
-from moorage.api.servergroup import Placement
+from moorage.api.placement import Placement
 from moorage.api.virtualserver import VirtualServer
 from moorage.cli.demo import checks
 from moorage.cli.demo.news import news

@@ -11,7 +11,7 @@ from tests.support.controller_bench import Bench
 from tests.support.memory_api import MemoryApi
 
 from moorage.api.names import FINALIZER_SERVICE
-from moorage.api.servergroup import Placement
+from moorage.api.placement import Placement
 from moorage.controllers.edges import Edges
 from moorage.controllers.group import GroupController
 from moorage.controllers.group_world import GroupObserver

@@ -10,7 +10,7 @@ from moorage.api.servergroup import ServerGroup
 from moorage.controllers.edges import Edges
 from moorage.controllers.group import GroupController
 from moorage.controllers.group_world import GroupObserver
-from moorage.core.group import APPEARS_WITHIN
+from moorage.core.obstacles import APPEARS_WITHIN
 from moorage.kube.kinds import HOSTING_POLICY, HOSTING_SERVICE, SERVER_GROUP, VIRTUAL_SERVER_CONFIG
 
 GRACE = APPEARS_WITHIN.total_seconds()

@@ -60,7 +60,7 @@ async def test_what_the_services_settings_add_is_stored_with_the_request(
         return {**server, "zone": added[-1]}
 
     factory = replace(backend("local"), complete=complete)
-    monkeypatch.setattr("moorage.controllers.acts.backend", lambda _: factory)
+    monkeypatch.setattr("moorage.controllers.requests.backend", lambda _: factory)
     made = Scene(bench)
     made.backend.capabilities = CAPABILITIES
     await made.begin()

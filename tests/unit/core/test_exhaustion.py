@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.support.capacity_world import CapacityWorld, fallback
 from tests.support.group_world import make_group, run
 
-from moorage.api.servergroup import Exhausted
+from moorage.api.placement import Exhausted
 from moorage.core.exhaustion import (
     EXHAUSTED_FOR,
     MAX_EXHAUSTED,

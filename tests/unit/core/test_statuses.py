@@ -9,12 +9,13 @@ import pytest
 from tests.support.group_world import World, make_group, run
 
 from moorage.api.hostingservice import HostingService, HostingServiceStatus, Orphan
-from moorage.api.servergroup import Candidate
+from moorage.api.placement import Candidate
 from moorage.api.virtualserver import VirtualServer
 from moorage.core import steps
 from moorage.core.facts import CallFailure, Identity, Seen, SeenState, ServerFacts, ServiceFacts
-from moorage.core.group import GroupPlan, GroupWorld, PolicyView, Problem, decide_group
+from moorage.core.group import GroupPlan, GroupWorld, PolicyView, decide_group
 from moorage.core.group_status import group_status
+from moorage.core.obstacles import Obstacle
 from moorage.core.server_status import ConfigurationView, failure_of, server_status, unhealthy_since
 from moorage.core.service_status import ServiceSight, service_status
 
@@ -37,8 +38,8 @@ def unplaced(**changes: Any) -> GroupWorld:
 
 
 NO_POLICY = ("PolicyNotFound", "there is no HostingPolicy 'p'; create it or change policyRef")
-STALLED = Problem("ConfigInvalid", "it is invalid", stalled=True)
-WAITING = Problem("ConfigNotFound", "create it", stalled=False)
+STALLED = Obstacle("ConfigInvalid", "it is invalid", stalled=True)
+WAITING = Obstacle("ConfigNotFound", "create it", stalled=False)
 GROUPS: dict[str, tuple[GroupWorld, str, str, str]] = {
     "no policy": (
         unplaced(policy=PolicyView("p", "Unknown", "", problem=NO_POLICY)),
@@ -50,7 +51,7 @@ GROUPS: dict[str, tuple[GroupWorld, str, str, str]] = {
     "unknown": (unplaced(policy=PolicyView("p", "Unknown", "?")), "PolicyMet", "Unknown", "PolicyUnknown"),
     "waits for its policy": (unplaced(policy=PolicyView("p", "Unmet", "at 8")), "Placed", "False", "PolicyUnmet"),
     "nowhere to go": (
-        unplaced(proposal=Problem("NoFeasibleService", "none", stalled=False)),
+        unplaced(proposal=Obstacle("NoFeasibleService", "none", stalled=False)),
         "Placed",
         "False",
         "NoFeasibleService",
@@ -79,7 +80,7 @@ def test_all_problems_are_named_first_those_that_waiting_cannot_mend() -> None:
 
 def test_services_that_were_looked_at_in_vain_are_kept_until_one_is_found() -> None:
     candidate = Candidate(service="s", feasible=False, reasons=("NoImage: none",))
-    nowhere = Problem("NoFeasibleService", "none", stalled=False, candidates=(candidate,))
+    nowhere = Obstacle("NoFeasibleService", "none", stalled=False, candidates=(candidate,))
     world = unplaced(proposal=nowhere)
     assert group_status(world, decide_group(world, NOW), NOW).candidates == (candidate,)
     assert group_status(placed().world(), GroupPlan(placed().group.status.placement), NOW).candidates == ()

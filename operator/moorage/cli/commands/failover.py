@@ -10,7 +10,8 @@ import typer
 from moorage.cli.options import Context, Kubeconfig, Namespace
 
 if TYPE_CHECKING:
-    from moorage.api.servergroup import FailoverOccasion, ServerGroup
+    from moorage.api.placement import FailoverOccasion
+    from moorage.api.servergroup import ServerGroup
     from moorage.cli.cluster import Cluster
 
 

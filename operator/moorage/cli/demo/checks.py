@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from moorage.api.hostd import LedgerEntry, LedgerEvent
-from moorage.api.servergroup import Placement
+from moorage.api.placement import Placement
 from moorage.api.virtualserver import VirtualServer
 from moorage.cli.demo.pages import View
 from moorage.cli.errors import CliError

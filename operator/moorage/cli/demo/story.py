@@ -15,7 +15,8 @@ from rich.console import RenderableType
 from moorage.api.conditions import INSTANTIATED, READY, is_true
 from moorage.api.hostd import Ledger, LedgerEntry
 from moorage.api.hostingpolicy import HostingPolicy
-from moorage.api.servergroup import Placement, PolicyState, ServerGroup
+from moorage.api.placement import Placement
+from moorage.api.servergroup import PolicyState, ServerGroup
 from moorage.api.virtualserver import VirtualServer
 from moorage.cli.demo import checks
 from moorage.cli.demo.pages import Pages, View

@@ -12,12 +12,14 @@ from datetime import datetime
 from typing import Any, Final
 
 from moorage.api.hostingpolicy import HostingPolicy, Reading
-from moorage.api.servergroup import Placement, ServerGroup, UpdateStrategy
+from moorage.api.placement import Placement
+from moorage.api.servergroup import ServerGroup, UpdateStrategy
 from moorage.cli.cluster import read
 from moorage.cli.plan.gather import Gathered, Onlooker
 from moorage.controllers.group_world import GroupObserver
-from moorage.core.group import GroupPlan, GroupWorld, Problem, decide_group
+from moorage.core.group import GroupPlan, GroupWorld, decide_group
 from moorage.core.group_status import group_status
+from moorage.core.obstacles import Obstacle
 from moorage.core.policy import evaluate_policy
 from moorage.kube.kinds import HOSTING_POLICY, SERVER_GROUP, Kind
 from moorage.kube.store import Obj
@@ -40,7 +42,7 @@ class Foreseen:
     world: GroupWorld
     now: GroupPlan
     whole: GroupPlan
-    hypothetical: Placement | Problem | None = None
+    hypothetical: Placement | Obstacle | None = None
 
     @property
     def placement(self) -> Placement | None:
@@ -133,7 +135,7 @@ class Foresight:
             plan = decide_group(world, now)
         return world, plan
 
-    def _if_met(self, world: GroupWorld, policy: HostingPolicy | None, now: datetime) -> Placement | Problem | None:
+    def _if_met(self, world: GroupWorld, policy: HostingPolicy | None, now: datetime) -> Placement | Obstacle | None:
         """Where a group without a placement would be, were every condition of its policy met."""
         meta = world.group.metadata
         if world.group.status.placement is not None or world.policy.verdict == "Met" or policy is None or world.servers:

@@ -14,7 +14,8 @@ from rich.text import Text
 from moorage.api.conditions import PLACED, find
 from moorage.api.hostingpolicy import HostingPolicy, Reading
 from moorage.api.meta import Condition
-from moorage.api.servergroup import Candidate, Scores, ServerGroup
+from moorage.api.placement import Candidate, Scores
+from moorage.api.servergroup import ServerGroup
 from moorage.cli.views.node import age
 from moorage.cli.views.safe import cell, safe
 from moorage.core.placement.place import MAX_CANDIDATES

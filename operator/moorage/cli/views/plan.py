@@ -12,12 +12,12 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from moorage.api.servergroup import Placement
+from moorage.api.placement import Placement
 from moorage.cli.plan.changes import Action, Change, MemberPrice, When, counted, total
 from moorage.cli.plan.foresee import Foreseen
 from moorage.cli.views.explain import candidates_table, next_look, point, readings_table, rejected_table, table
 from moorage.cli.views.safe import cell, safe
-from moorage.core.group import Problem
+from moorage.core.obstacles import Obstacle
 from moorage.core.placement.views import price_text
 
 _MARKS = {
@@ -56,7 +56,7 @@ class PlanView:
         world = self.foreseen.world
         found = [(p.reason, p.message) for p in world.problems]
         found += [want.problem for want in world.wants if want.problem is not None]
-        if isinstance(world.proposal, Problem):
+        if isinstance(world.proposal, Obstacle):
             found.append((world.proposal.reason, world.proposal.message))
         if self.foreseen.now.remediation_blocked:
             found.append(("RemediationBlocked", self.foreseen.now.remediation_blocked))
@@ -93,7 +93,7 @@ class PlanView:
 
     def _in_vain(self) -> tuple[Any, ...]:
         for found in (self.foreseen.world.proposal, self.foreseen.hypothetical):
-            if isinstance(found, Problem):
+            if isinstance(found, Obstacle):
                 return found.candidates
         return ()
 
@@ -132,7 +132,7 @@ class PlanView:
         elif isinstance(hypothetical, Placement):
             yield from _decision("not placed; if the policy were met now, it would be on ", hypothetical)
         else:
-            why = hypothetical.message if isinstance(hypothetical, Problem) else self.foreseen.now.message
+            why = hypothetical.message if isinstance(hypothetical, Obstacle) else self.foreseen.now.message
             yield Text(f"not placed{': ' + safe(why) if why else ''}", style="yellow")
             if self._in_vain():
                 yield rejected_table(self._in_vain())

@@ -8,9 +8,9 @@ from decimal import Decimal
 from typing import Any, Final
 
 from moorage.api.hostingservice import Offering
+from moorage.api.placement import Exhausted
 from moorage.api.quantities import format_quantity
 from moorage.api.selection import Requirement, SpotUse
-from moorage.api.servergroup import Exhausted
 from moorage.api.virtualserverconfig import ExactOffering, Image, Size, VirtualServerConfigSpec
 from moorage.core.exhaustion import Exhaustion, Fallback, in_turn
 from moorage.core.placement.reasons import Reason, Rejection

@@ -9,8 +9,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Final
 
+from moorage.api.placement import Candidate, Scores
 from moorage.api.selection import Select
-from moorage.api.servergroup import Candidate, Scores
 from moorage.api.virtualserverconfig import VirtualServerConfigSpec
 from moorage.core.ceilings import Ceiling
 from moorage.core.exhaustion import Exhaustion

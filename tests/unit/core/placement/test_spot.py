@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from moorage.api.hostingservice import Offering
+from moorage.api.placement import Exhausted
 from moorage.api.selection import Requirement, Select
-from moorage.api.servergroup import Exhausted
 from moorage.api.virtualserverconfig import VirtualServerConfigSpec
 from moorage.core.exhaustion import Exhaustion, settings_mark
 from moorage.core.placement import (
