@@ -146,7 +146,7 @@ async def test_a_restart_goes_on_where_it_was_and_an_edit_does_not(bench: Bench,
     assert (await life.reading())["reason"] == "NotReadYet"
     await life.answered()
     pending = await life.reading()
-    assert (pending["value"], pending["reason"]) == ("Unmet", "Pending")
+    assert (pending["value"], pending["reason"]) == ("Unmet", "PendingAnew")
     assert "the result, 12, is greater than 10" in pending["message"]
     await life.probes.close()
     life.start()
@@ -154,7 +154,7 @@ async def test_a_restart_goes_on_where_it_was_and_an_edit_does_not(bench: Bench,
     assert (unread["reason"], unread["trueSince"]) == ("NotReadYet", pending["trueSince"])
     await life.answered()
     again = await life.reading()
-    assert (again["reason"], again["trueSince"]) == ("Pending", pending["trueSince"])
+    assert (again["reason"], again["trueSince"]) == ("PendingAnew", pending["trueSince"])
     await life.put(query="another")
     edited = await life.reading()
     assert (edited["reason"], edited.get("trueSince")) == ("NotReadYet", None)

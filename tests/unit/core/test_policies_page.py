@@ -134,7 +134,7 @@ def test_every_reason_of_approvals_and_votes_is_on_the_page() -> None:
 
 
 def test_every_reason_and_limit_of_the_code_is_on_the_page() -> None:
-    for word in INVALID_REASONS | {"ExpressionFailed", "Pending", "Held"}:
+    for word in INVALID_REASONS | {"ExpressionFailed", "Pending", "PendingAnew", "Held"}:
         assert f"`{word}" in PAGE, word
     for number in (MAX_LENGTH, MAX_LOOPS, MAX_STEPS):
         assert f"{number:,}" in PAGE

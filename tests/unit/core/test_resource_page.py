@@ -56,7 +56,7 @@ def test_the_whole_policy_is_met_where_the_object_says_so() -> None:
     samples = {condition.name: read(condition, FOUND["work-waits"])}
     assert policy.spec.service_account_name == "reader"
     later = evaluate_policy(policy.spec, (), HostingPolicyStatus(), NOW, {}, samples)
-    assert later.readings[0].reason == "Pending"
+    assert later.readings[0].reason == "PendingAnew"
     assert evaluate_policy(policy.spec, (), HostingPolicyStatus(), NOW, {}).verdict == "Unknown"
 
 

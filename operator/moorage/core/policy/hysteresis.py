@@ -7,11 +7,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Final
 
 from moorage.api.hostingpolicy import PolicyCondition, Reading, Verdict
 from moorage.core.policy.readings import RawReading, spell
 
 MESSAGE_LENGTH = 1024
+PENDING: Final = "Pending"
+"""It is true, and not yet for as long as `for` asks."""
+PENDING_ANEW: Final = "PendingAnew"
+"""The same, and nobody has seen it false before: the question is a new one, or there was no answer until now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,9 @@ def _settle_true(condition: PolicyCondition, raw: RawReading, previous: Reading 
         reading = _reading(condition.name, "Met", raw.reason, raw.message, previous, met_from, now)
         return Settled(reading.model_copy(update={"true_since": remembered}), raw.next_check)
     message = f"true since {spell(since)}, counts as met from {spell(met_from)}: {raw.message}"
-    reading = _reading(condition.name, "Unmet", "Pending", message, previous, since, now)
+    seen_false = previous is not None and previous.value == "Unmet" and previous.reason != PENDING_ANEW
+    reason = PENDING if seen_false else PENDING_ANEW
+    reading = _reading(condition.name, "Unmet", reason, message, previous, since, now)
     return Settled(reading.model_copy(update={"true_since": since}), _earliest(raw.next_check, met_from))
 
 

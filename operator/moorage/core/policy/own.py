@@ -12,7 +12,7 @@ from moorage.api.meta import ObjectMeta
 from moorage.api.servergroup import PolicyState
 from moorage.core.policy.approval import read_approval
 from moorage.core.policy.faults import structural_faults
-from moorage.core.policy.hysteresis import Settled, settle
+from moorage.core.policy.hysteresis import PENDING_ANEW, Settled, settle
 from moorage.core.policy.readings import RawReading
 from moorage.core.policy.verdict import All, AnyOf, Node, Not, decide, tree
 from moorage.core.policy.vote import NO_SERVERS, Votes, calmed, read_vote
@@ -84,13 +84,17 @@ def may_release(when: When, readings: Iterable[Reading]) -> bool:
     """Whether an unmet policy may take a placed group's servers away (`whenUnmet: Release`).
 
     An approval decides what may be made, never what is taken away: one that is not there, has ended, or is for an older
-    generation counts as Unknown here, whatever it is for growth. What is unmet all the same is so because of others.
+    generation counts as Unknown here, whatever it is for growth. So does what is true and only waits for its `for`,
+    where nobody has seen it false: after an edit of the question, its first answer would otherwise release what runs.
+    What is unmet all the same is so because of others.
     """
     approvals = {c.name for c in when.conditions if c.approval is not None}
-    counted = {
-        r.name: r.model_copy(update={"value": "Unknown"}) if r.name in approvals and r.value == "Unmet" else r
-        for r in readings
-    }
+
+    def counts(reading: Reading) -> Reading:
+        unproven = reading.name in approvals or reading.reason == PENDING_ANEW
+        return reading.model_copy(update={"value": "Unknown"}) if unproven and reading.value == "Unmet" else reading
+
+    counted = {r.name: counts(r) for r in readings}
     return decide(tree(when), counted).verdict == "Unmet"
 
 

@@ -55,7 +55,7 @@ def test_without_hysteresis_a_reading_is_what_it_is_and_remembers_nothing() -> N
 
 def test_for_delays_becoming_met_and_names_the_instant() -> None:
     first, second, third = run(condition(for_=60), [(0, "Met"), (59.9, "Met"), (60, "Met")])
-    assert (first.reading.value, first.reading.reason, first.next_check) == ("Unmet", "Pending", at(60))
+    assert (first.reading.value, first.reading.reason, first.next_check) == ("Unmet", "PendingAnew", at(60))
     assert first.reading.message == (
         "true since 2026-11-22T12:00:00Z, counts as met from 2026-11-22T12:01:00Z: it is Met"
     )
@@ -107,10 +107,10 @@ def after_restart(
 def test_a_restart_ends_neither_for_nor_hold() -> None:
     pending = after_restart(condition(for_=60), [(0, "Met")], "Kept", "Kept")
     assert (pending.value, pending.reason) == ("Unknown", "NotReadYet")
-    assert settle(condition(for_=60), raw("Met"), pending, at(59)).reading.reason == "Pending"
+    assert settle(condition(for_=60), raw("Met"), pending, at(59)).reading.reason == "PendingAnew"
     assert settle(condition(for_=60), raw("Met"), pending, at(60)).reading.value == "Met"
     failed = settle(condition(for_=60), raw("Unknown"), pending, at(45)).reading
-    assert settle(condition(for_=60), raw("Met"), failed, at(60)).reading.reason == "Pending"
+    assert settle(condition(for_=60), raw("Met"), failed, at(60)).reading.reason == "PendingAnew"
     met = after_restart(condition(for_=20), [(0, "Met"), (20, "Met")], "Kept")
     assert met.value == "Unknown"
     assert settle(condition(for_=20), raw("Met"), met, at(41)).reading.value == "Met"
@@ -122,7 +122,14 @@ def test_a_restart_ends_neither_for_nor_hold() -> None:
 
 def test_a_new_question_begins_for_anew() -> None:
     met = after_restart(condition(for_=20), [(0, "Met"), (20, "Met")], "Dropped")
-    assert settle(condition(for_=20), raw("Met"), met, at(41)).reading.reason == "Pending"
+    assert settle(condition(for_=20), raw("Met"), met, at(41)).reading.reason == "PendingAnew"
+
+
+def test_what_nobody_saw_false_is_told_from_what_was_false() -> None:
+    series: list[tuple[float, Verdict]] = [(0, "Met"), (5, "Met"), (10, "Unmet"), (20, "Met"), (25, "Met")]
+    reasons = [s.reading.reason for s in run(condition(for_=60), series)]
+    assert reasons[:2] == ["PendingAnew"] * 2
+    assert reasons[3:] == ["Pending"] * 2
 
 
 def test_hold_delays_ceasing_to_be_met() -> None:

@@ -90,7 +90,7 @@ def test_an_approval_is_delayed_by_for_and_never_held() -> None:
     slow = when(all=[{**ASKED, "for": "10m", "holdFor": "1h"}])
     given = facts(Approval("u", 1, "jane", NOW))
     pending = read_own(slow, given, None, NOW)
-    assert (pending.readings[0].reason, pending.next_check) == ("Pending", NOW + HOUR / 6)
+    assert (pending.readings[0].reason, pending.next_check) == ("PendingAnew", NOW + HOUR / 6)
     state = group_verdict("p", slow, (), None, NOW, pending.readings)
     met = read_own(slow, given, state, NOW + HOUR / 6)
     assert met.readings[0].value == "Met"
@@ -125,6 +125,14 @@ def test_what_is_unmet_beside_an_approval_still_releases() -> None:
     assert may_release(both, [reading("night", "Unmet"), reading("asked", "Met")])
     assert may_release(when(all=[BUSY]), [reading("busy", "Unmet")])
     assert not may_release(when(all=[BUSY]), [reading("busy", "Unknown")])
+
+
+def test_the_first_answer_to_a_new_question_releases_nothing_because_of_its_for() -> None:
+    policy = when(all=[BUSY])
+    anew = reading("busy", "Unmet").model_copy(update={"reason": "PendingAnew"})
+    assert not may_release(policy, [anew])
+    assert may_release(policy, [anew.model_copy(update={"reason": "Pending"})])
+    assert may_release(when(all=[NIGHT, BUSY]), [reading("night", "Unmet"), anew])
 
 
 _VALUES = st.sampled_from(["Met", "Unmet", "Unknown"])
