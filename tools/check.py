@@ -51,6 +51,8 @@ class Outcome:
     stage: str
     ok: bool
     seconds: float = 0.0
+    cpu: float = 0.0
+    """CPU seconds of its processes, as far as they are our children: not those of test beds, which are daemons."""
     failed: list[str] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
 
@@ -221,7 +223,8 @@ def summary(outcomes: Sequence[Outcome]) -> str:
     for outcome in outcomes:
         counts = ", ".join(f"{number} {word}" for word, number in outcome.counts.items() if number)
         detail = "; ".join(filter(None, [counts, *outcome.failed]))
-        lines.append(f"{outcome.stage:<9} {'ok' if outcome.ok else 'FAILED':<7} {outcome.seconds:5.0f} s  {detail}")
+        word, spent = "ok" if outcome.ok else "FAILED", f"{outcome.seconds:5.0f} s {outcome.cpu:5.0f} CPU s"
+        lines.append(f"{outcome.stage:<9} {word:<7} {spent}  {detail}")
         for word, number in outcome.counts.items():
             total[word] += number
         if not outcome.ok and not outcome.counts.get("failed"):
@@ -238,6 +241,11 @@ def _typed(sources: Sequence[str]) -> list[str]:
     # Of the examples, one is a Python project; the others' programs are the guests'.
     plugin = ["examples/backend-plugin/src", "examples/backend-plugin/tests"]
     return [name for name in sources if name not in {"tools", "examples"}] + ["tools/check.py", *plugin]
+
+
+def _cpu() -> float:
+    spent = os.times()
+    return spent.children_user + spent.children_system
 
 
 def _run(*argv: str | Path, quiet: bool = False) -> bool:
@@ -272,11 +280,11 @@ def main() -> int:
     beds = Beds(stages)
     try:
         for stage in stages:
-            started = time.monotonic()
+            started, cpu = time.monotonic(), _cpu()
             if stage in WITH_BEDS:
                 beds.ready()
             outcome = lint() if stage == "lint" else tests(stage, parsed.workers, extra)
-            outcome.seconds = time.monotonic() - started
+            outcome.seconds, outcome.cpu = time.monotonic() - started, _cpu() - cpu
             outcomes.append(outcome)
     finally:
         beds.end()

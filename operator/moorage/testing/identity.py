@@ -48,7 +48,7 @@ class IdentityContract(Contract):
         assert await made_with(service, request.key) == [first.provider_id]
 
     async def test_a_creation_of_unknown_outcome_ends_in_one_server(self, service: ServiceUnderTest) -> None:
-        backend = service.open(**service.short_timeouts(service.hasty * 10))
+        backend = service.open(**service.short_timeouts(service.calm))
         request = service.request()
         first = await backend.create(request)
         again = await finish(service, backend, request)

@@ -57,7 +57,7 @@ class LiesContract(Contract):
     ) -> None:
         known = {made.provider_id for made in await service.ledger()}
         for operation in OPERATIONS:
-            backend = service.open_through(proxy, **service.short_timeouts(service.hasty * 10))
+            backend = service.open_through(proxy, **service.short_timeouts(service.calm))
             if not operation.possible(backend):
                 continue
             proxy.arm(fault)
@@ -142,7 +142,7 @@ class LiesContract(Contract):
     async def test_a_service_that_is_not_there_is_unavailable(
         self, service: ServiceUnderTest, proxy: FaultProxy, stage: Scene
     ) -> None:
-        backend = service.open_through(proxy, **service.short_timeouts(service.hasty * 10))
+        backend = service.open_through(proxy, **service.short_timeouts(service.calm))
         await backend.account()
         await proxy.stop()
         for operation in OPERATIONS:
@@ -175,7 +175,7 @@ class LiesContract(Contract):
         marker = "hush-hush-7c41"
         told = []
         for fault in (None, Fault.CUT, Fault.NOT_FOUND, Fault.ERROR, Fault.GARBAGE, Fault.UNAUTHORIZED):
-            backend = service.open_through(proxy, **service.short_timeouts(service.hasty * 10))
+            backend = service.open_through(proxy, **service.short_timeouts(service.calm))
             proxy.calm() if fault is None else proxy.arm(fault)
             harmless = [o for o in OPERATIONS if o.possible(backend) and not o.ends and o.name != "create"]
             told += [repr(await outcome(operation.act(backend, stage))) for operation in harmless]

@@ -148,6 +148,12 @@ class ServiceUnderTest(ABC):
         self._opened: list[Backend] = []
 
     @property
+    def calm(self) -> float:
+        """Seconds for `short_timeouts` where a call that nobody disturbs has to come to its end. Where creation is not
+        idempotent, this is also how long the fate of an attempt stays unknown."""
+        return min(10 * self.hasty, 15.0)
+
+    @property
     def spec(self) -> Spec:
         """The HostingService's spec."""
         return Spec(self.endpoint, self.region, self.project, dict(self.settings))
