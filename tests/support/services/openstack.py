@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pymysql
+
 from moorage.hosting.contract import Backend
 from moorage.testbed import Running
 from moorage.testbed.openstack import restart
 from moorage.testbed.openstack.calls import Refused, Session
 from moorage.testbed.openstack.prepared import QUOTA
-from moorage.testbed.openstack.services import sql
 from moorage.testing.service import Faults, Made, ServiceUnderTest
 
 WHY = {
@@ -24,13 +25,13 @@ WHY = {
 }
 NOTHING = "00000000-0000-4000-8000-000000000000"
 LEFT = """\
-SELECT COUNT(*) FROM nova.instances WHERE deleted = 0;
-SELECT COUNT(*) FROM nova_cell0.instances WHERE deleted = 0;
-SELECT COUNT(*) FROM nova_api.build_requests;
+SELECT (SELECT COUNT(*) FROM nova.instances WHERE deleted = 0)
+    + (SELECT COUNT(*) FROM nova_cell0.instances WHERE deleted = 0)
+    + (SELECT COUNT(*) FROM nova_api.build_requests)
 """
 LEDGER = """\
 SELECT i.uuid, m.value FROM {0}.instances i LEFT JOIN {0}.instance_metadata m
-    ON m.instance_uuid = i.uuid AND m.`key` = 'moorage-key' WHERE i.id > {1};
+    ON m.instance_uuid = i.uuid AND m.`key` = 'moorage-key' WHERE i.id > {1}
 """
 
 
@@ -108,6 +109,7 @@ class OpenStackService(ServiceUnderTest):
         self._socket = Path(running.extra["databaseSocket"])
         self._began = {"nova": 0, "nova_cell0": 0}
         self._session: Session | None = None
+        self._database: pymysql.Connection[Any] | None = None
         self._names = itertools.count(1)
 
     async def admin(self, method: str, service: str, path: str, body: object = None) -> dict[str, Any]:
@@ -172,17 +174,29 @@ class OpenStackService(ServiceUnderTest):
     async def begin(self) -> None:
         """No faults, no servers, and the ledger from here on."""
         await super().begin()
-        rows = await self._rows("".join(f"SELECT COALESCE(MAX(id), 0) FROM {name}.instances;" for name in self._began))
-        self._began = dict(zip(self._began, map(int, rows), strict=True))
+        for name in self._began:
+            ((newest,),) = self._rows(f"SELECT COALESCE(MAX(id), 0) FROM {name}.instances")
+            self._began[name] = int(newest)
 
-    async def _rows(self, statements: str) -> list[str]:
-        return (await asyncio.to_thread(sql, self._socket, statements)).splitlines()
+    async def settle(self) -> None:
+        """Close what was opened."""
+        await super().settle()
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
+    def _rows(self, query: str) -> list[tuple[Any, ...]]:
+        """What the databases say, in a millisecond: no thread is worth it."""
+        if self._database is None:
+            self._database = pymysql.connect(unix_socket=f"{self._socket}", user="root", autocommit=True)
+        with self._database.cursor() as cursor:
+            cursor.execute(query)
+            return list(cursor.fetchall())
 
     async def ledger(self) -> list[Made]:
         """Every server in Nova's databases since the beginning, and those that wait for a host."""
-        statements = "".join(LEDGER.format(name, began) for name, began in self._began.items())
-        rows = await self._rows(statements)
-        made = {uuid: Made(uuid, None if key == "NULL" else key) for uuid, key in (row.split("\t") for row in rows)}
+        rows = [row for name, began in self._began.items() for row in self._rows(LEDGER.format(name, began))]
+        made = {uuid: Made(uuid, key) for uuid, key in rows}
         for server in await self._servers():
             made.setdefault(server["id"], Made(server["id"], server["metadata"].get("moorage-key")))
         return list(made.values())
@@ -201,7 +215,8 @@ class OpenStackService(ServiceUnderTest):
     async def remove_all(self) -> None:
         """Delete every server of every project, and see it gone."""
         # Most often there are none, which the databases tell faster than the API.
-        if not any(map(int, await self._rows(LEFT))):
+        ((left,),) = self._rows(LEFT)
+        if not left:
             return
         servers: list[dict[str, Any]] = []
         for _ in range(600):
