@@ -178,9 +178,9 @@ class OpenStackService(ServiceUnderTest):
             ((newest,),) = self._rows(f"SELECT COALESCE(MAX(id), 0) FROM {name}.instances")
             self._began[name] = int(newest)
 
-    async def settle(self) -> None:
-        """Close what was opened."""
-        await super().settle()
+    async def end(self) -> None:
+        """Leave nothing."""
+        await super().end()
         if self._database is not None:
             self._database.close()
             self._database = None
