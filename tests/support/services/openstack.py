@@ -24,6 +24,8 @@ WHY = {
     "skew": "nothing is signed with a time",
 }
 NOTHING = "00000000-0000-4000-8000-000000000000"
+SECOND = 1.1
+"""Seconds to wait after a user is enabled: its tokens end when it is disabled, and those of the same second may, too."""
 LEFT = """\
 SELECT (SELECT COUNT(*) FROM nova.instances WHERE deleted = 0)
     + (SELECT COUNT(*) FROM nova_cell0.instances WHERE deleted = 0)
@@ -47,6 +49,7 @@ class OpenStackFaults(Faults):
     async def clear(self) -> None:
         if "user" in self._changed:
             await self._service.enable_user(True)
+            await asyncio.sleep(SECOND)
         if "quota" in self._changed:
             await self._service.set_quota(QUOTA)
         if "host" in self._changed:
@@ -62,10 +65,9 @@ class OpenStackFaults(Faults):
         await self._service.enable_user(False)
 
     async def expire(self) -> None:
-        # All tokens of a user end when it is disabled; those of the second in which it is enabled again may, too.
         await self._service.enable_user(False)
         await self._service.enable_user(True)
-        await asyncio.sleep(1.1)
+        await asyncio.sleep(SECOND)
 
     async def vanish(self, provider_id: str) -> None:
         await self._service.admin("DELETE", "compute", f"/servers/{provider_id}")
