@@ -170,9 +170,12 @@ class Transport:
                 allow_redirects=False,
             ) as response:
                 outcome = response.status
-                if response.status >= 300:
-                    raise await _refusal(response, call)
-                yield response
+                try:
+                    if response.status >= 300:
+                        raise await _refusal(response, call)
+                    yield response
+                finally:
+                    _drop_unread(response)
         except _DISCONNECTED as error:
             outcome = error
             raise _unavailable(error, call) from None
@@ -203,6 +206,13 @@ def _unavailable(error: BaseException, call: Call) -> Unavailable:
     if isinstance(error, TimeoutError):
         return Unavailable(0, "Timeout", f"the API server did not answer in time: {call}")
     return Unavailable(0, "ConnectionError", f"no connection to the API server: {type(error).__name__}: {error}")
+
+
+def _drop_unread(response: aiohttp.ClientResponse) -> None:
+    """A connection whose answer nobody reads any more ends at once: a polite end of TLS would outlive its session."""
+    connection = response.connection
+    if connection is not None and connection.transport is not None:
+        connection.transport.abort()
 
 
 async def _refusal(response: aiohttp.ClientResponse, call: Call) -> ApiError:
