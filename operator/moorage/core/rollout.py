@@ -203,8 +203,9 @@ def plan_member(
     """
     count = want.count(may_grow)
     mine = [s for s in servers if s.placement == placement and s.ordinal < count]
+    there = sum(not s.deleting and s.placement == placement for s in servers)
     removals = [
-        Removal(s.name, s.uid, "ScaledDown", f"member {want.name} has {count} servers")
+        Removal(s.name, s.uid, "ScaledDown", f"member {want.name}: {there} -> {count} servers")
         for s in servers
         if not s.deleting and (s.placement != placement or s.ordinal >= count)
     ]
