@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from moorage.core.evidence import carriers_of, on_sight, seconds, still_paused, why_blocked, why_unsettled
+from moorage.core.evidence import carriers_of, on_sight, seconds, still_paused, why_blocked, why_gone, why_unsettled
 from moorage.core.facts import RELEASED, LookupResult, ServerFacts, ServiceFacts
 from moorage.core.steps import Ask, Close, Destroy, DropFinalizer, Release, Revoke, Step, Wait
 
@@ -37,8 +37,8 @@ def decide_departure(f: ServerFacts, now: datetime, since: datetime) -> Step:
     if service is None:
         return Wait(
             "ServiceNotFound",
-            "the hosting service of this server does not exist any more, so its deletion cannot be confirmed: "
-            "create the HostingService again, or, when the server is known to be gone, remove the finalizer by hand",
+            f"its deletion cannot be confirmed, for {why_gone(f)}, or delete the server at the service itself and "
+            "remove the finalizer moorage.dev/server by hand",
         )
     blocked = why_blocked(service)
     if blocked is not None:

@@ -17,10 +17,12 @@ from tests.support.server_facts import (
     Cases,
     S,
     attempt,
+    facts,
     failure,
     inventory,
     is_step,
     leaving,
+    running,
     server,
     svc,
 )
@@ -40,6 +42,7 @@ from moorage.core.steps import (
     Release,
     Revoke,
     Settled,
+    Wait,
 )
 
 OTHERS = replace(FOUND, seen=server(owner="inst/other"))
@@ -193,3 +196,21 @@ DELETING: Cases = {
 def test_deleting(case: str) -> None:
     given, expected = DELETING[case]
     assert is_step(decide_server(given, NOW), expected)
+
+
+@pytest.mark.parametrize("successor", [False, True])
+def test_a_new_service_of_the_same_name_is_never_proposed_as_a_remedy(successor: bool) -> None:
+    for found in (leaving(service=None, successor=successor), running(service=None, successor=successor)):
+        step = decide_server(found, NOW)
+        assert isinstance(step, Wait)
+        assert "another one" in step.message
+        assert "restore that object with its uid" in step.message
+        assert "create the HostingService" not in step.message
+
+
+def test_an_object_that_names_its_service_without_uid_is_helped_by_making_it() -> None:
+    step = decide_server(facts(service=None, by_name=True), NOW)
+    assert isinstance(step, Wait)
+    assert step.message == (
+        "the HostingService of this server does not exist (any more): create it, or delete this object"
+    )
