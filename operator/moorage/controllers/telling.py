@@ -9,9 +9,12 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from moorage.api.names import ANNOTATION_APPROVAL
 from moorage.controllers.context import Context
 from moorage.controllers.tables import Tables
 from moorage.core.news import FOR_A_PERSON, News, changed_readings, group_news, policy_news, service_news
+from moorage.core.policy.approval import Approval
+from moorage.core.policy.readings import spell
 from moorage.kube.kinds import HOSTING_POLICY, HOSTING_SERVICE, SERVER_GROUP, Kind
 from moorage.kube.store import Obj, key_of
 
@@ -23,6 +26,7 @@ class Telling:
 
     def __init__(self, context: Context, tables: Tables) -> None:
         self._context = context
+        tables.groups.subscribe(_approvals)
         tables.groups.subscribe(_on_change(self._group))
         tables.services.subscribe(_on_change(self._service))
         tables.policies.subscribe(_on_change(self._policy))
@@ -52,6 +56,30 @@ class Telling:
         level = logging.WARNING if news.reason in FOR_A_PERSON else logging.INFO
         log.log(level, "%s: %s: %s", _name(kind, obj), news.reason, news.message)
         self._context.events.record(kind, obj, news.type, news.reason, news.message)
+
+
+def _approvals(old: Obj | None, new: Obj | None) -> None:
+    """Who approved what, when it is given, changed or taken back: the annotation keeps only the last."""
+    was, now = _approval(old), _approval(new)
+    if old is None or new is None or was == now:
+        return
+    log.info("%s: %s", _name(SERVER_GROUP, new), "the approval was taken back" if now is None else _approved(now))
+
+
+def _approved(text: str) -> str:
+    try:
+        found = Approval.parse(text)
+    except ValueError as error:
+        return f"the approval cannot be read: {error}"
+    until = f" until {spell(found.until)}" if found.until is not None else ""
+    why = f" ({found.reason})" if found.reason else ""
+    return f"{found.by!r} approved generation {found.generation} at {spell(found.at)}{until}{why}"
+
+
+def _approval(obj: Obj | None) -> str | None:
+    annotations = (obj or {}).get("metadata", {}).get("annotations") or {}
+    found: str | None = annotations.get(ANNOTATION_APPROVAL)
+    return found
 
 
 def _on_change(tell: Callable[[Obj, Obj], None]) -> Callable[[Obj | None, Obj | None], None]:

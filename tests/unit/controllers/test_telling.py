@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import copy
 import logging
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from tests.support.controller_bench import Bench
 
+from moorage.api.names import ANNOTATION_APPROVAL
 from moorage.controllers.census import MAX_LINES, Census
+from moorage.core.policy.approval import Approval
 from moorage.kube.kinds import EVENT, HOSTING_POLICY, HOSTING_SERVICE, SERVER_GROUP, Kind
 
 Obj = dict[str, Any]
@@ -112,3 +115,19 @@ async def test_the_number_of_series_is_bounded(bench: Bench) -> None:
     assert census.lines["ServerGroup", "Ready", "False", "Other"] == 1
     change(bench, SERVER_GROUP, group, conditions(("Ready", "False", "Deleting")))
     assert census.lines["ServerGroup", "Ready", "False", "Other"] == 1
+
+
+async def test_who_approved_is_a_line_of_the_log_and_so_is_that_it_was_taken_back(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "moorage.controllers.telling")
+    group = copy.deepcopy(await bench.group())
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    for version, approval in enumerate((Approval("u", 1, "anna", at, reason="release 7").encode(), None)):
+        group["metadata"]["annotations"] = {ANNOTATION_APPROVAL: approval} if approval else {}
+        group["metadata"]["resourceVersion"] = str(1000 + version)
+        bench.context.store.ingest(SERVER_GROUP, copy.deepcopy(group))
+    assert [record.message for record in caplog.records] == [
+        "ServerGroup ns/g: 'anna' approved generation 1 at 2026-01-01T00:00:00Z (release 7)",
+        "ServerGroup ns/g: the approval was taken back",
+    ]
