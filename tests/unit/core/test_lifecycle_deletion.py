@@ -27,7 +27,7 @@ from tests.support.server_facts import (
     svc,
 )
 
-from moorage.core.departure import DELETE_REPEAT, DEPENDENTS_GRACE
+from moorage.core.departure import DELETE_REPEAT, DELETION_OVERDUE, DEPENDENTS_GRACE, OVERDUE
 from moorage.core.facts import (
     RELEASED,
     SecretFacts,
@@ -122,6 +122,10 @@ DELETING: Cases = {
     "what was seen before the deletion does not count": (leaving(lookup=replace(FOUND, at=NOW - 61 * S)), Ask("s1")),
     "ours: destroy": (leaving(lookup=FOUND), Destroy(("s1",))),
     "destroyed: asked just now": (leaving(lookup=FOUND, deleted_at=NOW - S), "Deleting"),
+    "destroyed, and there for too long": (
+        leaving(lookup=FOUND, deleted_at=NOW - S, deleting_since=NOW - OVERDUE),
+        DELETION_OVERDUE,
+    ),
     "destroyed: ask again": (
         leaving(lookup=replace(FOUND, at=NOW - 10 * S), deleted_at=NOW - 20 * S),
         Ask("s1"),
@@ -196,6 +200,13 @@ DELETING: Cases = {
 def test_deleting(case: str) -> None:
     given, expected = DELETING[case]
     assert is_step(decide_server(given, NOW), expected)
+
+
+def test_a_deletion_that_is_accepted_and_not_done_tells_since_when_and_what_to_look_for() -> None:
+    step = decide_server(leaving(lookup=FOUND, deleted_at=NOW - S, deleting_since=NOW - OVERDUE), NOW)
+    assert isinstance(step, Wait)
+    assert "asked to delete server s1 since 2026-01-01T" in step.message
+    assert "protected from deletion" in step.message
 
 
 @pytest.mark.parametrize("successor", [False, True])

@@ -400,3 +400,12 @@ def test_since_when_a_service_does_not_answer_is_counted_from_silence_and_not_fr
     assert unknown.unreachable_since == NOW + 10 * S, "nothing was learnt"
     assert seen(unknown, ServiceSight(account="a"), 40).unreachable_since is None
     assert seen(unknown, ServiceSight(account="a", frozen="told"), 40).unreachable_since is None
+
+
+def test_that_a_deletion_is_asked_for_again_changes_nothing_of_what_is_told() -> None:
+    told_before = [{"type": "Ready", "status": "False", "reason": "DeletionOverdue", "message": "still there"}]
+    server = vs(conditions=[{**told_before[0], "lastTransitionTime": "2026-01-01T00:00:00Z"}])
+    again = facts(provider_id="s1", deleting_since=NOW - 3600 * S, deleted_at=NOW - 30 * S)
+    status = server_status(server, again, steps.Destroy(("s1",)), RUNNING, DONE, NOW)
+    ready = next(c for c in status.conditions if c.type == "Ready")
+    assert (ready.reason, ready.message) == ("DeletionOverdue", "still there")
