@@ -24,8 +24,8 @@ Told = Mapping[str, Any]
 FOR_A_PERSON: Final = frozenset({"ScopeChanged", "OvershootFreeze"})
 """Why a service is not available that only a person, or the service itself, ends: nothing is decided there."""
 
-ASKED_FOR: Final = frozenset({"Deleting", "Progressing", "Releasing", "Suspended"})
-"""Why a group is not ready any more that somebody asked for."""
+ASKED_FOR: Final = frozenset({"Booting", "Deleting", "PolicyUnmet", "Progressing", "Releasing", "Suspended"})
+"""Why a group is not ready any more that somebody asked for, by scaling it, say; a lost server is told by itself."""
 
 NOT_READ_YET: Final = "NotReadYet"
 

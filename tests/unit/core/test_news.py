@@ -27,6 +27,7 @@ READY, BOOTING = condition("Ready", "True", "Ready"), condition("Ready", "False"
         ([BOOTING], [READY], [("Normal", "Ready")]),
         ([READY], [condition("Ready", "False", "ReadinessFailed")], [("Warning", "NotReady")]),
         ([READY], [condition("Ready", "False", "Suspended")], [("Normal", "NotReady")]),
+        ([READY], [BOOTING], [("Normal", "NotReady")]),
         ([BOOTING], [condition("Ready", "False", "ItemsPending")], []),
         ([], [BOOTING], []),
         ([], [condition("Stalled", "True", "ConfigInvalid")], [("Warning", "ConfigInvalid")]),
