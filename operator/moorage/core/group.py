@@ -308,7 +308,7 @@ def _deletion(world: GroupWorld) -> GroupPlan:
         removals=_removals(world.servers, "GroupDeleted", "the group is being deleted"),
         retain=_retain(world),
         phase="Deleting",
-        message=f"{len(world.servers)} servers are still there",
+        message=f"{len(world.servers)} servers are still there: {remaining(world.servers)}",
     )
 
 

@@ -16,6 +16,7 @@ from moorage.core.facts import CallFailure, Identity, Seen, SeenState, ServerFac
 from moorage.core.group import GroupPlan, GroupWorld, PolicyView, decide_group
 from moorage.core.group_status import group_status
 from moorage.core.obstacles import Obstacle
+from moorage.core.rollout import GroupServer
 from moorage.core.server_status import ConfigurationView, failure_of, server_status, unhealthy_since
 from moorage.core.service_status import ServiceSight, service_status
 
@@ -409,3 +410,14 @@ def test_that_a_deletion_is_asked_for_again_changes_nothing_of_what_is_told() ->
     status = server_status(server, again, steps.Destroy(("s1",)), RUNNING, DONE, NOW)
     ready = next(c for c in status.conditions if c.type == "Ready")
     assert (ready.reason, ready.message) == ("DeletionOverdue", "still there")
+
+
+def test_a_group_that_is_being_deleted_names_what_it_waits_for() -> None:
+    group = make_group()
+    leaving = group.model_copy(update={"metadata": group.metadata.model_copy(update={"deletion_timestamp": NOW})})
+    server = GroupServer(
+        "g-a-0", "u", "a", 0, 1, "r", retain=False, created=NOW, deleting=True, message="still there", service="anchor"
+    )
+    world = GroupWorld(leaving, PolicyView("p", "Met", "told"), [], [server])
+    plan = decide_group(world, NOW)
+    assert plan.message == "1 servers are still there: g-a-0 on anchor: still there"
