@@ -16,7 +16,6 @@ from moorage.core.facts import CallFailure, Identity, Seen, SeenState, ServerFac
 from moorage.core.group import GroupPlan, GroupWorld, PolicyView, decide_group
 from moorage.core.group_status import group_status
 from moorage.core.obstacles import Obstacle
-from moorage.core.rollout import GroupServer
 from moorage.core.server_status import ConfigurationView, failure_of, server_status, unhealthy_since
 from moorage.core.service_status import ServiceSight, service_status
 
@@ -401,23 +400,3 @@ def test_since_when_a_service_does_not_answer_is_counted_from_silence_and_not_fr
     assert unknown.unreachable_since == NOW + 10 * S, "nothing was learnt"
     assert seen(unknown, ServiceSight(account="a"), 40).unreachable_since is None
     assert seen(unknown, ServiceSight(account="a", frozen="told"), 40).unreachable_since is None
-
-
-def test_that_a_deletion_is_asked_for_again_changes_nothing_of_what_is_told() -> None:
-    told_before = [{"type": "Ready", "status": "False", "reason": "DeletionOverdue", "message": "still there"}]
-    server = vs(conditions=[{**told_before[0], "lastTransitionTime": "2026-01-01T00:00:00Z"}])
-    again = facts(provider_id="s1", deleting_since=NOW - 3600 * S, deleted_at=NOW - 30 * S)
-    status = server_status(server, again, steps.Destroy(("s1",)), RUNNING, DONE, NOW)
-    ready = next(c for c in status.conditions if c.type == "Ready")
-    assert (ready.reason, ready.message) == ("DeletionOverdue", "still there")
-
-
-def test_a_group_that_is_being_deleted_names_what_it_waits_for() -> None:
-    group = make_group()
-    leaving = group.model_copy(update={"metadata": group.metadata.model_copy(update={"deletion_timestamp": NOW})})
-    server = GroupServer(
-        "g-a-0", "u", "a", 0, 1, "r", retain=False, created=NOW, deleting=True, message="still there", service="anchor"
-    )
-    world = GroupWorld(leaving, PolicyView("p", "Met", "told"), [], [server])
-    plan = decide_group(world, NOW)
-    assert plan.message == "1 servers are still there: g-a-0 on anchor: still there"
