@@ -29,7 +29,7 @@ from moorage.core.drift import handed_down
 from moorage.core.group import GroupPlan, GroupWorld, decide_group
 from moorage.core.group_status import group_status
 from moorage.core.limits import cost_limit
-from moorage.core.news import OWN_DOING, removal_news
+from moorage.core.news import OWN_DOING, compared, removal_news
 from moorage.core.rollout import Creation, Removal, Revision, waves
 from moorage.kube.apply import Written, add_finalizer, remove_finalizer
 from moorage.kube.errors import AlreadyExists, ApiError, Conflict, Forbidden, InvalidObject, NotFound
@@ -136,6 +136,9 @@ class GroupController:
         self._context.metrics.convergence_seconds.observe(max(0.0, seconds))
 
     def _announce(self, obj: Obj, old: ServerGroupStatus, plan: GroupPlan) -> None:
+        if plan.placement is not None and (old.placement is None or old.placement.number != plan.placement.number):
+            # Status keeps them for as long as the group is there; why it was there last week, the log tells.
+            log.info("%s was chosen among: %s", plan.placement.service, compared(plan.placement))
         if plan.phase in {"FailingOver", "FailedOver"}:
             self._event(obj, WARNING, "FailedOver", plan.message)
         elif plan.placement is None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from moorage.api import conditions as c
+from moorage.api.placement import Placement
 from moorage.core.rollout import Removal
 
 MAX_NAMED: Final = 5
@@ -67,6 +68,15 @@ def removal_news(removals: Iterable[Removal]) -> Iterator[News]:
         servers = "1 server is" if len(names) == 1 else f"{len(names)} servers are"
         told = f"{message}; {servers} removed: {', '.join(sorted(names)[:MAX_NAMED])}{more}"
         yield News("Warning" if reason == "Released" else "Normal", reason, told)
+
+
+def compared(placement: Placement) -> str:
+    """The services that a placement was chosen among, in one line: their scores, or why they could not take it."""
+    told = [
+        f"{c.service} ({'; '.join([*([f'score {c.score:g}'] if c.score is not None else []), *c.reasons])})"
+        for c in placement.candidates
+    ]
+    return ", ".join([*told, *(f"{number} more: {reason}" for reason, number in placement.rejected.items())]) or "none"
 
 
 def service_news(old: Iterable[Told], new: Iterable[Told]) -> Iterator[News]:

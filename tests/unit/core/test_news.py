@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from moorage.core.news import changed_readings, group_news, policy_news, removal_news, service_news
+from moorage.api.placement import Placement
+from moorage.core.news import changed_readings, compared, group_news, policy_news, removal_news, service_news
 from moorage.core.rollout import Removal
 
 Obj = dict[str, str]
@@ -106,3 +107,15 @@ def test_servers_that_go_together_are_one_event_that_says_why() -> None:
 def test_that_servers_are_released_is_a_warning() -> None:
     (news,) = removal_news([Removal("g-m-0", "u", "Released", "no longer met: it is day")])
     assert (news.type, news.message) == ("Warning", "no longer met: it is day; 1 server is removed: g-m-0")
+
+
+def test_a_placement_tells_all_that_it_was_chosen_among() -> None:
+    candidates = [
+        {"service": "a", "feasible": True, "score": 100, "reasons": ["price 0.06/h"]},
+        {"service": "b", "feasible": False, "reasons": ["NotAvailable: it does not answer"]},
+    ]
+    there = {"number": 1, "service": "a", "time": "2026-01-01T00:00:00Z", "candidates": candidates}
+    placement = Placement.from_dict({**there, "rejected": {"NoOffering": 3}})
+    assert compared(placement) == (
+        "a (score 100; price 0.06/h), b (NotAvailable: it does not answer), 3 more: NoOffering"
+    )
