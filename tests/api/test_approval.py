@@ -17,7 +17,7 @@ import yaml
 from tests.support.cluster import ROOT, Kubectl
 from tests.support.crd_cases import built
 
-from moorage.api.names import ANNOTATION_APPROVAL
+from moorage.api.names import ANNOTATION_APPROVAL, ANNOTATION_APPROVING_ACCOUNTS
 from moorage.cli.errors import Exit
 from moorage.controlplane import ControlPlane
 from moorage.core.policy.approval import Approval
@@ -122,13 +122,39 @@ def scene(guarded: ControlPlane, kubectl: Kubectl, namespace: str) -> Scene:
         thing["metadata"]["namespace"] = namespace
     kubectl.apply(*things)
     people = {name: kubectl.as_serviceaccount(name, namespace) for name in ("approver", "editor")}
-    return Scene(kubectl, namespace, people["approver"], people["editor"])
+    scene = Scene(kubectl, namespace, people["approver"], people["editor"])
+    # These accounts stand for people: the namespace names them, which the admission policy sees a moment later.
+    named = ",".join(f"system:serviceaccount:{namespace}:{name}" for name in people)
+    kubectl("annotate", "namespace", namespace, f"{ANNOTATION_APPROVING_ACCOUNTS}={named}")
+    end = time.monotonic() + PATIENCE
+    while scene.annotate(scene.approver, scene.approval(), "--dry-run=server").returncode:
+        assert time.monotonic() < end, "the annotation of the namespace does not count"
+        time.sleep(0.2)
+    return scene
 
 
 def refused(answer: subprocess.CompletedProcess[str], says: str) -> None:
     assert answer.returncode != 0, answer.stdout
     assert "moorage-approval" in answer.stderr
     assert says in answer.stderr, answer.stderr
+
+
+def test_a_service_account_approves_only_where_the_namespace_names_it(scene: Scene) -> None:
+    """Whoever applies manifests has every verb as a rule, and would approve whatever is committed."""
+    scene.admin("create", "serviceaccount", "gitops", "-n", scene.namespace)
+    every = {"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}
+    role: dict[str, Any] = {"apiVersion": RBAC, "kind": "Role", "metadata": {"name": "all"}, "rules": [every]}
+    for thing in (role, binding("gitops", "Role", "all", scene.namespace)):
+        thing["metadata"]["namespace"] = scene.namespace
+        scene.admin.apply(thing)
+    gitops = scene.admin.as_serviceaccount("gitops", scene.namespace)
+    refused(scene.annotate(gitops, scene.approval("gitops")), "approvals are given by people")
+    user = f"system:serviceaccount:{scene.namespace}:gitops"
+    # Nor by being impersonated under a name of its own kind without the groups of its kind.
+    refused(scene.annotate(scene.admin, scene.approval("gitops"), f"--as={user}"), "approvals are given by people")
+    # A person with the verb needs nothing of the namespace.
+    scene.admin("create", "rolebinding", "jane", "--clusterrole=moorage-approve", "--user=jane", "-n", scene.namespace)
+    assert scene.annotate(scene.admin, scene.approval(by="jane"), "--as=jane").returncode == 0
 
 
 def test_an_approver_writes_what_is_right_and_nothing_else(scene: Scene) -> None:

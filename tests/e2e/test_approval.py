@@ -21,6 +21,8 @@ pytestmark = pytest.mark.timeout(600)
 def people(stack: Stack, namespace: str) -> tuple[Path, Path]:
     """The kubeconfigs of two accounts that may change groups; only the first may approve them."""
     kubectl = Kubectl(stack.plane)
+    accounts = f"moorage.dev/approving-accounts=system:serviceaccount:{namespace}:chief"
+    kubectl("annotate", "namespace", namespace, accounts)
     for name, roles in (("chief", ("moorage-approve",)), ("clerk", ("moorage-edit", "moorage-view"))):
         kubectl("create", "serviceaccount", name, "-n", namespace)
         for role in roles:

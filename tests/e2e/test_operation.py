@@ -334,6 +334,7 @@ def _metrics_move(running: Controller) -> None:
         ("moorage_service_calls_total", {"service": "idle", "operation": "create", "result": "ok"}),
         ("moorage_service_call_seconds_count", {"service": "idle", "operation": "create"}),
         ("moorage_convergence_seconds_count", {}),
+        ("moorage_objects", {"kind": "ServerGroup", "condition": "Ready", "status": "True"}),
         ("moorage_configd_joins_total", {}),
         ("process_cpu_seconds_total", {}),
     ):

@@ -15,6 +15,7 @@ from moorage.controllers.probes import Probes
 from moorage.controllers.resources import ResourceReadings
 from moorage.controllers.service_views import ServiceViews
 from moorage.controllers.tables import Tables, register
+from moorage.controllers.telling import Telling
 from moorage.controllers.triggers import Triggers
 from moorage.core.targets import AllowList
 from moorage.kube import kinds
@@ -117,6 +118,7 @@ def new_bench() -> Bench:
     context.set_writer(StatusWriter(api.client, store, "m", context.requeue))
     edges = Edges(tables)
     Triggers(context, tables, edges)
+    Telling(context, tables)
     return Bench(api, context, tables, edges)
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 from pydantic.alias_generators import to_camel
 
 MAX_JOIN_BYTES = 4096
@@ -44,7 +45,17 @@ Name = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9_]
 """The name of an item, an output or a step."""
 ErrorWord = Annotated[str, Field(max_length=63, pattern=r"^[A-Z][A-Za-z0-9]*$")]
 """A reason for machines, one CamelCase word."""
-Line = Annotated[str, Field(max_length=512)]
+
+
+def _printable(text: object) -> object:
+    """Without what moves a cursor or turns the direction of a text: one guest's words end on many a terminal."""
+    if not isinstance(text, str) or (text.isascii() and text.isprintable()):
+        return text
+    return "".join(" " if unicodedata.category(char) in _UNPRINTABLE else char for char in text)
+
+
+_UNPRINTABLE = frozenset({"Cc", "Cf", "Zl", "Zp"})
+Line = Annotated[str, Field(max_length=512), BeforeValidator(_printable)]
 """One line for people; never a value."""
 Count = Annotated[int, Field(ge=0, le=2**53 - 1)]
 

@@ -13,7 +13,7 @@ from moorage.api.quantities import Interval, Price, Quantity, parse_duration
 from moorage.api.rules import Rule, immutable, unique
 
 OrphanPolicy = Literal["Report", "Delete"]
-CircuitState = Literal["Closed", "Open", "HalfOpen"]
+CircuitState = Literal["Closed", "Open"]
 Url = Annotated[
     str,
     text(
@@ -143,7 +143,7 @@ class Circuit(Model):
     """Whether the service is asked at all after repeated failures."""
 
     state: CircuitState = "Closed"
-    """Closed: asked; Open: left alone for a while; HalfOpen: tried once."""
+    """Closed: asked; Open: left alone, and tried once now and then."""
     since: Timestamp | None = None
     """Since when."""
 

@@ -45,6 +45,11 @@ ANNOTATION_FOUND = f"{GROUP}/found"
 
 ANNOTATION_MAX_PRICE = f"{GROUP}/max-price-per-hour"
 """On a Namespace, by the platform team: the most that the servers of all its groups may cost in one hour."""
+ANNOTATION_REQUIRE_APPROVAL = f"{GROUP}/require-approval"
+"""On a Namespace, by the platform team: its groups need an approval, whatever their policies ask for."""
+ANNOTATION_APPROVING_ACCOUNTS = f"{GROUP}/approving-accounts"
+"""On a Namespace, by the platform team: user names of ServiceAccounts that may approve there. Only the admission policy
+reads it."""
 
 FINALIZER_SERVER = f"{GROUP}/server"
 """On a VirtualServer, until its server is confirmed gone or released."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from moorage.api.names import ANNOTATION_APPROVAL, GROUP
+from moorage.api.names import ANNOTATION_APPROVAL, ANNOTATION_REQUIRE_APPROVAL, GROUP
 from moorage.api.servergroup import ServerGroup
 from moorage.cli.cluster import Cluster, read
 from moorage.cli.errors import CliError, Exit, missing_rule
 from moorage.core.policy.approval import Approval
 from moorage.core.policy.readings import spell
 from moorage.kube.errors import Conflict, Forbidden, NotFound
-from moorage.kube.kinds import SERVER_GROUP, Kind
+from moorage.kube.kinds import NAMESPACE, SERVER_GROUP, Kind
 
 MANAGER = "moorage-approve"
 TRIES = 5
@@ -112,6 +112,16 @@ async def _check_permission(cluster: Cluster, name: str, user: str) -> None:
         raise CliError(f"{user} may not approve {name} in namespace {cluster.namespace}", Exit.FORBIDDEN, hint=hint)
 
 
+async def _namespace_asks(cluster: Cluster) -> bool:
+    """Whether the namespace asks for approvals; no where one may not look."""
+    try:
+        found = await cluster.maybe(NAMESPACE, cluster.namespace)
+    except Forbidden:
+        return False
+    annotations = ((found or {}).get("metadata") or {}).get("annotations") or {}
+    return bool(annotations.get(ANNOTATION_REQUIRE_APPROVAL, "false") != "false")
+
+
 async def _doubts(cluster: Cluster, group: ServerGroup) -> str:
     """What makes the approval count for less than it seems; empty where nothing does, or where nobody may look."""
     try:
@@ -120,6 +130,8 @@ async def _doubts(cluster: Cluster, group: ServerGroup) -> str:
         return ""
     if policy is None:
         return f"\n(there is no policy {group.spec.policy_ref.name} yet)"
+    if await _namespace_asks(cluster):
+        return ""
     asking = [c.approval for c in policy.spec.when.conditions if c.approval is not None]
     if not asking:
         return f"\n(policy {policy.metadata.name} does not ask for it: it has no condition approval)"

@@ -83,10 +83,12 @@ def main() -> None:
 
 def _say(error: CliError) -> None:
     from moorage.cli.output import stderr
+    from moorage.cli.views.safe import safe_lines
 
     console = stderr()
     console.print("error:", style="bold red", end=" ")
-    console.print(error.message, markup=False)
+    # What a guest, a service or a file says may be in it.
+    console.print(safe_lines(error.message), markup=False)
     if error.hint:
         console.print("hint: ", style="bold", end=" ")
-        console.print(error.hint, markup=False)
+        console.print(safe_lines(error.hint), markup=False)

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from moorage.cli.errors import CliError, Exit
+from moorage.cli.views.safe import safe
 
 Obj = dict[str, Any]
 SUFFIXES = (".yaml", ".yml", ".json")
@@ -58,8 +59,8 @@ def parse_yaml(source: str, text: str) -> list[Any]:
 
 
 def title(obj: Obj) -> str:
-    """`ServerGroup quickstart`."""
-    return f"{obj['kind']} {obj['metadata']['name']}"
+    """`ServerGroup quickstart`; a file may hold any name."""
+    return safe(f"{obj['kind']} {obj['metadata']['name']}")
 
 
 def _texts(path: str) -> Iterator[tuple[str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from moorage.api.hostingservice import HostingService
 from moorage.api.names import ANNOTATION_ORPHANS
 from moorage.cli.cluster import Cluster, read
 from moorage.cli.errors import CliError, Exit, nearby
-from moorage.cli.services import is_orphan, known_servers, last_namespace, look_into, owner_of
+from moorage.cli.services import abandoned_by, is_orphan, known_servers, last_namespace, look_into, owner_of
 from moorage.cli.views.safe import cell, safe
 from moorage.core.orphans import Order, OrphanAction, read_orders, write_orders
 from moorage.kube.errors import Conflict
@@ -22,6 +22,7 @@ from moorage.kube.kinds import HOSTING_SERVICE
 PATIENCE = 120.0
 """Seconds until an order that is not carried out is called so."""
 LOOK = 0.5
+ABANDONED = "its HostingService is gone: delete it, or take its tags off, at the service itself"
 TRIES = 5
 
 
@@ -80,7 +81,7 @@ async def from_service(cluster: Cluster, name: str, controller_namespace: str) -
     """What the service itself shows now, held against all VirtualServers there are. Raises CliError."""
     look = await look_into(cluster, name, controller_namespace)
     # After the inventory: an object that was made meanwhile makes its server no orphan.
-    known = await known_servers(cluster)
+    known, is_abandoned = await known_servers(cluster), await abandoned_by(cluster, controller_namespace)
     return tuple(
         Listed(
             name,
@@ -88,9 +89,10 @@ async def from_service(cluster: Cluster, name: str, controller_namespace: str) -
             owner_of(record) or "",
             namespace=last_namespace(record) or "",
             state=record.state.value,
+            message=ABANDONED if is_abandoned(record) else "",
         )
         for record in look.servers
-        if is_orphan(record, look.service, known)
+        if is_orphan(record, look.service, known) or is_abandoned(record)
     )
 
 
@@ -113,8 +115,7 @@ async def give_orders(cluster: Cluster, name: str, ids: Sequence[str], action: O
         owners = {orphan.provider_id: orphan.virtual_server for orphan in service.status.orphans}
         unknown = [provider_id for provider_id in ids if provider_id not in owners]
         if unknown:
-            hint = nearby(unknown[0], owners) or "status tells of none: moorage orphans SERVICE --live asks the service"
-            raise CliError(f"{unknown[0]} is no orphan of {name}", Exit.NOT_FOUND, hint=hint)
+            raise _unknown(service, unknown[0], owners)
         mine = tuple(Order(provider_id, owners[provider_id], action) for provider_id in ids)
         others = [order for order in _orders(service) if order.provider_id not in set(ids)]
         try:
@@ -123,6 +124,19 @@ async def give_orders(cluster: Cluster, name: str, ids: Sequence[str], action: O
             continue
         return mine
     raise CliError(f"HostingService {name} changes all the time: try again")
+
+
+def _unknown(service: HostingService, provider_id: str, owners: Mapping[str, str]) -> CliError:
+    """Status tells of the oldest few only: what it does not tell of may be an orphan all the same."""
+    name, count = service.metadata.name, service.status.orphan_count or 0
+    if count > len(owners):
+        return CliError(
+            f"{provider_id} is not among the {len(owners)} orphans that status tells of; {name} has {count}",
+            Exit.NOT_FOUND,
+            hint=f"those {len(owners)} have to be dealt with first (moorage orphans {name}); then it tells of the next",
+        )
+    hint = nearby(provider_id, owners) or "status tells of none: moorage orphans SERVICE --live asks the service"
+    return CliError(f"{provider_id} is no orphan of {name}", Exit.NOT_FOUND, hint=hint)
 
 
 async def await_done(cluster: Cluster, name: str, orders: Sequence[Order], say: Callable[[str], None]) -> None:

@@ -9,17 +9,27 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from moorage.api.hostingservice import HostingService
+from moorage.api.names import SECRET_INSTALLATION
 from moorage.cli.cluster import Cluster, read
 from moorage.cli.errors import CliError, Exit
 from moorage.hosting.abilities import Retag
-from moorage.hosting.contract import RELEASED, TAG_NAMESPACE, TAG_SERVER, TAG_SERVICE, Inventory, ServerRecord
+from moorage.hosting.contract import (
+    RELEASED,
+    TAG_INSTALLATION,
+    TAG_NAMESPACE,
+    TAG_SERVER,
+    TAG_SERVICE,
+    Inventory,
+    ServerRecord,
+)
 from moorage.hosting.errors import HostingError
 from moorage.hosting.registry import backend
+from moorage.kube.errors import Forbidden
 from moorage.kube.kinds import HOSTING_SERVICE, SECRET, VIRTUAL_SERVER
 
 SECONDS = 120.0
@@ -124,6 +134,26 @@ def is_released(record: ServerRecord) -> bool:
 def last_namespace(record: ServerRecord) -> str | None:
     """Where the object of its owner is or was."""
     return record.tags.get(TAG_NAMESPACE)
+
+
+async def abandoned_by(cluster: Cluster, namespace: str) -> Callable[[ServerRecord], bool]:
+    """Tells servers of this installation whose HostingService is gone: they are told by its uid, which never returns.
+
+    That a server is of this installation says its Secret; who may not read it is told of none.
+    """
+    try:
+        secret = await Cluster(cluster.client, namespace).maybe(SECRET, SECRET_INSTALLATION)
+    except Forbidden:
+        secret = None
+    encoded = ((secret or {}).get("data") or {}).get("id", "")
+    installation = base64.b64decode(encoded).decode("ascii", "replace").strip()
+    services = {str(obj["metadata"]["uid"]) for obj in (await cluster.client.list(HOSTING_SERVICE, None)).items}
+
+    def is_abandoned(record: ServerRecord) -> bool:
+        ours = installation and record.tags.get(TAG_INSTALLATION) == installation
+        return bool(ours and owner_of(record) not in {None, RELEASED} and record.tags.get(TAG_SERVICE) not in services)
+
+    return is_abandoned
 
 
 def is_orphan(record: ServerRecord, service: HostingService, known: Known) -> bool:

@@ -29,6 +29,7 @@ from moorage.core.drift import handed_down
 from moorage.core.group import GroupPlan, GroupWorld, decide_group
 from moorage.core.group_status import group_status
 from moorage.core.limits import cost_limit
+from moorage.core.news import OWN_DOING, compared, removal_news
 from moorage.core.rollout import Creation, Removal, Revision, waves
 from moorage.kube.apply import Written, add_finalizer, remove_finalizer
 from moorage.kube.errors import AlreadyExists, ApiError, Conflict, Forbidden, InvalidObject, NotFound
@@ -45,9 +46,6 @@ AFFORD_LOOK = 0.5
 """Seconds until a group that waits for its namespace's ceiling is looked at: what becomes free comes in company."""
 
 NORMAL, WARNING = "Normal", "Warning"
-
-_OWN_DOING = frozenset({"GroupDeleted", "ScaledDown", "Released", "Moved", "FailedOver", "MemberRemoved"})
-"""Reasons of removals that the group itself tells."""
 
 
 class GroupController:
@@ -124,25 +122,11 @@ class GroupController:
         meta = world.group.metadata
         self._context.metrics.pending(meta.namespace, meta.name, status.pending_items)
         written = await self._context.writer.write(SERVER_GROUP, obj, status.to_dict(), hard=hard)
-        if written is Written.WRITTEN:
-            self._transitions(obj, old, status)
+        if written is Written.WRITTEN and any(c.type == "Ready" and c.status == "True" for c in status.conditions):
+            self._observe_convergence(old)
         return written
 
-    def _transitions(self, obj: Obj, old: ServerGroupStatus, new: ServerGroupStatus) -> None:
-        """Events, on transitions only."""
-        before = {c.type: c for c in old.conditions}
-        for condition in new.conditions:
-            known = before.get(condition.type)
-            if known is not None and known.status == condition.status and known.reason == condition.reason:
-                continue
-            if condition.type == "Ready" and condition.status == "True":
-                self._event(obj, NORMAL, "Ready", condition.message)
-            if condition.type == "Stalled" and condition.status == "True":
-                self._event(obj, WARNING, condition.reason, condition.message)
-        if any(c.type == "Ready" and c.status == "True" for c in new.conditions):
-            self._observe_convergence(obj, old)
-
-    def _observe_convergence(self, obj: Obj, old: ServerGroupStatus) -> None:
+    def _observe_convergence(self, old: ServerGroupStatus) -> None:
         """From becoming unready, or from the placement where that came later: waiting for a policy is not counted."""
         before = next((c for c in old.conditions if c.type == "Ready"), None)
         if before is None or before.status == "True" or old.placement is None:
@@ -152,6 +136,9 @@ class GroupController:
         self._context.metrics.convergence_seconds.observe(max(0.0, seconds))
 
     def _announce(self, obj: Obj, old: ServerGroupStatus, plan: GroupPlan) -> None:
+        if plan.placement is not None and (old.placement is None or old.placement.number != plan.placement.number):
+            # Status keeps them for as long as the group is there; why it was there last week, the log tells.
+            log.info("%s was chosen among: %s", plan.placement.service, compared(plan.placement))
         if plan.phase in {"FailingOver", "FailedOver"}:
             self._event(obj, WARNING, "FailedOver", plan.message)
         elif plan.placement is None:
@@ -182,6 +169,8 @@ class GroupController:
         if plan.creations and plan.placement is not None and not ends:
             calls += await self._creations(obj, world, plan.placement, plan.creations)
         done = await _all(calls)
+        for news in removal_news(plan.removals):
+            self._event(obj, news.type, news.reason, news.message)
         for wave in self._waves(world, plan.removals):
             # Dependents are marked before what they depend on: its finalizer then waits for them.
             done += await _all([self._remove(obj, removal) for removal in wave])
@@ -271,7 +260,7 @@ class GroupController:
         return False
 
     async def _remove(self, obj: Obj, removal: Removal) -> bool:
-        if removal.reason not in _OWN_DOING:
+        if removal.reason not in OWN_DOING:
             kind = NORMAL if removal.reason == "Replaced" else WARNING
             self._event(obj, kind, removal.reason, f"{removal.name} is replaced: {removal.message}")
         try:

@@ -156,7 +156,7 @@ class GroupObserver:
             return None, None, "", ""
         service = self._service(placement.service, placement.service_uid)
         if service is None:
-            return None, ("ServiceNotFound", f"HostingService {placement.service} does not exist any more"), "", ""
+            return None, self._gone(placement.service), "", ""
         turns = self._derived.turns(m.config, service, policy)
         if isinstance(turns, Rejection):
             return None, (turns.word, f"member {m.member.name} on {placement.service}: {turns.detail}"), "", ""
@@ -165,6 +165,13 @@ class GroupObserver:
             return template_of(left), None, "", left.instead
         return template_of(turns[0]), None, left.detail, ""
 
+    def _gone(self, name: str) -> tuple[str, str]:
+        """That the service is gone: a new one of the same name has another uid, and knows none of these servers."""
+        message = f"HostingService {name} does not exist any more, and a new one of the same name is another one"
+        if self._tables.services.get(None, name) is not None:
+            message = f"HostingService {name} is another one (another uid) than the group was placed on, which is gone"
+        return "ServiceNotFound", f"{message}: restore it with its uid (from a backup of etcd), or make the group anew"
+
     def _closing(self, group: ServerGroup) -> tuple[str, str] | None:
         """Why no server can be added where the group is: its service is on its way out."""
         placement = group.status.placement
@@ -172,7 +179,10 @@ class GroupObserver:
         if service is None or not service.metadata.deleting:
             return None
         name = service.metadata.name
-        message = f"HostingService {name} is being deleted and takes no new server; it goes once nothing is on it"
+        message = (
+            f"HostingService {name} is being deleted and takes no new server; it goes once nothing is on it. To have "
+            "the group elsewhere, delete it and make it anew"
+        )
         return "ServiceDeleting", message
 
     def _service(self, name: str, uid: str) -> HostingService | None:

@@ -16,6 +16,7 @@ from moorage.controllers.tables import Tables
 from moorage.core.expressions import INVALID as EXPRESSION_INVALID
 from moorage.core.placement import invalid_expressions
 from moorage.core.policy import PolicyResult, evaluate_policy, reads_services, why_never_met
+from moorage.core.policy.futile import futile
 from moorage.core.problems import joined
 from moorage.kube.apply import Written
 from moorage.kube.errors import InvalidObject
@@ -91,7 +92,8 @@ class PolicyController:
                 c.condition(c.STALLED, True, reason, message, now, generation),
             )
         else:
-            found = (c.condition(c.READY, True, "Evaluated", result.message, now, generation),)
+            told = "; ".join((result.message, *futile(policy.spec)))
+            found = (c.condition(c.READY, True, "Evaluated", told, now, generation),)
         return HostingPolicyStatus(
             observed_generation=generation,
             conditions=c.replace(policy.status.conditions, found),

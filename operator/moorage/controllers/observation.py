@@ -111,6 +111,8 @@ def observe(context: Context, tables: Tables, edges: Edges, obj: Obj, now: datet
         offering=offering,
         repairs=server.spec.drift_policy == "Repair" and not server.spec.observes,
         held=_held(tables, server),
+        by_name=server.spec.service_ref.uid is None,
+        successor=service is None and tables.services.get(None, server.spec.service_ref.name) is not None,
         tries=memory.repairs,
     )
     return Observed(obj, server, facts, memory, secret, state, connection, _seen(facts, service, memory), now)

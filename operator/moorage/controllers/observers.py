@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from moorage.runtime.metrics import Metrics
+from moorage.runtime.metrics import Metrics, result_of
 from moorage.runtime.service import ServiceCall
 
 
@@ -19,7 +19,7 @@ class ServiceMetrics:
 
     def after(self, call: ServiceCall, error: BaseException | None, seconds: float) -> None:
         """moorage_service_calls_total and moorage_service_call_seconds."""
-        result = "ok" if error is None else type(error).__name__
+        result = "ok" if error is None else result_of(error)
         if isinstance(error, asyncio.CancelledError):
             result = "Cancelled"
         self._metrics.service_calls.labels(call.service, call.operation, result).inc()

@@ -15,6 +15,7 @@ from moorage.configd.pki import utc_now
 from moorage.configd.run import Running, may_trust, with_endpoint
 from moorage.configd.run import start as start_configd
 from moorage.configd.server import ConfigdConfig
+from moorage.controllers.census import Census
 from moorage.controllers.context import ChannelInfo, Context, QueueKey
 from moorage.controllers.edges import Edges
 from moorage.controllers.group import GroupController
@@ -26,6 +27,7 @@ from moorage.controllers.probes import Probes
 from moorage.controllers.resources import ResourceReadings
 from moorage.controllers.server import ServerController
 from moorage.controllers.tables import Tables, register
+from moorage.controllers.telling import Telling
 from moorage.controllers.triggers import Triggers
 from moorage.controllers.virtualserverconfig import ConfigController
 from moorage.controllers.watching import Watches
@@ -206,7 +208,7 @@ class Operator:
             client=self._client,
             store=self._store,
             installation=installation,
-            events=EventRecorder(self._client, component=MANAGER_CONTROLLER),
+            events=EventRecorder(self._client, component=MANAGER_CONTROLLER, on_drop=self._metrics.events_dropped.inc),
             clock=self._config.clock,
             metrics=self._metrics,
             namespace=namespace,
@@ -313,6 +315,9 @@ class Operator:
             queues[kind] = queue
         context.queues = queues
         Triggers(context, tables, edges)
+        Telling(context, tables)
+        # Not before: of several controllers only the one that decides counts.
+        self._metrics.at_scrape(Census(tables).families)
         for kind, reconcile in reconcilers.items():
             workers: Workers[QueueKey] = Workers(
                 queues[kind],

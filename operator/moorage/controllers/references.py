@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -25,8 +25,11 @@ from moorage.core.policy import (
     waits_for_servers,
     why_never_met,
 )
+from moorage.core.policy.hysteresis import MESSAGE_LENGTH
+from moorage.core.policy.required import with_required_approval
 from moorage.core.problems import joined
 from moorage.core.template import did_you_mean
+from moorage.core.timing import earliest
 from moorage.kube.errors import InvalidObject
 from moorage.kube.store import Obj
 
@@ -100,14 +103,15 @@ class References:
         own = read_own(when, facts, before if before is not None and before.name == name else None, now)
         state = group_verdict(name, when, shared, before, now, own.readings)
         readings = (*shared, *own.readings)
+        ruling = with_required_approval(state.verdict, state.message, self._annotations(group), group.metadata, now)
         release = policy.spec.when_unmet == "Release" and may_release(when, readings)
         view = PolicyView(
             name,
-            state.verdict,
-            state.message,
+            ruling.verdict,
+            ruling.message[:MESSAGE_LENGTH],
             release,
             readings=own.readings,
-            wake_at=own.next_check,
+            wake_at=earliest(own.next_check, ruling.next_check),
             failover=policy.spec.failover,
         )
         if group.status.placement is None and (wrong := invalid_expressions(policy.spec.select)):
@@ -126,6 +130,13 @@ class References:
             return GroupPolicy(policy, view)
         message = f"HostingPolicy {name} can never be met: {why}"
         return GroupPolicy(policy, view, Obstacle("PolicyInvalid", message, stalled=True))
+
+    def _annotations(self, group: ServerGroup) -> Mapping[str, str] | None:
+        """Those of the group's namespace; None while it was not seen yet. Who sees no namespace at all has not got any
+        (it only looks, and may not read them), and takes them as empty."""
+        name = group.metadata.namespace
+        unseen = self._tables.namespaces.get(None, name) is None and len(self._tables.namespaces) > 0
+        return None if unseen else self._tables.namespace_annotations(name)
 
     def readable_policy(self, group: ServerGroup) -> HostingPolicy | None:
         """The group's policy; None where there is none that can be read."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from datetime import datetime, timedelta
 
+from moorage.api.conditions import READY, find
 from moorage.api.virtualserver import VirtualServerStatus
 from moorage.controllers.acts import Acts
 from moorage.controllers.context import Context, QueueKey, Surroundings
@@ -14,6 +15,7 @@ from moorage.controllers.observation import Observed, awaited, observe
 from moorage.controllers.repairs import Repairs
 from moorage.controllers.tables import Tables
 from moorage.core import steps
+from moorage.core.departure import DELETION_OVERDUE
 from moorage.core.lifecycle import address_poll, decide_server
 from moorage.core.server_status import ConfigurationView, is_instantiated, server_status
 from moorage.kube.apply import Written
@@ -219,6 +221,10 @@ class ServerController:
 
     def _announce(self, seen: Observed, old: VirtualServerStatus, new: VirtualServerStatus) -> None:
         """Tell the group at once what a held status will say later."""
+        ready = find(new.conditions, READY)
+        if ready is not None and ready.reason == DELETION_OVERDUE and not _is_overdue(old):
+            self._context.events.record(VIRTUAL_SERVER, seen.obj, "Warning", DELETION_OVERDUE, ready.message)
+            log.warning("%s", ready.message)
         group = seen.server.spec.group
         if group is not None and _summary(old) != _summary(new):
             self._context.enqueue_group(seen.key[0], group.name)
@@ -257,6 +263,11 @@ def _is_hard(old: VirtualServerStatus, new: VirtualServerStatus) -> bool:
         or _states(old).get("Stalled") != _states(new).get("Stalled")
         or _states(old).get("Drifted") != _states(new).get("Drifted")
     )
+
+
+def _is_overdue(status: VirtualServerStatus) -> bool:
+    ready = find(status.conditions, READY)
+    return ready is not None and ready.reason == DELETION_OVERDUE
 
 
 def _states(status: VirtualServerStatus) -> dict[str, str]:

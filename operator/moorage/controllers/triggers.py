@@ -9,6 +9,7 @@ from moorage.api.names import (
     ANNOTATION_FAILOVER,
     ANNOTATION_MAX_PRICE,
     ANNOTATION_ORPHANS,
+    ANNOTATION_REQUIRE_APPROVAL,
     ANNOTATION_SERVER,
     FINALIZER_SERVER,
     LABEL_CONFIG,
@@ -278,9 +279,9 @@ def _has_key(part: Any, key: str) -> bool:
 
 
 def _bounds(namespace: Obj) -> Any:
-    """What of a namespace says where its groups may be, and what they may cost."""
-    meta = namespace["metadata"]
-    return meta.get("labels"), (meta.get("annotations") or {}).get(ANNOTATION_MAX_PRICE)
+    """What of a namespace says where its groups may be, what they may cost, and who has to approve them."""
+    meta, annotations = namespace["metadata"], namespace["metadata"].get("annotations") or {}
+    return meta.get("labels"), annotations.get(ANNOTATION_MAX_PRICE), annotations.get(ANNOTATION_REQUIRE_APPROVAL)
 
 
 def _steering(obj: Obj | None) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from moorage.core.evidence import carriers_of, on_sight, seconds, still_paused, why_blocked, why_unsettled
+from moorage.core.evidence import carriers_of, on_sight, seconds, still_paused, why_blocked, why_gone, why_unsettled
 from moorage.core.facts import RELEASED, LookupResult, ServerFacts, ServiceFacts
 from moorage.core.steps import Ask, Close, Destroy, DropFinalizer, Release, Revoke, Step, Wait
 
@@ -13,6 +13,10 @@ DEPENDENTS_GRACE = timedelta(minutes=2)
 
 DELETE_REPEAT = timedelta(seconds=30)
 """A deletion that the service accepted and has not carried out after this long is asked for again."""
+
+OVERDUE = timedelta(minutes=15)
+"""A deletion that the service accepts and does not carry out for so long is a person's to look at."""
+DELETION_OVERDUE = "DeletionOverdue"
 
 
 def decide_departure(f: ServerFacts, now: datetime, since: datetime) -> Step:
@@ -37,8 +41,8 @@ def decide_departure(f: ServerFacts, now: datetime, since: datetime) -> Step:
     if service is None:
         return Wait(
             "ServiceNotFound",
-            "the hosting service of this server does not exist any more, so its deletion cannot be confirmed: "
-            "create the HostingService again, or, when the server is known to be gone, remove the finalizer by hand",
+            f"its deletion cannot be confirmed, for {why_gone(f)}, or delete the server at the service itself and "
+            "remove the finalizer moorage.dev/server by hand",
         )
     blocked = why_blocked(service)
     if blocked is not None:
@@ -97,8 +101,18 @@ def _delete_by_id(f: ServerFacts, service: ServiceFacts, provider_id: str, now: 
         return Destroy((provider_id,))
     pause = max(timedelta(milliseconds=100), min((lookup.at - f.deleted_at) / 2, timedelta(seconds=5)))
     if now < lookup.at + pause:
-        return Wait("Deleting", f"{service.name} is deleting server {provider_id}", lookup.at + pause)
+        return Wait(*_going(f, service, provider_id, now), lookup.at + pause)
     return Ask(provider_id)
+
+
+def _going(f: ServerFacts, service: ServiceFacts, provider_id: str, now: datetime) -> tuple[str, str]:
+    since = f.deleting_since
+    if since is None or now < since + OVERDUE:
+        return "Deleting", f"{service.name} is deleting server {provider_id}"
+    return DELETION_OVERDUE, (
+        f"{service.name} has been asked to delete server {provider_id} since {since:%Y-%m-%dT%H:%M:%SZ} and says yes, "
+        "and the server is still there: look at it there (is it locked, or protected from deletion?); it is asked again"
+    )
 
 
 def _release(service: ServiceFacts, provider_id: str) -> Step:

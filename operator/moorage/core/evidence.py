@@ -11,6 +11,18 @@ SIGHT_PAUSE = timedelta(seconds=1)
 """How much younger than a deletion an inventory is at least that tells whether it was carried out."""
 
 
+def why_gone(f: ServerFacts) -> str:
+    """That there is no service, and what helps: a new one of the same name has another uid, and is another."""
+    if f.by_name:
+        return "the HostingService of this server does not exist (any more): create it"
+    what = (
+        "the HostingService of this name is another one (another uid) than that on which this server was made"
+        if f.successor
+        else "the HostingService of this server does not exist any more, and a new one of its name will be another one"
+    )
+    return f"{what}: restore that object with its uid (from a backup of etcd)"
+
+
 def why_blocked(service: ServiceFacts) -> Wait | None:
     """Why nothing may be decided on the word of this service now."""
     if not service.trusted:

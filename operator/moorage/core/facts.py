@@ -224,4 +224,6 @@ class ServerFacts:
     offering: str | None = None
     repairs: bool = False
     held: str = ""
+    successor: bool = False
+    by_name: bool = False
     tries: Mapping[str, RepairTries] = field(default_factory=dict)

@@ -290,7 +290,8 @@ def _release(world: GroupWorld, placement: Placement) -> GroupPlan:
         message = "the policy is unmet and asks for release, but deletionProtection keeps the servers"
         return GroupPlan(placement, phase="DeletionProtected", message=message)
     if world.servers:
-        removals = _removals(world.servers, "Released", "the policy is no longer met (whenUnmet: Release)")
+        why = f"the policy is no longer met (whenUnmet: Release): {world.policy.message}"
+        removals = _removals(world.servers, "Released", why)
         return GroupPlan(placement, removals=removals, retain=_retain(world), phase="Releasing")
     return GroupPlan(None, commit=True, phase="Released", message="the policy is no longer met; servers were released")
 
@@ -307,7 +308,7 @@ def _deletion(world: GroupWorld) -> GroupPlan:
         removals=_removals(world.servers, "GroupDeleted", "the group is being deleted"),
         retain=_retain(world),
         phase="Deleting",
-        message=f"{len(world.servers)} servers are still there",
+        message=f"{len(world.servers)} servers are still there: {remaining(world.servers)}",
     )
 
 

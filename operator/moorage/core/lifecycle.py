@@ -16,7 +16,16 @@ from datetime import datetime, timedelta
 
 from moorage.core.departure import decide_departure
 from moorage.core.drift import decide_repair
-from moorage.core.evidence import carriers_of, on_sight, seconds, sight, still_paused, why_blocked, why_unsettled
+from moorage.core.evidence import (
+    carriers_of,
+    on_sight,
+    seconds,
+    sight,
+    still_paused,
+    why_blocked,
+    why_gone,
+    why_unsettled,
+)
 from moorage.core.facts import CallFailure, Inventory, LookupResult, Seen, ServerFacts, ServiceFacts
 from moorage.core.steps import (
     Ask,
@@ -54,7 +63,7 @@ def decide_server(f: ServerFacts, now: datetime) -> Step:
         return Settled()
     service = f.service
     if service is None:
-        return Wait("ServiceNotFound", "the hosting service of this server does not exist (any more)")
+        return Wait("ServiceNotFound", f"{why_gone(f)}, or delete this object")
     blocked = why_blocked(service)
     if blocked is not None:
         return blocked

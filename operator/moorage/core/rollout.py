@@ -203,8 +203,9 @@ def plan_member(
     """
     count = want.count(may_grow)
     mine = [s for s in servers if s.placement == placement and s.ordinal < count]
+    there = sum(not s.deleting and s.placement == placement for s in servers)
     removals = [
-        Removal(s.name, s.uid, "ScaledDown", f"member {want.name} has {count} servers")
+        Removal(s.name, s.uid, "ScaledDown", f"member {want.name}: {there} -> {count} servers")
         for s in servers
         if not s.deleting and (s.placement != placement or s.ordinal >= count)
     ]
@@ -215,12 +216,14 @@ def plan_member(
     replaced, revised = _roll(want, staying, strategy, count)
     creations = _creations(want, {s.ordinal for s in servers if s.placement == placement}, count)
     recovered = len(mine) == count and all(s.instantiated for s in mine)
+    never = {s.uid for s in mine if _never_ran(s)}
+    failures = sum(r.uid in never and r.reason in {"CreateFailed", "Lost"} for r in failed)
     return MemberPlan(
         creations=creations,
         removals=tuple(sorted([*removals, *replaced], key=lambda r: r.name)),
         revisions=revised,
         wake_at=wake_failed,
-        failures=0 if recovered else want.failures + sum(r.reason == "CreateFailed" for r in failed),
+        failures=0 if recovered else want.failures + failures,
     )
 
 
@@ -243,10 +246,12 @@ def _give_up(
             reason, what = following
             message = f"{server.message}; {what} tried next"
             removals.append(Removal(server.name, server.uid, reason, message))
-        elif server.failed is not None and not server.instantiated and server.failed != "Lost":
+        elif _never_ran(server):
+            # One that was made and never appeared counts, too: what takes it away takes the next one as well.
             at = (server.failed_at or server.created) + failure_backoff(want.failures)
             if now >= at:
-                removals.append(Removal(server.name, server.uid, "CreateFailed", server.message))
+                reason = "Lost" if server.failed == "Lost" else "CreateFailed"
+                removals.append(Removal(server.name, server.uid, reason, server.message))
             else:
                 due.append(at)
         elif server.failed is not None:
@@ -255,6 +260,10 @@ def _give_up(
             ill = sick[server.uid]
             removals.append(Removal(server.name, server.uid, ill.reason, ill.message))
     return removals, earliest(*due)
+
+
+def _never_ran(server: GroupServer) -> bool:
+    return server.failed is not None and not server.instantiated
 
 
 def _next(server: GroupServer, want: MemberWant) -> tuple[str, str] | None:

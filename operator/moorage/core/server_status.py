@@ -10,6 +10,7 @@ from moorage.api import conditions as c
 from moorage.api.meta import Condition
 from moorage.api.virtualserver import Address, ConfigurationState, ItemStatus, VirtualServer, VirtualServerStatus
 from moorage.core import steps
+from moorage.core.departure import DELETION_OVERDUE
 from moorage.core.drift import find_drifts, told
 from moorage.core.evidence import sight as latest_sight
 from moorage.core.facts import CallFailure, Seen, SeenState, ServerFacts
@@ -220,7 +221,7 @@ def _terminal(sight: _Sight) -> tuple[str, str] | None:
 def _readiness(sight: _Sight) -> tuple[bool, str, str]:
     facts, step, seen, view = sight.facts, sight.step, sight.seen, sight.view
     if facts.deleting_since is not None:
-        return False, *_progress(facts, step)
+        return False, *(_asked_again(sight) or _progress(facts, step))
     if isinstance(step, steps.Wait) and step.reason in _HALTED:
         return False, step.reason, step.message
     if not sight.instantiated:
@@ -240,6 +241,14 @@ def _readiness(sight: _Sight) -> tuple[bool, str, str]:
     if agent is None or not agent.ready:
         return False, "ReadinessFailed", "the readiness probe does not succeed"
     return True, "Ready", "the server is configured and ready"
+
+
+def _asked_again(sight: _Sight) -> tuple[str, str] | None:
+    """What status says already, where a deletion is only repeated: nothing was learnt by that."""
+    old = c.find(sight.server.status.conditions, c.READY)
+    if not isinstance(sight.step, steps.Destroy) or sight.facts.deleted_at is None or old is None:
+        return None
+    return (old.reason, old.message) if old.reason in {"Deleting", DELETION_OVERDUE} else None
 
 
 def _readiness_as_seen(sight: _Sight) -> tuple[bool, str, str]:

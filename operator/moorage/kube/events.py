@@ -50,7 +50,10 @@ class _Bucket:
 
 
 class EventRecorder:
-    """`record` only queues; `run()` writes. What does not fit (rate per object, queue) is dropped and counted."""
+    """`record` only queues; `run()` writes. What does not fit (rate, queue) is dropped, counted and told `on_drop`.
+
+    Each reason of an object has a rate of its own: a storm of replacements must not silence a failover.
+    """
 
     def __init__(
         self,
@@ -63,15 +66,17 @@ class EventRecorder:
         queue_limit: int = 1000,
         monotonic: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        on_drop: Callable[[], object] = lambda: None,
     ) -> None:
         self.dropped = 0
+        self._on_drop = on_drop
         self._client = client.in_lane(Lane.COLD)
         self._component, self._instance = component, instance
         self._burst, self._refill = burst, refill_seconds
         self._limit = queue_limit
         self._monotonic, self._now = monotonic, now
         self._series: OrderedDict[_Key, _Series] = OrderedDict()
-        self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
+        self._buckets: OrderedDict[tuple[str, str], _Bucket] = OrderedDict()
         self._pending: OrderedDict[_Key, _Series] = OrderedDict()
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
@@ -82,8 +87,9 @@ class EventRecorder:
         meta = obj["metadata"]
         message = message if len(message) <= _MESSAGE_LIMIT else message[: _MESSAGE_LIMIT - 1] + "…"
         key: _Key = (meta["uid"], type_, reason, message)
-        if not self._allowed(meta["uid"]) or (key not in self._pending and len(self._pending) >= self._limit):
-            self.dropped += 1
+        full = key not in self._pending and len(self._pending) >= self._limit
+        if not self._allowed((meta["uid"], reason)) or full:
+            self._drop()
             return
         now = self._monotonic()
         series = self._series.get(key)
@@ -154,17 +160,21 @@ class EventRecorder:
             await self._client.create(EVENT, body, manager=self._component)
             series.written = count
         except KubeError as error:
-            self.dropped += 1
+            self._drop()
             log.debug("an event was not written: %s", error)
 
-    def _allowed(self, uid: str) -> bool:
+    def _drop(self) -> None:
+        self.dropped += 1
+        self._on_drop()
+
+    def _allowed(self, what: tuple[str, str]) -> bool:
         now = self._monotonic()
-        bucket = self._buckets.get(uid)
+        bucket = self._buckets.get(what)
         if bucket is None:
             bucket = _Bucket(float(self._burst), now)
         bucket.tokens = min(float(self._burst), bucket.tokens + (now - bucket.at) / self._refill)
         bucket.at = now
-        self._remember(self._buckets, uid, bucket)
+        self._remember(self._buckets, what, bucket)
         if bucket.tokens < 1:
             return False
         bucket.tokens -= 1

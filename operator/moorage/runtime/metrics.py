@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -93,6 +93,10 @@ class Metrics:
             "The last result of a condition's query.",
             *("namespace", "policy", "condition"),
         )
+        self.events_dropped = counter(
+            "moorage_events_dropped",
+            "Events that were not written: too many at once, or no API server.",
+        )
         self.loop_lag = gauge("moorage_event_loop_lag_seconds", "How late the event loop ran its last timer.")
         self.leader = gauge("leader_election_master_status", "1 where this process holds the lease.", "name")
         self._groups: set[tuple[str, str]] = set()
@@ -106,6 +110,10 @@ class Metrics:
     def watch_queue(self, queue: WorkQueue[Any]) -> None:
         """Also report the present work of `queue`: workqueue_unfinished_work_seconds and longest running."""
         self._queues.queues.append(queue)
+
+    def at_scrape(self, families: Callable[[], Iterable[GaugeMetricFamily]]) -> None:
+        """Also report what this gives at each scrape."""
+        self._queues.more.append(families)
 
     def controller(self, name: str) -> ControllerReport:
         """The metrics to give to Workers."""
@@ -146,13 +154,13 @@ class Metrics:
 
     @contextmanager
     def service_call(self, service: str, operation: str) -> Iterator[None]:
-        """Count and time one call to a hosting service; the result is `ok` or the error's type."""
+        """Count and time one call to a hosting service; the result is `ok` or the error's reason."""
         started, result = self._clock.monotonic(), "Cancelled"
         try:
             yield
             result = "ok"
         except Exception as error:
-            result = type(error).__name__
+            result = result_of(error)
             raise
         finally:
             self.service_calls.labels(service, operation, result).inc()
@@ -161,6 +169,12 @@ class Metrics:
     def render(self) -> bytes:
         """The text format of Prometheus."""
         return generate_latest(self.registry)
+
+
+def result_of(error: BaseException) -> str:
+    """What a failed call is counted as: the reason that conditions give, so that both are found by one word."""
+    reason = getattr(error, "reason", None)
+    return reason if isinstance(reason, str) and reason.isalnum() else type(error).__name__
 
 
 class QueueReport:
@@ -243,6 +257,7 @@ class _QueueCollector(Collector):
 
     def __init__(self) -> None:
         self.queues: list[WorkQueue[Any]] = []
+        self.more: list[Callable[[], Iterable[GaugeMetricFamily]]] = []
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         unfinished = GaugeMetricFamily(
@@ -256,3 +271,5 @@ class _QueueCollector(Collector):
             longest.add_metric([queue.name], queue.longest_running_seconds())
         yield unfinished
         yield longest
+        for families in self.more:
+            yield from families()

@@ -179,3 +179,10 @@ def test_whatever_is_told_the_status_has_its_shape_and_no_secret(told: StateRepo
         assert row.name != "stranger" or row.error == "Undeclared"
         assert row.in_secret == (row.name in taken.values)
     assert admit(told, declared, 3, JOINED) == taken
+
+
+def test_what_a_guest_says_is_kept_without_what_steers_a_terminal() -> None:
+    said = "exit\x1b]0;title\x07 1\r\nnext \u202eevil ünïcode"
+    step = {"name": "start", "state": "Failed", "exitCode": 1, "message": said}
+    report = StateReport.model_validate({"sequence": 1, "steps": [step]})
+    assert report.steps[0].message == "exit ]0;title  1  next  evil ünïcode"

@@ -7,6 +7,7 @@ from tests.support.controller_bench import Bench
 from moorage.controllers.edges import Edges
 from moorage.controllers.group import GroupController
 from moorage.controllers.group_world import GroupObserver
+from moorage.core.group import GroupPlan
 from moorage.core.rollout import Removal
 from moorage.kube.kinds import VIRTUAL_SERVER
 
@@ -37,3 +38,14 @@ async def test_servers_of_a_dead_group_of_the_same_name_are_not_its_servers(benc
     await bench.server(group, uid="uid-of-the-dead-group")
     world = GroupObserver(bench.context, bench.tables).observe(group, bench.context.clock.now())
     assert list(world.servers) == []
+
+
+async def test_servers_that_begin_to_go_together_are_told_in_one_event(bench: Bench) -> None:
+    obj = await bench.group("g", ("m", "c"), ("n", "c"))
+    servers = [await bench.server(obj, member) for member in ("m", "n")]
+    world = GroupObserver(bench.context, bench.tables).observe(obj, bench.context.clock.now())
+    why = "the policy is no longer met (whenUnmet: Release): it is day"
+    gone = tuple(Removal(s["metadata"]["name"], s["metadata"]["uid"], "Released", why) for s in servers)
+    await controller(bench)._act(obj, world, GroupPlan(None, removals=gone))
+    told = [(key[1:], series.count) for key, series in bench.context.events._series.items()]
+    assert told == [(("Warning", "Released", f"{why}; 2 servers are removed: g-m-0, g-n-0"), 1)]

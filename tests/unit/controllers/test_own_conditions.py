@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 from datetime import datetime, timedelta
 from typing import Any
 
+import pytest
 from tests.support.controller_bench import Bench, read_policy
 
-from moorage.api.names import ANNOTATION_APPROVAL
+from moorage.api.names import ANNOTATION_APPROVAL, ANNOTATION_REQUIRE_APPROVAL
 from moorage.api.servergroup import ServerGroup, ServerGroupStatus
 from moorage.controllers.edges import Edges
 from moorage.controllers.group import GroupController
 from moorage.controllers.group_world import GroupObserver
 from moorage.core.group import GroupPlan, decide_group
 from moorage.core.policy.approval import Approval
-from moorage.kube.kinds import HOSTING_POLICY, SERVER_GROUP, VIRTUAL_SERVER, VIRTUAL_SERVER_CONFIG
+from moorage.kube.kinds import HOSTING_POLICY, NAMESPACE, SERVER_GROUP, VIRTUAL_SERVER, VIRTUAL_SERVER_CONFIG
 
 ALWAYS = {"name": "always", "schedule": {"from": "2000-01-01T00:00:00Z"}}
 OVER = {"name": "over", "schedule": {"until": "2000-01-01T00:00:00Z"}}
@@ -159,3 +161,68 @@ async def test_a_sensitive_output_is_refused_and_its_value_shown_nowhere(bench: 
     await bench.server(group)
     status, _ = await look(bench)
     assert told(status)[:2] == ("Met", "OutputSensitive")
+
+
+async def asking(bench: Bench, value: str | None) -> None:
+    """The group's namespace, with its annotation about approvals."""
+    annotations = {} if value is None else {ANNOTATION_REQUIRE_APPROVAL: value}
+    await bench.put(NAMESPACE, "ns", {}, namespace=None, metadata={"annotations": annotations})
+
+
+async def test_a_namespace_asks_for_an_approval_whatever_the_policy_says(bench: Bench) -> None:
+    await asking(bench, "true")
+    await scene(bench, ALWAYS)
+    status, _ = await look(bench)
+    assert status.policy is not None
+    assert status.policy.verdict == "Unmet"
+    assert (
+        "namespace ns asks for an approval (nobody has approved it: moorage approve g -n ns)" in status.policy.message
+    )
+    assert not any(c.type == "Placed" and c.status == "True" for c in status.conditions)
+    approve(bench, until=now(bench) + HOUR)
+    status, after = await look(bench)
+    assert status.policy is not None
+    assert (status.policy.verdict, after) == ("Met", 3600.0)
+    assert "approved by" in status.policy.message
+
+
+async def test_what_a_namespace_asks_for_releases_nothing(bench: Bench) -> None:
+    await asking(bench, "true")
+    group = await scene(bench, ALWAYS, status=ALLOWED)
+    await bench.server(group)
+    status, _ = await look(bench)
+    assert status.policy is not None
+    assert (status.policy.verdict, plan(bench).removals, plan(bench).creations) == ("Unmet", (), ())
+
+
+@pytest.mark.parametrize(
+    ("value", "verdict"), [(None, "Met"), ("false", "Met"), ("", "Unmet"), ("yes", "Unmet"), ("True", "Unmet")]
+)
+async def test_a_slip_does_not_lift_what_a_namespace_asks_for(bench: Bench, value: str | None, verdict: str) -> None:
+    await asking(bench, value)
+    await scene(bench, ALWAYS)
+    status, _ = await look(bench)
+    assert status.policy is not None
+    assert status.policy.verdict == verdict
+
+
+async def test_before_its_namespace_was_seen_a_group_is_not_placed_and_then_it_is_looked_at(bench: Bench) -> None:
+    await bench.put(NAMESPACE, "another", {}, namespace=None)
+    await scene(bench, ALWAYS)
+    status, _ = await look(bench)
+    assert status.policy is not None
+    assert (status.policy.verdict, "namespace ns was not seen yet" in status.policy.message) == ("Unknown", True)
+    bench.asked()
+    await asking(bench, None)
+    assert ("ServerGroup", "ns", "g") in bench.asked()
+
+
+async def test_groups_are_looked_at_when_their_namespace_begins_to_ask(bench: Bench) -> None:
+    await bench.put(NAMESPACE, "ns", {}, namespace=None)
+    await scene(bench, ALWAYS)
+    bench.asked()
+    namespace = copy.deepcopy(bench.api.stored(NAMESPACE, None, "ns"))
+    namespace["metadata"]["annotations"] = {ANNOTATION_REQUIRE_APPROVAL: "true"}
+    namespace["metadata"]["resourceVersion"] = "100000"
+    bench.context.store.ingest(NAMESPACE, namespace)
+    assert ("ServerGroup", "ns", "g") in bench.asked()

@@ -182,3 +182,14 @@ async def test_a_group_that_cannot_grow_because_its_service_goes_says_so(bench: 
     told = (await look(bench))["Ready"]
     assert told[1] == "ServiceDeleting"
     assert "HostingService s is being deleted" in told[2]
+
+
+async def test_a_new_service_of_the_same_name_is_not_the_one_that_a_group_was_placed_on(bench: Bench) -> None:
+    await bench.put(HOSTING_SERVICE, "s", {"type": "local", "endpoint": "http://h"}, namespace=None)
+    await policy(bench, a=ALWAYS)
+    await bench.config()
+    there = {"number": 1, "service": "s", "serviceUID": "of-the-lost-one", "time": "2026-01-01T00:00:00Z"}
+    await bench.group(status={"placement": there, "placements": 1, "observedGeneration": 1})
+    told = (await look(bench))["Ready"]
+    assert told[1] == "ServiceNotFound"
+    assert "HostingService s is another one (another uid)" in told[2]

@@ -17,15 +17,17 @@ from tests.support.server_facts import (
     Cases,
     S,
     attempt,
+    facts,
     failure,
     inventory,
     is_step,
     leaving,
+    running,
     server,
     svc,
 )
 
-from moorage.core.departure import DELETE_REPEAT, DEPENDENTS_GRACE
+from moorage.core.departure import DELETE_REPEAT, DELETION_OVERDUE, DEPENDENTS_GRACE, OVERDUE
 from moorage.core.facts import (
     RELEASED,
     SecretFacts,
@@ -40,6 +42,7 @@ from moorage.core.steps import (
     Release,
     Revoke,
     Settled,
+    Wait,
 )
 
 OTHERS = replace(FOUND, seen=server(owner="inst/other"))
@@ -119,6 +122,10 @@ DELETING: Cases = {
     "what was seen before the deletion does not count": (leaving(lookup=replace(FOUND, at=NOW - 61 * S)), Ask("s1")),
     "ours: destroy": (leaving(lookup=FOUND), Destroy(("s1",))),
     "destroyed: asked just now": (leaving(lookup=FOUND, deleted_at=NOW - S), "Deleting"),
+    "destroyed, and there for too long": (
+        leaving(lookup=FOUND, deleted_at=NOW - S, deleting_since=NOW - OVERDUE),
+        DELETION_OVERDUE,
+    ),
     "destroyed: ask again": (
         leaving(lookup=replace(FOUND, at=NOW - 10 * S), deleted_at=NOW - 20 * S),
         Ask("s1"),
@@ -193,3 +200,28 @@ DELETING: Cases = {
 def test_deleting(case: str) -> None:
     given, expected = DELETING[case]
     assert is_step(decide_server(given, NOW), expected)
+
+
+def test_a_deletion_that_is_accepted_and_not_done_tells_since_when_and_what_to_look_for() -> None:
+    step = decide_server(leaving(lookup=FOUND, deleted_at=NOW - S, deleting_since=NOW - OVERDUE), NOW)
+    assert isinstance(step, Wait)
+    assert "asked to delete server s1 since 2026-01-01T" in step.message
+    assert "protected from deletion" in step.message
+
+
+@pytest.mark.parametrize("successor", [False, True])
+def test_a_new_service_of_the_same_name_is_never_proposed_as_a_remedy(successor: bool) -> None:
+    for found in (leaving(service=None, successor=successor), running(service=None, successor=successor)):
+        step = decide_server(found, NOW)
+        assert isinstance(step, Wait)
+        assert "another one" in step.message
+        assert "restore that object with its uid" in step.message
+        assert "create the HostingService" not in step.message
+
+
+def test_an_object_that_names_its_service_without_uid_is_helped_by_making_it() -> None:
+    step = decide_server(facts(service=None, by_name=True), NOW)
+    assert isinstance(step, Wait)
+    assert step.message == (
+        "the HostingService of this server does not exist (any more): create it, or delete this object"
+    )

@@ -102,6 +102,14 @@ PLANS: dict[str, tuple[MemberPlan, tuple[list[int], list[tuple[str, str]], list[
         ([], [], []),
     ),
     "lost": (plan(want(1, 1), server(0, failed="Lost", **DOWN)), ([], [("g-m-0", "Lost")], [])),
+    "made, and gone before it ran, just now": (
+        plan(want(1, 1), server(0, failed_at=NOW, **{**FAILED, "failed": "Lost"})),
+        ([], [], []),
+    ),
+    "made, and gone before it ran, a while ago": (
+        plan(want(1, 1), server(0, failed_at=NOW - FAILURE_BACKOFF, **{**FAILED, "failed": "Lost"})),
+        ([], [("g-m-0", "Lost")], []),
+    ),
     "could not be made, just now": (plan(want(1, 1), server(0, failed_at=NOW, **FAILED)), ([], [], [])),
     "could not be made, a while ago": (
         plan(want(1, 1), server(0, failed_at=NOW - FAILURE_BACKOFF, **FAILED)),
@@ -148,6 +156,8 @@ def test_a_try_that_failed_is_spaced_counted_and_forgotten_with_success() -> Non
     assert waiting.wake_at == NOW - S + 4 * FAILURE_BACKOFF
     given_up = plan(want(1, 1, failures=2), server(0, failed_at=NOW - 9 * 60 * S, **FAILED))
     assert given_up.failures == 3
+    vanished = plan(want(1, 1, failures=2), server(0, failed_at=NOW - 9 * 60 * S, **{**FAILED, "failed": "Lost"}))
+    assert vanished.failures == 3, "what takes a new server away takes the next one as well"
     assert plan(want(1, 1, failures=3), server(0)).failures == 0
     assert [failure_backoff(n) for n in (0, 1, 99)] == [FAILURE_BACKOFF, 2 * FAILURE_BACKOFF, FAILURE_BACKOFF_MAX]
 

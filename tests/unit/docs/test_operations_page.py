@@ -10,6 +10,9 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from moorage.configd.metrics import Metrics as ConfigdMetrics
+from moorage.controllers.census import Census
+from moorage.controllers.tables import register
+from moorage.kube.store import Store
 from moorage.runtime.metrics import Metrics
 
 ROOT = Path(__file__).parents[3]
@@ -17,7 +20,7 @@ PAGE = ROOT / "docs" / "operations.md"
 CODE = ROOT / "operator" / "moorage"
 WORD = re.compile(r"[A-Z][a-z]+(?:[A-Z][a-z]+)*")
 CALLS = {"Problem", "Wait", "AwaitInventory", "RawReading", "Removal", "make", "condition", "record"}
-CALLS |= {"_refuse", "_event", "_removals", "_counted", "absent", "Drift", "CallFailure", "Refusal"}
+CALLS |= {"_refuse", "_event", "_removals", "_counted", "absent", "Drift", "CallFailure", "Refusal", "News"}
 NO_REASONS = {
     # States, verdicts, choices and kinds of events that stand where a reason may stand, too.
     *("Met", "Unmet", "Warning", "Normal", "Found", "Pending", "Terminating", "Stopped", "Failed"),
@@ -86,7 +89,8 @@ def test_no_reason_is_explained_that_does_not_exist() -> None:
 def test_every_metric_is_named() -> None:
     registry = CollectorRegistry()
     ConfigdMetrics(registry)
-    metrics = [*Metrics(process=False).registry.collect(), *registry.collect()]
+    census = Census(register(Store(), "installation"))
+    metrics = [*Metrics(process=False).registry.collect(), *registry.collect(), *census.families()]
     named = _named(PAGE.read_text())
     for metric in metrics:
         assert metric.name in named or f"{metric.name}_total" in named, metric.name

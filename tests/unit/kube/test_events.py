@@ -128,3 +128,20 @@ async def test_cluster_scoped_objects_and_long_messages(rig: Rig) -> None:
     assert event["metadata"]["namespace"] == "default"
     assert "namespace" not in event["involvedObject"]
     assert len(event["message"]) == 1024
+
+
+async def test_a_storm_of_one_reason_does_not_silence_another(rig: Rig) -> None:
+    for number in range(10):
+        rig.say("Replaced", f"g-m-{number} is replaced")
+        await rig.recorder.flush(5)
+    rig.say("FailedOver", "to eu")
+    await rig.recorder.flush(5)
+    assert [event["reason"] for event in rig.events()] == ["Replaced"] * 3 + ["FailedOver"]
+
+
+async def test_what_is_dropped_is_told_to_whoever_counts() -> None:
+    told: list[int] = []
+    recorder = EventRecorder(MemoryApi().client, burst=1, on_drop=lambda: told.append(1))
+    for _ in range(3):
+        recorder.record(SERVER_GROUP, GROUP, "Normal", "Placed", "on eu")
+    assert len(told) == recorder.dropped == 2

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
+from moorage.hosting.errors import AuthenticationError
 from moorage.kube.calls import Call
 from moorage.kube.errors import Unavailable
 from moorage.kube.kinds import SECRET
@@ -103,6 +104,8 @@ async def test_metrics_have_the_conventional_names(site: Site, metrics: Metrics)
     observer.after(Call("delete", SECRET), Unavailable(503, "x", "y"), 0.1)
     with metrics.service_call("eu", "create"):
         pass
+    with pytest.raises(AuthenticationError), metrics.service_call("eu", "get"):
+        raise AuthenticationError("no")
     with pytest.raises(ValueError, match="no"), metrics.service_call("eu", "create"):
         raise ValueError("no")
     metrics.leadership("moorage-controller")(True)
@@ -129,6 +132,7 @@ async def test_metrics_have_the_conventional_names(site: Site, metrics: Metrics)
         'rest_client_requests_total{code="<error>",method="GET"} 1.0',
         'rest_client_requests_total{code="503",method="DELETE"} 1.0',
         'moorage_service_calls_total{operation="create",result="ok",service="eu"} 1.0',
+        'moorage_service_calls_total{operation="get",result="AuthenticationFailed",service="eu"} 1.0',
         'moorage_service_calls_total{operation="create",result="ValueError",service="eu"} 1.0',
         'moorage_service_call_seconds_count{operation="create",service="eu"} 2.0',
         'moorage_items_pending{group="shop",namespace="ns"} 3.0',

@@ -50,7 +50,7 @@ def plan(
 
     async def work(cluster: Cluster) -> tuple[list[PlanView], tuple[str, ...]]:
         gathered = await gather(cluster, objects)
-        return plans(gathered, now), gathered.notes
+        return plans(gathered, now), (*gathered.notes, *doubts(gathered))
 
     target = Target(namespace_of(objects, namespace), context, kubeconfig)
     views, notes = use_cluster(target, work)
@@ -63,6 +63,23 @@ def plan(
     out.report([view.to_dict() for view in views], output, *shown[:-1])
     if exit_code and any(view.changes for view in views):
         raise typer.Exit(Exit.CHANGES)
+
+
+def doubts(gathered: Gathered) -> list[str]:
+    """What the groups' policies say that can lead nowhere."""
+    from moorage.core.policy.futile import futile
+    from moorage.kube.errors import InvalidObject
+
+    found: dict[str, None] = {}
+    for name in gathered.groups:
+        group = gathered.tables.groups.get(gathered.namespace, name)
+        used = group["spec"]["policyRef"]["name"] if group is not None else ""
+        try:
+            policy = gathered.tables.policies.parsed(gathered.namespace, used)
+        except InvalidObject:
+            continue  # the plan of the group says so
+        found |= dict.fromkeys(f"HostingPolicy {used}: {doubt}" for doubt in (futile(policy.spec) if policy else ()))
+    return list(found)
 
 
 def plans(gathered: Gathered, now: datetime) -> list[PlanView]:

@@ -17,6 +17,11 @@ def safe(text: str) -> str:
     return "".join(_spelled(char) if unicodedata.category(char) in _ESCAPED else char for char in text)
 
 
+def safe_lines(text: str) -> str:
+    """The same for a text that may have several lines."""
+    return "\n".join(safe(line) for line in text.split("\n"))
+
+
 def cell(text: str) -> Text:
     """The same for a table, where a plain string would be read as rich's markup."""
     return Text(safe(text))

@@ -211,7 +211,7 @@ async def test_growing_and_shrinking_name_the_servers_and_both_prices() -> None:
     smaller = Harbour()
     await smaller.set_up()
     await smaller.group(1, running=2)
-    assert told(smaller.plan()) == [(Action.REMOVE, "g-m-1", When.NOW, ("member m has 1 servers",))]
+    assert told(smaller.plan()) == [(Action.REMOVE, "g-m-1", When.NOW, ("member m: 2 -> 1 servers",))]
 
 
 async def test_another_image_and_other_settings_replace_in_turn_and_say_which() -> None:

@@ -1,0 +1,35 @@
+"""What status says while a server, or a group, goes: what it waits for, and nothing new where nothing was learnt."""
+
+from __future__ import annotations
+
+from tests.support.group_world import make_group
+from tests.support.server_facts import NOW, S, leaving
+
+from moorage.api.virtualserver import VirtualServer
+from moorage.core import steps
+from moorage.core.group import GroupWorld, PolicyView, decide_group
+from moorage.core.rollout import GroupServer
+from moorage.core.server_status import ConfigurationView, server_status
+
+META = {"name": "x", "namespace": "ns", "uid": "u", "resourceVersion": "1", "generation": 3}
+
+
+def test_that_a_deletion_is_asked_for_again_changes_nothing_of_what_is_told() -> None:
+    before = {"type": "Ready", "status": "False", "reason": "DeletionOverdue", "message": "still there"}
+    spec = {"serviceRef": {"name": "s"}, "group": {"name": "g", "uid": "gu"}, "member": "m", "image": "i"}
+    told = {"conditions": [{**before, "lastTransitionTime": "2026-01-01T00:00:00Z"}]}
+    server = VirtualServer.from_dict({"metadata": META, "spec": {**spec, "offering": "o"}, "status": told})
+    again = leaving(deleting_since=NOW - 3600 * S, deleted_at=NOW - 30 * S)
+    status = server_status(server, again, steps.Destroy(("s1",)), None, ConfigurationView(), NOW)
+    ready = next(c for c in status.conditions if c.type == "Ready")
+    assert (ready.reason, ready.message) == ("DeletionOverdue", "still there")
+
+
+def test_a_group_that_is_being_deleted_names_what_it_waits_for() -> None:
+    group = make_group()
+    gone = group.model_copy(update={"metadata": group.metadata.model_copy(update={"deletion_timestamp": NOW})})
+    server = GroupServer(
+        "g-a-0", "u", "a", 0, 1, "r", retain=False, created=NOW, deleting=True, message="still there", service="anchor"
+    )
+    plan = decide_group(GroupWorld(gone, PolicyView("p", "Met", "told"), [], [server]), NOW)
+    assert plan.message == "1 servers are still there: g-a-0 on anchor: still there"
