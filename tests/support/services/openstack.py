@@ -25,7 +25,7 @@ WHY = {
 }
 NOTHING = "00000000-0000-4000-8000-000000000000"
 SECOND = 1.1
-"""Seconds to wait after a user is enabled: its tokens end when it is disabled, and those of the same second may, too."""
+"""Seconds to wait after a user is enabled: tokens end when it is disabled, and those of the same second may, too."""
 LEFT = """\
 SELECT (SELECT COUNT(*) FROM nova.instances WHERE deleted = 0)
     + (SELECT COUNT(*) FROM nova_cell0.instances WHERE deleted = 0)
