@@ -13,6 +13,7 @@ from tests.support.scene import Scene, scene_of
 from tests.support.stack import SYSTEM, Api, Stack, new_stack
 
 from moorage.controlplane import ControlPlaneError, acquire
+from moorage.hosting.contract import RELEASED, TAG_INSTALLATION, TAG_SERVER
 from moorage.kube.client import Client
 from moorage.kube.kinds import NAMESPACE
 
@@ -41,6 +42,18 @@ def stack(bare_stack: Stack) -> Stack:
         bare_stack.hostd(name)
     bare_stack.run_controller(kubeconfig=bare_stack.plane.kubeconfig_for(CONTROLLER, SYSTEM))
     return bare_stack
+
+
+@pytest.fixture(autouse=True)
+def _no_strangers(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What a test made by hand, or had released, takes the room of others on the services that all share."""
+    shared: Stack | None = request.getfixturevalue("stack") if "stack" in request.fixturenames else None
+    yield
+    for host in shared.hosts.values() if shared is not None else ():
+        for server in host.servers() if host.process is not None else ():
+            tags = server["tags"]
+            if tags.get(TAG_SERVER, RELEASED) == RELEASED or tags.get(TAG_INSTALLATION) == "other":
+                host.call("DELETE", f"/v1/servers/{server['id']}")
 
 
 @pytest.fixture
