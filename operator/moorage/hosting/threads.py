@@ -6,13 +6,16 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from concurrent.futures import Future
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from moorage.hosting.errors import TimedOut, Unavailable
 
 T = TypeVar("T")
+SLOW: Final = frozenset({"create", "create volume"})
+"""Calls that may take minutes: they get no more than three quarters of the threads, so that a service on which
+creations hang is still looked at, and what is there can still be deleted."""
 
 
 class Threads:
@@ -33,9 +36,8 @@ class Threads:
         if self._closed:
             raise Unavailable("the backend is closed")
         given_up = threading.Event()
-        future = asyncio.get_running_loop().run_in_executor(
-            self._pool, _unless(given_up, partial(call, *args, **kwargs))
-        )
+        begun = self._pool.submit(_unless(given_up, partial(call, *args, **kwargs)), slow=what in SLOW)
+        future = asyncio.wrap_future(begun)
         try:
             async with asyncio.timeout(seconds):
                 # Shielded: a cancelled executor future would hide whether the call was begun.
@@ -56,37 +58,42 @@ class Threads:
         self._pool.shutdown()
 
 
-class _Pool(Executor):
+_Work = tuple[Future[Any], Callable[[], Any]]
+
+
+class _Pool:
     """The standard library's pool waits for its threads when the interpreter ends, however long one hangs, and a
     replica that was told to stop would be killed in the midst of handing over its lease. These threads are daemons."""
 
     def __init__(self, name: str, size: int) -> None:
         self._name, self._size = name, size
         self._changed = threading.Condition()
-        self._waiting: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
-        self._threads = self._idle = 0
+        self._most_slow = max(1, 3 * size // 4)
+        self._quick: deque[_Work] = deque()
+        self._slow: deque[_Work] = deque()
+        self._threads = self._idle = self._slow_running = 0
         self._closed = False
 
-    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        """See `Executor.submit`. Raises RuntimeError once shut down."""
+    def submit(self, call: Callable[[], T], *, slow: bool) -> Future[T]:
+        """Have it called by a thread, after what waits already. Raises RuntimeError once shut down."""
         future: Future[T] = Future()
         with self._changed:
             if self._closed:
                 raise RuntimeError("the pool is shut down")
-            self._waiting.append((future, partial(fn, *args, **kwargs)))
-            if self._idle >= len(self._waiting):
-                self._changed.notify()
-            elif self._threads < self._size:
+            (self._slow if slow else self._quick).append((future, call))
+            self._changed.notify()
+            if self._idle < len(self._quick) + len(self._slow) and self._threads < self._size:
                 threading.Thread(target=self._work, name=f"{self._name}_{self._threads}", daemon=True).start()
                 self._threads += 1
         return future
 
-    def shutdown(self, wait: bool = False, *, cancel_futures: bool = True) -> None:
+    def shutdown(self) -> None:
         """Begin nothing more, and wait for nothing. A cancelled future would look like a cancelled caller."""
         with self._changed:
             self._closed = True
-            dropped = list(self._waiting)
-            self._waiting.clear()
+            dropped = [*self._quick, *self._slow]
+            self._quick.clear()
+            self._slow.clear()
             self._changed.notify_all()
         for future, _ in dropped:
             if future.set_running_or_notify_cancel():
@@ -97,15 +104,30 @@ class _Pool(Executor):
             pass
 
     def _next(self) -> bool:
-        """Run what has waited longest; False where nothing will come any more."""
+        """Run what has waited longest, quick calls first; False where nothing will come any more."""
         with self._changed:
-            while not self._waiting:
+            while not self._quick and not self._may_be_slow():
                 if self._closed:
                     return False
                 self._idle += 1
                 self._changed.wait()
                 self._idle -= 1
-            future, call = self._waiting.popleft()
+            slow = not self._quick
+            future, call = (self._slow if slow else self._quick).popleft()
+            self._slow_running += slow
+        try:
+            self._finish(future, call)
+        finally:
+            with self._changed:
+                self._slow_running -= slow
+                self._changed.notify()
+        return True
+
+    def _may_be_slow(self) -> bool:
+        return bool(self._slow) and self._slow_running < self._most_slow
+
+    @staticmethod
+    def _finish(future: Future[Any], call: Callable[[], Any]) -> None:
         if future.set_running_or_notify_cancel():
             try:
                 answer = call()
@@ -113,7 +135,6 @@ class _Pool(Executor):
                 future.set_exception(error)
             else:
                 future.set_result(answer)
-        return True
 
 
 def _unless(given_up: threading.Event, call: Callable[[], T]) -> Callable[[], T]:

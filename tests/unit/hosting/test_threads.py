@@ -39,6 +39,36 @@ async def test_a_call_that_hangs_is_given_up_and_one_that_waits_is_never_begun()
     threads.close()
 
 
+async def test_creations_that_hang_leave_threads_for_other_calls() -> None:
+    threads, release, begun = Threads("t", 4), threading.Event(), []
+
+    def hang(number: int) -> int:
+        begun.append(number)
+        release.wait()
+        return number
+
+    creations = [asyncio.create_task(threads.run(30, "create", hang, number)) for number in range(6)]
+    await asyncio.sleep(0)
+    for number in range(20):
+        assert await threads.run(5, "get", str, number) == f"{number}"
+    assert len(begun) <= 3
+    release.set()
+    assert await asyncio.gather(*creations) == list(range(6))
+    threads.close()
+
+
+async def test_a_creation_that_was_given_up_still_counts_until_its_thread_is_free() -> None:
+    threads, release = Threads("t", 2), threading.Event()
+    with pytest.raises(TimedOut):
+        await threads.run(0.05, "create", release.wait)
+    with pytest.raises(TimedOut):
+        await threads.run(0.05, "create", str, 1)
+    assert await threads.run(5, "get", str, 2) == "2"
+    release.set()
+    assert await threads.run(5, "create", str, 3) == "3"
+    threads.close()
+
+
 async def test_a_closed_pool_takes_nothing() -> None:
     threads = Threads("t")
     threads.close()
