@@ -175,6 +175,8 @@ class MemberStatus(Model):
     """The ControllerRevision that its servers shall have."""
     offering: Word | None = None
     """The offering of which its servers are made, as it was last allowed."""
+    interruptible: bool | None = None
+    """Whether they were allowed as servers that the service may take back at any time, at the price for that."""
     desired: int = 0
     """How many servers it shall have."""
     current: int = 0

@@ -9,11 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
-from moorage.api.servergroup import ServerGroup
+from moorage.api.hostingservice import Offering
+from moorage.api.servergroup import MemberStatus, ServerGroup
+from moorage.controllers.exhaustion import asks_for_spot
 from moorage.controllers.tables import Tables
 from moorage.core.ceilings import NOTHING, OWN, Allowance, Bill, Ceiling, Cost, Offer, allow, namespace_ceiling
 from moorage.core.group import PolicyView, granted
+from moorage.core.pricing import market_price
 from moorage.core.rollout import MemberWant
 from moorage.kube.errors import InvalidObject
 from moorage.kube.store import Obj, key_of
@@ -57,12 +61,17 @@ class Spending:
         may_grow = free and policy.verdict == "Met" and policy.problem is None
         return allow(bills, ceilings, may_grow=may_grow)
 
-    def promise(self, group: ServerGroup, cost: Cost, *, waiting: bool) -> None:
+    def promise(self, group: ServerGroup, cost: Cost | None, *, waiting: bool) -> None:
         """Note what a decision about the group comes to, and whether a ceiling kept it from more.
 
-        Where it is less than before, those that a ceiling keeps waiting are looked at again.
+        Where it is less than before, those that a ceiling keeps waiting are looked at again. None: no ceiling bounds
+        the group, so nobody reckoned; should there be one for the namespace next, its servers and its status count.
         """
         uid = group.metadata.uid
+        if cost is None:
+            self._promised.pop(uid, None)
+            self._waiting.discard(uid)
+            return
         before = self._promised.get(uid)
         self._promised[uid] = cost
         (self._waiting.add if waiting else self._waiting.discard)(uid)
@@ -121,7 +130,8 @@ class Spending:
                     member = f"{member} (earlier placement)"
                 count, cost = found.get(member, (0, NOTHING))
                 ref = spec["serviceRef"]
-                offer = prices.of(ref["name"], ref.get("uid") or "", spec.get("offering") or "")
+                service = ref["name"], ref.get("uid") or ""
+                offer = prices.of_server(*service, spec.get("offering") or "", spec.get("settings") or {})
                 found[member] = count + 1, cost + offer.times(1)
         return found
 
@@ -136,25 +146,35 @@ class _Prices:
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
-        self._known: dict[tuple[str, str, str], Offer] = {}
+        self._known: dict[tuple[str, str, str], tuple[str, Offering | None]] = {}
 
-    def of(self, service: str, uid: str, offering: str) -> Offer:
-        key = service, uid, offering
+    def of(self, service: str, uid: str, offering: str, interruptible: bool = False) -> Offer:
+        _, found = self._look(service, uid, offering)
+        return Offer(offering, None if found is None else market_price(found, interruptible), service, interruptible)
+
+    def of_server(self, service: str, uid: str, offering: str, settings: Mapping[str, Any]) -> Offer:
+        """What a server is paid for: its settings tell the market."""
+        type_, found = self._look(service, uid, offering)
+        # Only where there is another price: else the settings say nothing about it.
+        lent = found is not None and found.spot_price_per_hour is not None and asks_for_spot(type_, settings)
+        return self.of(service, uid, offering, lent)
+
+    def _look(self, name: str, uid: str, offering: str) -> tuple[str, Offering | None]:
+        key = name, uid, offering
         if key not in self._known:
-            self._known[key] = self._look(service, uid, offering)
+            self._known[key] = self._find(name, uid, offering)
         return self._known[key]
 
-    def _look(self, name: str, uid: str, offering: str) -> Offer:
+    def _find(self, name: str, uid: str, offering: str) -> tuple[str, Offering | None]:
         try:
             service = self._tables.services.parsed(None, name)
         except InvalidObject:
             service = None
         if service is None or uid not in {"", service.metadata.uid}:
-            return Offer(offering, None, name)
+            return "", None
         # What is declared wins over what was discovered.
         declared = (*service.spec.offerings, *service.status.offerings)
-        price = next((o.price_per_hour for o in declared if o.name == offering), None)
-        return Offer(offering, price, name)
+        return service.spec.type, next((o for o in declared if o.name == offering), None)
 
 
 def _bills(
@@ -162,7 +182,7 @@ def _bills(
 ) -> list[Bill]:
     """The members' bills; servers of members that are no more cost until they are gone."""
     placement = None if group.metadata.deleting else group.status.placement
-    recorded = {status.name: status.offering for status in group.status.members}
+    recorded = {status.name: status for status in group.status.members}
     bills: list[Bill] = []
     for member in group.spec.members:
         there, cost = costs.get(member.name, (0, NOTHING))
@@ -179,12 +199,25 @@ def _bills(
                 granted=granted(group, member),
                 there=there,
                 cost=cost,
-                allowed=None if before is None else prices.of(*where, before),
-                asked=None if template is None else prices.of(*where, template.offering),
+                allowed=_allowed(before, there, cost, where, prices),
+                asked=None if template is None else prices.of(*where, template.offering, template.interruptible),
             )
         )
     known = {bill.name for bill in bills}
     return bills + _strays(costs, known)
+
+
+def _allowed(
+    before: MemberStatus | None, there: int, cost: Cost, where: tuple[str, str], prices: _Prices
+) -> Offer | None:
+    """The offer that status recorded. An older status tells no market: it is what its servers are paid for now."""
+    if before is None or before.offering is None:
+        return None
+    if before.interruptible is None and there:
+        lent = prices.of(*where, before.offering, interruptible=True)
+        if lent.times(there) == cost:
+            return lent
+    return prices.of(*where, before.offering, bool(before.interruptible))
 
 
 def _strays(costs: Mapping[str, tuple[int, Cost]], known: Iterable[str]) -> list[Bill]:
