@@ -76,7 +76,7 @@ class GroupObserver:
         self._context = context
         self._tables = tables
         self.services = ServiceViews(context, tables)
-        self.spending = Spending(tables)
+        self.spending = Spending(context, tables)
         self._derived = Derived()
         self._references = References(tables, self._derived)
         self._deadlocks = Deadlocks(tables, self._derived, self._references)

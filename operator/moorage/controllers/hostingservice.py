@@ -17,6 +17,7 @@ from moorage.controllers.context import Context, QueueKey
 from moorage.controllers.freshness import Freshness, freshness
 from moorage.controllers.orphans import Orphans
 from moorage.controllers.outcomes import Outcomes
+from moorage.controllers.released import count
 from moorage.controllers.service_news import ServiceNews
 from moorage.controllers.tables import Tables
 from moorage.core.pricing import Told
@@ -211,6 +212,7 @@ class ServiceController:
         )
         if previous is not None:
             connection.latest, connection.previous = previous.latest, previous.previous
+            connection.released = previous.released
         self._context.connections[uid] = connection
         self._opened[uid] = Opened(fingerprint)
 
@@ -298,6 +300,7 @@ class ServiceController:
             circuit="Closed" if connection.circuit.state == "Closed" else "Open",
             inventory_problem=connection.problem,
             servers=servers,
+            released=self._released(service),
             orphans=tuple(orphans),
             outcomes=tuple(self._outcomes.of(uid)),
         )
@@ -307,6 +310,10 @@ class ServiceController:
         elif connection.expected_account is not None:
             connection.start()
         return sight
+
+    def _released(self, service: HostingService) -> int | None:
+        obj = self._tables.services.by_uid(service.metadata.uid)
+        return None if obj is None else count(self._context, self._tables, obj)
 
     async def _first_contact(
         self, service: HostingService, sight: ServiceSight, account: str, connection: ServiceConnection

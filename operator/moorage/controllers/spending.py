@@ -13,7 +13,9 @@ from typing import Any
 
 from moorage.api.hostingservice import Offering
 from moorage.api.servergroup import MemberStatus, ServerGroup
+from moorage.controllers.context import Surroundings
 from moorage.controllers.exhaustion import asks_for_spot
+from moorage.controllers.released import released
 from moorage.controllers.tables import Tables
 from moorage.core.ceilings import NOTHING, OWN, Allowance, Bill, Ceiling, Cost, Offer, allow, namespace_ceiling
 from moorage.core.group import PolicyView, granted
@@ -21,6 +23,9 @@ from moorage.core.pricing import market_price
 from moorage.core.rollout import MemberWant
 from moorage.kube.errors import InvalidObject
 from moorage.kube.store import Obj, key_of
+
+UNNAMED = "that is not told"
+"""Of what a released server is made, where its service tells no offerings of servers."""
 
 
 def _nobody(_namespace: str, _name: str) -> None:
@@ -30,13 +35,15 @@ def _nobody(_namespace: str, _name: str) -> None:
 class Spending:
     """Ceilings and costs of groups."""
 
-    def __init__(self, tables: Tables) -> None:
+    def __init__(self, context: Surroundings, tables: Tables) -> None:
+        self._context = context
         self._tables = tables
         self.woken: Callable[[str, str], None] = _nobody
         """Told the namespace and the name of each group that waits while something becomes free."""
         self._promised: dict[str, Cost] = {}
         self._waiting: set[str] = set()
         tables.groups.subscribe(self._group)
+        tables.services.subscribe(self._service)
 
     def ceilings(self, group: ServerGroup) -> tuple[Ceiling, ...]:
         """What bounds the cost of a group."""
@@ -47,7 +54,10 @@ class Spending:
         annotations = self._tables.namespace_annotations(namespace)
         bound = namespace_ceiling(namespace, annotations, NOTHING)
         if bound is not None:
-            found.append(replace(bound, others=self._others(group)))
+            alone, count = self._groupless(namespace)
+            more = f" and {count} servers of no group" if count else ""
+            others = self._others(group) + alone
+            found.append(replace(bound, others=others, beside=f"{bound.beside}{more}"))
         return tuple(found)
 
     def allowance(
@@ -84,6 +94,13 @@ class Spending:
             self._waiting.discard(old["metadata"]["uid"])
             self._wake(key_of(old)[0])
 
+    def _service(self, old: Obj | None, new: Obj | None) -> None:
+        """Where fewer servers are released than before, something became free, in whatever namespace."""
+        before, after = ((o or {}).get("status", {}).get("released") or 0 for o in (old, new))
+        if after < before:
+            for namespace in {key_of(group)[0] for group in self._tables.groups} if self._waiting else ():
+                self._wake(namespace)
+
     def _wake(self, namespace: str) -> None:
         if not self._waiting:
             return
@@ -101,6 +118,24 @@ class Spending:
                 promised = self._promised.get(uid)
                 total += self._recorded(other, prices) if promised is None else promised
         return total
+
+    def _groupless(self, namespace: str) -> tuple[Cost, int]:
+        """What servers cost that no group of the namespace has any more, and how many they are: those that were
+        released and run on, and those that were adopted, which may have been released before."""
+        prices = _Prices(self._tables)
+        found: list[Offer] = []
+        for service in self._tables.services:
+            where = service["metadata"]["name"], service["metadata"]["uid"]
+            mine = (s for s in released(self._context, self._tables, service) if s.namespace == namespace)
+            found += [prices.of(*where, seen.offering or UNNAMED) for seen in mine]
+        for server in self._tables.servers.by_index("namespace", namespace):
+            spec, told = server["spec"], server.get("status") or {}
+            if spec.get("adopt") and told.get("recordedAt"):
+                ref, name = spec["serviceRef"], told.get("offering") or spec.get("offering") or ""
+                offer = prices.of(ref["name"], ref.get("uid") or "", name)
+                # Where nobody knows a price, none of a ceiling's servers can have been made.
+                found += [offer] if offer.amount is not None else []
+        return sum((offer.times(1) for offer in found), NOTHING), len(found)
 
     def _recorded(self, obj: Obj, prices: _Prices) -> Cost:
         """What a group costs by its servers and its status; it was not decided upon in this process yet."""

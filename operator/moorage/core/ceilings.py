@@ -88,7 +88,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Ceiling:
-    """A bound on the price of one hour. ``others`` is what it covers beside the group itself.
+    """A bound on the price of one hour. ``others`` is what it covers beside the group itself, ``beside`` in words.
 
     ``limit`` is None where what was written is no price: nothing more may cost anything then, for ``problem``.
     """
@@ -97,6 +97,7 @@ class Ceiling:
     name: str
     others: Cost = NOTHING
     problem: str = ""
+    beside: str = "the namespace's other groups"
 
     def refuses(self, cost: Cost) -> Refusal | None:
         """Why the group may not cost that much, or None."""
@@ -109,7 +110,7 @@ class Ceiling:
         if total.known > self.limit:
             beside = ""
             if self.others.known:
-                beside = f" and {rate(self.others.known)} for the namespace's other groups, {rate(total.known)}"
+                beside = f" and {rate(self.others.known)} for {self.beside}, {rate(total.known)}"
             return Refusal(ABOVE, f"{rate(cost.known)} for the group{beside}, above {self.name} ({rate(self.limit)})")
         return None
 
