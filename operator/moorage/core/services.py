@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
@@ -55,6 +55,10 @@ class ServiceView:
         """Of when the oldest of what is known of its offerings is; None where that is not known of all of it."""
         times = [source.at for source in self.sources]
         return min((at for at in times if at is not None), default=None) if all(times) else None
+
+    def is_older(self, allowed: timedelta, now: datetime) -> bool:
+        """Whether what is known of its offerings is older than that, or nobody knows how old it is."""
+        return self.data_at is None or now - self.data_at > allowed
 
     @property
     def min_price(self) -> Decimal | None:

@@ -43,7 +43,7 @@ def connect(bench: Bench, *servers: Seen) -> Released:
     released = Released(uid)
     released.inventory(inventory(*servers), 0)
     connection = SimpleNamespace(released=released, latest=inventory(*servers), backend=None, answers=True)
-    cast("dict[str, ServiceConnection]", bench.context.connections)[uid] = cast("ServiceConnection", connection)
+    bench.context.connections[uid] = cast("ServiceConnection", connection)
     return released
 
 

@@ -171,10 +171,13 @@ def dated(name: str, *hours: int | None, **fields: Any) -> ServiceView:
 @pytest.mark.parametrize(
     ("view", "why"),
     [
-        (dated("a", 3), "DataTooOld: its offerings are 3h old; at most 2h is allowed"),
-        (dated("a", 1, 5), "DataTooOld: its offerings are 5h old; at most 2h is allowed"),
-        (dated("a", 1, None), "DataTooOld: how old its offerings are is not known (Service); at most 2h is allowed"),
-        (service("a"), "DataTooOld: how old its offerings are is not known (no source); at most 2h is allowed"),
+        (dated("a", 3), "DataTooOld: its offerings are of 2026-11-20T09:00:00Z; they may be at most 2h old"),
+        (dated("a", 1, 5), "DataTooOld: its offerings are of 2026-11-20T07:00:00Z; they may be at most 2h old"),
+        (
+            dated("a", 1, None),
+            "DataTooOld: how old its offerings are is not known (Service); they may be at most 2h old",
+        ),
+        (service("a"), "DataTooOld: how old its offerings are is not known (no source); they may be at most 2h old"),
     ],
 )
 def test_no_choice_rests_on_data_older_than_the_policy_allows(view: ServiceView, why: str) -> None:
