@@ -47,6 +47,7 @@ from moorage.core.placement import (
     what_would_change,
 )
 from moorage.core.policy import namespace_services, selected_services
+from moorage.core.policy.data_age import within_age
 from moorage.core.rollout import GroupServer, MemberWant, Template
 from moorage.core.server_status import failure_of, unhealthy_since
 from moorage.core.timing import earliest
@@ -343,7 +344,11 @@ class GroupObserver:
             return Obstacle("ServicesNotSeenYet", message, stalled=False, until=until), {}
         decision = place(request, policy.spec.select, views)
         if decision.chosen is None:
-            again = earliest(room.until(), *(e.until for e in group.status.failed_over if e.until > now))
+            again = earliest(
+                room.until(),
+                within_age(eligible, policy.spec.select.max_data_age, now).crossing,
+                *(e.until for e in group.status.failed_over if e.until > now),
+            )
             message, found = decision.message, decision.candidates
             return Obstacle("NoFeasibleService", message, stalled=False, until=again, candidates=found), {}
         placement = Placement(
