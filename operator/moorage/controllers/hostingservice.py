@@ -17,9 +17,10 @@ from moorage.controllers.context import Context, QueueKey
 from moorage.controllers.freshness import Freshness, freshness
 from moorage.controllers.orphans import Orphans
 from moorage.controllers.outcomes import Outcomes
-from moorage.controllers.released import count
+from moorage.controllers.released import released
 from moorage.controllers.service_news import ServiceNews
 from moorage.controllers.tables import Tables
+from moorage.core.facts import RELEASED
 from moorage.core.pricing import Told
 from moorage.core.service_status import ServiceSight, service_status
 from moorage.hosting import contract
@@ -281,6 +282,7 @@ class ServiceController:
         if opened is None or connection is None:
             return ServiceSight(problem=_words(problem), invalid=isinstance(problem, Invalid), servers=servers)
         orphans = await self._orphans.look(service, connection) if connection.latest is not None else ()
+        connection.released.orphans = frozenset(orphan.provider_id for orphan in orphans)
         used = len(connection.latest.by_id) if connection.latest is not None else None
         capacity, catalogue = opened.capacity, await self._catalogues.look(service)
         sight = ServiceSight(
@@ -300,7 +302,7 @@ class ServiceController:
             circuit="Closed" if connection.circuit.state == "Closed" else "Open",
             inventory_problem=connection.problem,
             servers=servers,
-            released=self._released(service),
+            released=self._released(connection),
             orphans=tuple(orphans),
             outcomes=tuple(self._outcomes.of(uid)),
         )
@@ -311,9 +313,12 @@ class ServiceController:
             connection.start()
         return sight
 
-    def _released(self, service: HostingService) -> int | None:
-        obj = self._tables.services.by_uid(service.metadata.uid)
-        return None if obj is None else count(self._context, self._tables, obj)
+    def _released(self, connection: ServiceConnection) -> int | None:
+        """How many servers were let go and run on; None where nothing was seen yet."""
+        obj = self._tables.services.by_uid(connection.uid)
+        if obj is None or connection.latest is None:
+            return None
+        return sum(seen.owner == RELEASED for seen in released(self._context, self._tables, obj))
 
     async def _first_contact(
         self, service: HostingService, sight: ServiceSight, account: str, connection: ServiceConnection

@@ -188,8 +188,8 @@ def _released(context: Context, tables: Tables, server: VirtualServer) -> int:
 def refusal(tables: Tables, server: VirtualServer, released: int = 0) -> tuple[str, str] | None:
     """Why the HostingService takes no such server: its namespace is not allowed there, or `limits.servers` is reached.
 
-    Servers that were ``released`` and run on count first: or whoever may release could have any number. The others
-    count in the order in which their objects were made, so that all come to the same end without asking.
+    Servers that were ``released`` (or are orphans) and run on count first: or who may release could have any number.
+    The others count in the order in which their objects were made, so that all come to the same end without asking.
     """
     name, meta = server.spec.service_ref.name, server.metadata
     service = tables.services.parsed(None, name)
@@ -210,7 +210,7 @@ def refusal(tables: Tables, server: VirtualServer, released: int = 0) -> tuple[s
     rank = sum(allowed[other["metadata"]["namespace"]] and _age(other) < mine for other in others)
     if rank + released < limit:
         return None
-    among = f", and {released} released servers run on there" if released else ""
+    among = f", and {released} servers that were released, or are orphans, run on there" if released else ""
     what = f"limits.servers of HostingService {name} is {limit}{among}"
     return "LimitReached", f"{what}: raise it, or delete other servers"
 

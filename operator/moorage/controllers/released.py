@@ -1,4 +1,5 @@
-"""Released servers as limits and ceilings count them: no VirtualServer stands for them, and they are paid for."""
+"""Released servers and orphans as limits and ceilings count them: they are paid for, and no VirtualServer stands for
+them."""
 
 from __future__ import annotations
 
@@ -23,8 +24,18 @@ def count(context: Surroundings, tables: Tables, service: Obj, *, but: str = "")
     """How many there are, one that is about to be taken over apart; what status tells where nothing was seen yet."""
     connection = context.connections.get(service["metadata"]["uid"])
     if connection is None or connection.latest is None:
-        return int((service.get("status") or {}).get("released") or 0)
+        status = service.get("status") or {}
+        return int((status.get("released") or 0) + (status.get("orphanCount") or 0))
     return sum(seen.provider_id != but for seen in released(context, tables, service))
+
+
+def offering_of(context: Surroundings, server: Obj) -> str:
+    """Of what an adopted server is: as its service shows it, or else as its object says, which a tenant may word."""
+    spec, status = server["spec"], server.get("status") or {}
+    connection = context.connections.get(spec["serviceRef"].get("uid") or "")
+    seen = connection.known(status.get("providerID") or "") if connection is not None else None
+    shown = seen.offering if seen is not None else None
+    return str(shown or status.get("offering") or spec.get("offering") or "")
 
 
 def _is_held(servers: Iterable[Obj]) -> bool:

@@ -15,7 +15,7 @@ from moorage.api.hostingservice import Offering
 from moorage.api.servergroup import MemberStatus, ServerGroup
 from moorage.controllers.context import Surroundings
 from moorage.controllers.exhaustion import asks_for_spot
-from moorage.controllers.released import released
+from moorage.controllers.released import offering_of, released
 from moorage.controllers.tables import Tables
 from moorage.core.ceilings import NOTHING, OWN, Allowance, Bill, Ceiling, Cost, Offer, allow, namespace_ceiling
 from moorage.core.group import PolicyView, granted
@@ -95,8 +95,8 @@ class Spending:
             self._wake(key_of(old)[0])
 
     def _service(self, old: Obj | None, new: Obj | None) -> None:
-        """Where fewer servers are released than before, something became free, in whatever namespace."""
-        before, after = ((o or {}).get("status", {}).get("released") or 0 for o in (old, new))
+        """Where fewer servers run on without an object than before, something became free, in whatever namespace."""
+        before, after = (_ownerless(obj) for obj in (old, new))
         if after < before:
             for namespace in {key_of(group)[0] for group in self._tables.groups} if self._waiting else ():
                 self._wake(namespace)
@@ -121,7 +121,7 @@ class Spending:
 
     def _groupless(self, namespace: str) -> tuple[Cost, int]:
         """What servers cost that no group of the namespace has any more, and how many they are: those that were
-        released and run on, and those that were adopted, which may have been released before."""
+        released and run on, orphans, and those that were adopted, which may have been released before."""
         prices = _Prices(self._tables)
         found: list[Offer] = []
         for service in self._tables.services:
@@ -129,10 +129,10 @@ class Spending:
             mine = (s for s in released(self._context, self._tables, service) if s.namespace == namespace)
             found += [prices.of(*where, seen.offering or UNNAMED) for seen in mine]
         for server in self._tables.servers.by_index("namespace", namespace):
-            spec, told = server["spec"], server.get("status") or {}
-            if spec.get("adopt") and told.get("recordedAt"):
-                ref, name = spec["serviceRef"], told.get("offering") or spec.get("offering") or ""
-                offer = prices.of(ref["name"], ref.get("uid") or "", name)
+            spec = server["spec"]
+            if spec.get("adopt") and (server.get("status") or {}).get("recordedAt"):
+                ref = spec["serviceRef"]
+                offer = prices.of(ref["name"], ref.get("uid") or "", offering_of(self._context, server))
                 # Where nobody knows a price, none of a ceiling's servers can have been made.
                 found += [offer] if offer.amount is not None else []
         return sum((offer.times(1) for offer in found), NOTHING), len(found)
@@ -169,6 +169,11 @@ class Spending:
                 offer = prices.of_server(*service, spec.get("offering") or "", spec.get("settings") or {})
                 found[member] = count + 1, cost + offer.times(1)
         return found
+
+
+def _ownerless(service: Obj | None) -> int:
+    status = (service or {}).get("status") or {}
+    return (status.get("released") or 0) + (status.get("orphanCount") or 0)
 
 
 def _number(group: ServerGroup) -> int | None:

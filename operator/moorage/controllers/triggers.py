@@ -32,6 +32,7 @@ _SEEN_OF_SERVICES = (
     "measured",
     "servers",
     "released",
+    "orphanCount",
     "unreachableSince",
 )
 _SUMMARY = ("Instantiated", "Configured", "Ready", "Stalled")

@@ -102,7 +102,7 @@ def service_view(
     """
     spec, status = service.spec, service.status
     here = status.servers or 0 if servers is None else servers
-    limit, used, room = _room(service, here, promised, status.released or 0 if released is None else released)
+    limit, used, room = _room(service, here, promised, _ownerless(service) if released is None else released)
     usable, why_not = _usable(service)
     return ServiceView(
         name=service.metadata.name,
@@ -131,6 +131,11 @@ def service_view(
 def _offerings(service: HostingService) -> tuple[Offering, ...]:
     merged = {o.name: o for o in service.status.offerings} | {o.name: o for o in service.spec.offerings}
     return tuple(sorted(merged.values(), key=lambda o: o.name))
+
+
+def _ownerless(service: HostingService) -> int:
+    """Servers that run on without an object."""
+    return (service.status.released or 0) + (service.status.orphan_count or 0)
 
 
 def _room(service: HostingService, servers: int, promised: int, released: int) -> tuple[int | None, int, int | None]:

@@ -1,4 +1,7 @@
-"""Servers of one service that were let go (`deletionPolicy: Retain`) and run on: somebody still pays for them."""
+"""Servers of one service that run on without a VirtualServer: somebody still pays for them.
+
+They were let go (`deletionPolicy: Retain`), or are orphans: whoever takes a finalizer off by force gets no room by it.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,9 @@ class Released:
         self._service = service_uid
         self._shown: dict[str, Seen] = {}
         self._noted: dict[str, tuple[Seen, float]] = {}
+        self._listed: Mapping[str, Seen] = {}
+        self.orphans: frozenset[str] = frozenset()
+        """Those that are confirmed to be orphans."""
 
     def note(self, seen: Seen, offering: str | None, steady: float) -> None:
         """One is about to be nobody's: it counts until an inventory tells."""
@@ -24,6 +30,7 @@ class Released:
 
     def inventory(self, latest: Inventory, lag: float) -> None:
         """A complete inventory has come; the service's listings lag behind by so many seconds."""
+        self._listed = latest.by_id
         self._shown = {
             seen.provider_id: seen
             for seen in latest.by_id.values()
@@ -33,4 +40,5 @@ class Released:
 
     def servers(self) -> Mapping[str, Seen]:
         """By the service's id of them."""
-        return {**self._shown, **{key: seen for key, (seen, _) in self._noted.items()}}
+        lost = {key: self._listed[key] for key in self.orphans if key in self._listed}
+        return {**self._shown, **lost, **{key: seen for key, (seen, _) in self._noted.items()}}

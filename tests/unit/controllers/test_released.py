@@ -42,7 +42,10 @@ def connect(bench: Bench, *servers: Seen) -> Released:
     uid = service_of(bench)["metadata"]["uid"]
     released = Released(uid)
     released.inventory(inventory(*servers), 0)
-    connection = SimpleNamespace(released=released, latest=inventory(*servers), backend=None, answers=True)
+    shown = inventory(*servers)
+    connection = SimpleNamespace(
+        released=released, latest=shown, backend=None, answers=True, known=lambda key: shown.by_id.get(key)
+    )
     bench.context.connections[uid] = cast("ServiceConnection", connection)
     return released
 
@@ -70,6 +73,25 @@ async def test_other_servers_do_not(bench: Bench, other: dict[str, Any]) -> None
     connect(bench, seen("i-1", **{"service": uid(bench), **other}))
     await settle(bench, observer, "one")
     assert told(bench, "one", "CostLimited") is None
+
+
+async def test_orphans_count_as_well(bench: Bench) -> None:
+    observer = await world(bench, "one", ceiling="0.2")
+    found = connect(bench, seen("i-1", uid(bench), owner="inst/uid"))
+    found.orphans = frozenset({"i-1"})
+    assert count(bench.context, bench.tables, service_of(bench)) == 1
+    await settle(bench, observer, "one")
+    assert "and 1 servers of no group, 0.3/h" in (told(bench, "one", "CostLimited") or ("", ""))[1]
+
+
+async def test_an_adopted_server_costs_what_its_service_shows_and_not_what_its_object_says(bench: Bench) -> None:
+    observer = await world(bench, "one", ceiling="0.2")
+    connect(bench, seen("i-1", uid(bench), owner="inst/uid"))
+    spec = {"serviceRef": {"name": "s", "uid": uid(bench)}, "adopt": {"providerID": "i-1"}, "offering": "free"}
+    status = {"providerID": "i-1", "recordedAt": "2026-01-01T00:00:00Z", "offering": "free"}
+    await bench.put(kinds.VIRTUAL_SERVER, "kept", spec, status=status)
+    await settle(bench, observer, "one")
+    assert told(bench, "one", "CostLimited") is not None
 
 
 async def test_a_released_server_that_was_adopted_counts_on(bench: Bench) -> None:
@@ -122,8 +144,8 @@ async def test_released_servers_count_for_the_limit_of_their_service(bench: Benc
     assert server is not None
     assert refusal(bench.tables, server, count(bench.context, bench.tables, service_of(bench))) == (
         "LimitReached",
-        "limits.servers of HostingService s is 2, and 2 released servers run on there: raise it, or delete other "
-        "servers",
+        "limits.servers of HostingService s is 2, and 2 servers that were released, or are orphans, run on there: "
+        "raise it, or delete other servers",
     )
     assert refusal(bench.tables, server, 1) is None
     assert ServiceViews(bench.context, bench.tables).views()[0].room == 0
