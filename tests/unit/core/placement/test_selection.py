@@ -185,6 +185,12 @@ def test_no_choice_rests_on_data_older_than_the_policy_allows(view: ServiceView,
     assert chosen(decide([view], request(now=NOW))) == "a"
 
 
+def test_what_is_said_of_old_data_is_the_same_a_minute_later() -> None:
+    """It is in the status of groups that wait: an age would be written anew each minute."""
+    told = [decide([dated("a", 3)], request(now=NOW + n * timedelta(minutes=1)), maxDataAge="2h") for n in range(3)]
+    assert len({(d.message, d.candidates) for d in told}) == 1
+
+
 def test_data_is_young_enough_to_the_second_and_its_age_is_shown() -> None:
     decision = decide([dated("a", 2)], request(now=NOW), maxDataAge="2h")
     assert decision.candidates[0].reasons == ("price 0.04/h", "offerings 2h old")
