@@ -57,7 +57,7 @@ class Limits(Model):
     """Bounds that Moorage keeps to, whatever the service itself would allow."""
 
     servers: Annotated[int, number(0, None, "is not a number of servers", "write 0 or more")] | None = None
-    """The most servers at one time. Default: the service's own limit."""
+    """The most servers at one time, those that were released and run on included. Default: the service's own limit."""
     requests_per_second: Annotated[int, number(1, 10000, "is not a rate", "write a whole number from 1 to 10000")] = 20
     """The mean rate of requests to the service."""
     burst: Annotated[int, number(1, 10000, "is not a number of requests", "write a whole number from 1 to 10000")] = 40
@@ -232,6 +232,8 @@ class HostingServiceStatus(Model):
     """Whether the service is asked at all."""
     servers: int | None = None
     """How many VirtualServers are on it."""
+    released: int | None = None
+    """How many servers were released (deletionPolicy: Retain) and run on: they count for `limits.servers`."""
     outcomes: tuple[Outcome, ...] = listed(50)
     """What became of the newest servers of the last day, by which policies can rank services."""
     measured: Measured | None = None

@@ -175,6 +175,8 @@ class MemberStatus(Model):
     """The ControllerRevision that its servers shall have."""
     offering: Word | None = None
     """The offering of which its servers are made, as it was last allowed."""
+    interruptible: bool | None = None
+    """Whether they were allowed as servers that the service may take back at any time, at the price for that."""
     desired: int = 0
     """How many servers it shall have."""
     current: int = 0
@@ -190,7 +192,8 @@ class MemberStatus(Model):
     failures: int | None = None
     """How many of its servers in a row could not be made; the next try waits longer each time."""
     message: Text | None = None
-    """Why its servers are made from another offering than the one that comes first, while they are."""
+    """Why its servers are made from another offering than the one that comes first, or at its full price, while they
+    are."""
 
 
 class ScaleStatus(Model):

@@ -289,10 +289,17 @@ class Acts:
     async def drop_finalizer(self, seen: Observed) -> None:
         """Let the object go, after the Secret that records its attempts. Raises Conflict."""
         store, client = self._context.store, self._context.client
+        self._note_released(seen)
         if seen.secret is not None:
             await release_secret(self._context, seen.secret)
         if await remove_finalizer(client, store, VIRTUAL_SERVER, seen.obj, FINALIZER_SERVER):
             store.table(VIRTUAL_SERVER).removed(seen.server.metadata.uid)
+
+    def _note_released(self, seen: Observed) -> None:
+        """Without its object it still costs: it is counted before that goes."""
+        lookup, connection = seen.memory.lookup, seen.connection
+        if connection is not None and lookup is not None and lookup.seen is not None and lookup.seen.owner == RELEASED:
+            connection.released.note(lookup.seen, seen.server.spec.offering, self._context.clock.monotonic())
 
     async def release_abandoned(self, key: tuple[str, str], uid: str) -> None:
         """Let the Secret of a VirtualServer go that is itself gone without us, if it really is. Raises Conflict."""

@@ -27,6 +27,14 @@ def spot_settings(type_: str, settings: Mapping[str, Any]) -> Mapping[str, Any] 
     return _asked(type_, "spot settings", lambda factory: factory.spot(settings))
 
 
+def asks_for_spot(type_: str, settings: Mapping[str, Any]) -> bool:
+    """Whether a server with these settings may be taken back: they are what its backend makes of them without one."""
+    return any(
+        spot_settings(type_, {key: value for key, value in settings.items() if key != added}) == settings
+        for added in settings
+    )
+
+
 def _asked(
     type_: str, what: str, ask: Callable[[BackendFactory], Mapping[str, Any] | None]
 ) -> Mapping[str, Any] | None:

@@ -77,7 +77,8 @@ class GroupController:
         if world.group.metadata.deleting and FINALIZER_GROUP not in world.group.metadata.finalizers:
             return DONE
         plan = decide_group(world, now)
-        self._observer.spending.promise(world.group, world.cost, waiting=cost_limit(world) is not None)
+        cost = None if world.allowance is None else world.cost
+        self._observer.spending.promise(world.group, cost, waiting=cost_limit(world) is not None)
         if plan.commit:
             return await self._commit(obj, world, plan)
         if plan.drop_finalizer:

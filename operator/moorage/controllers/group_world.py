@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from moorage.api import conditions as c
@@ -32,7 +32,7 @@ from moorage.core.exhaustion import NO_ROOM, Exhaustion
 from moorage.core.failover import avoided
 from moorage.core.gate import present
 from moorage.core.group import GroupWorld, granted, judge_failover, wants_elsewhere, wants_placement
-from moorage.core.limits import within
+from moorage.core.limits import made_of, within
 from moorage.core.obstacles import Obstacle, together
 from moorage.core.placement import (
     MemberRequest,
@@ -47,6 +47,7 @@ from moorage.core.placement import (
     what_would_change,
 )
 from moorage.core.policy import namespace_services, selected_services
+from moorage.core.policy.data_age import within_age
 from moorage.core.rollout import GroupServer, MemberWant, Template
 from moorage.core.server_status import failure_of, unhealthy_since
 from moorage.core.timing import earliest
@@ -57,6 +58,18 @@ NAME_TAKEN_LOOK = timedelta(seconds=10)
 """How soon a name that somebody else's object had is looked at again."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What servers of a member are made from, or the problem for which there is nothing; why no room is expected for
+    them; and why it is not the first that they could be made from."""
+
+    template: Template | None = None
+    problem: tuple[str, str] | None = None
+    exhausted: str = ""
+    instead: str = ""
+    first: Template | None = None
+
+
 class GroupObserver:
     """Builds the world of a group from caches alone."""
 
@@ -64,18 +77,18 @@ class GroupObserver:
         self._context = context
         self._tables = tables
         self.services = ServiceViews(context, tables)
-        self.spending = Spending(tables)
+        self.spending = Spending(context, tables)
         self._derived = Derived()
         self._references = References(tables, self._derived)
         self._deadlocks = Deadlocks(tables, self._derived, self._references)
 
-    def observe(self, obj: Obj, now: datetime) -> GroupWorld:
-        """Raises InvalidObject where the group itself cannot be read."""
+    def observe(self, obj: Obj, now: datetime, *, as_if_met: bool = False) -> GroupWorld:
+        """Raises InvalidObject where the group itself cannot be read. ``as_if_met``: whatever its policy says."""
         group = self._tables.groups.parse(obj)
         members = [self._references.member(group, member, now) for member in group.spec.members]
         servers = self._servers(group)
         found = self._references.policy(group, now, lambda: votes(group, members, servers))
-        policy, view = found.policy, found.view
+        policy, view = found.policy, replace(found.view, verdict="Met") if as_if_met else found.view
         problems = [m.problem for m in members if m.problem is not None]
         problems += self._deadlocks.find(group, members)
         if found.problem is not None:
@@ -95,16 +108,16 @@ class GroupObserver:
         looks = wants_placement(group, view), wants_elsewhere(group, view, wants, seen)
         leaves = judge_failover(world, now).go
         proposal: Placement | Obstacle | None = None
-        made_of: Mapping[str, MemberTemplate] = {}
+        resolved_to: Mapping[str, MemberTemplate] = {}
         if any(looks) or leaves:
-            proposal, made_of = self._propose(group, policy, members, problems, room, ceilings)
-        offerings = {name: template.offering.name for name, template in made_of.items()}
+            proposal, resolved_to = self._propose(group, policy, members, problems, room, ceilings)
+        templates = {name: template_of(resolved) for name, resolved in resolved_to.items()}
         if looks[0]:
-            wants = [replace(w, offering=offerings.get(w.name)) for w in wants]
+            wants = [made_of(w, templates.get(w.name)) for w in wants]
         cost = NOTHING if allowance is None else allowance.cost
         # Its servers are made beside those that are there, or after they are gone: until then both count.
         if isinstance(proposal, Placement) and (looks[0] or leaves):
-            cost += group_cost(proposal.service, ((w.replicas, made_of[w.name]) for w in wants))
+            cost += group_cost(proposal.service, ((w.replicas, resolved_to[w.name]) for w in wants))
         there = {s.name for s in own}
         statuses = {s.metadata.name: status for s, status in servers if s.metadata.name in there}
         pending, count = pending_items(
@@ -116,7 +129,7 @@ class GroupObserver:
             proposal=proposal if looks[0] else None,
             elsewhere=proposal if looks[1] else None,
             refuge=proposal if leaves else None,
-            refuge_of=offerings if leaves else {},
+            refuge_of=templates if leaves else {},
             pending=pending,
             pending_items=count,
             cost=cost,
@@ -128,7 +141,8 @@ class GroupObserver:
         self, group: ServerGroup, policy: HostingPolicy | None, m: MemberConfig, have: int, room: Exhaustion
     ) -> MemberWant:
         status = next((s for s in group.status.members if s.name == m.member.name), None)
-        template, problem, exhausted, instead = self._template(group, policy, m, room)
+        made = self._made(group, policy, m, room)
+        problem = made.problem
         if have < group.spec.replicas_of(m.member):
             problem = self._closing(group) or problem
         return MemberWant(
@@ -137,33 +151,31 @@ class GroupObserver:
             replicas=group.spec.replicas_of(m.member),
             granted=granted(group, m.member),
             revision=self._derived.of_config(m.config).revision if m.config is not None else None,
-            template=template,
+            template=made.template,
             problem=problem,
             failures=(status.failures or 0) if status is not None else 0,
-            exhausted=exhausted,
-            instead=instead,
+            exhausted=made.exhausted,
+            instead=made.instead,
+            first=made.first,
         )
 
-    def _template(
-        self, group: ServerGroup, policy: HostingPolicy | None, m: MemberConfig, room: Exhaustion
-    ) -> tuple[Template | None, tuple[str, str] | None, str, str]:
-        """What servers of a member are made from; or why there is nothing; why no room is expected for them; and why
-        it is not what comes first."""
+    def _made(self, group: ServerGroup, policy: HostingPolicy | None, m: MemberConfig, room: Exhaustion) -> _Made:
         placement = group.status.placement
         if m.problem is not None:
-            return None, (m.problem.reason, m.problem.message), "", ""
+            return _Made(problem=(m.problem.reason, m.problem.message))
         if placement is None or m.config is None:
-            return None, None, "", ""
+            return _Made()
         service = self._service(placement.service, placement.service_uid)
         if service is None:
-            return None, self._gone(placement.service), "", ""
+            return _Made(problem=self._gone(placement.service))
         turns = self._derived.turns(m.config, service, policy)
         if isinstance(turns, Rejection):
-            return None, (turns.word, f"member {m.member.name} on {placement.service}: {turns.detail}"), "", ""
+            return _Made(problem=(turns.word, f"member {m.member.name} on {placement.service}: {turns.detail}"))
+        first = template_of(turns[0])
         left = first_with_room(turns, service.metadata.uid, service.spec.type, room)
         if isinstance(left, MemberTemplate):
-            return template_of(left), None, "", left.instead
-        return template_of(turns[0]), None, left.detail, ""
+            return _Made(template_of(left), instead=left.instead, first=first)
+        return _Made(first, exhausted=left.detail, first=first)
 
     def _gone(self, name: str) -> tuple[str, str]:
         """That the service is gone: a new one of the same name has another uid, and knows none of these servers."""
@@ -342,7 +354,11 @@ class GroupObserver:
             return Obstacle("ServicesNotSeenYet", message, stalled=False, until=until), {}
         decision = place(request, policy.spec.select, views)
         if decision.chosen is None:
-            again = earliest(room.until(), *(e.until for e in group.status.failed_over if e.until > now))
+            again = earliest(
+                room.until(),
+                within_age(eligible, policy.spec.select.max_data_age, now).crossing,
+                *(e.until for e in group.status.failed_over if e.until > now),
+            )
             message, found = decision.message, decision.candidates
             return Obstacle("NoFeasibleService", message, stalled=False, until=again, candidates=found), {}
         placement = Placement(
@@ -364,7 +380,7 @@ class GroupObserver:
 
 def template_of(resolved: MemberTemplate) -> Template:
     """What a server is made from, without the price."""
-    return Template(resolved.image, resolved.offering.name, dict(resolved.settings))
+    return Template(resolved.image, resolved.offering.name, dict(resolved.settings), resolved.interruptible)
 
 
 def _told(deleting: bool, is_ready: bool, ready: Condition | None) -> str:

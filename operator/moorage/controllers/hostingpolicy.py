@@ -18,6 +18,7 @@ from moorage.core.placement import invalid_expressions
 from moorage.core.policy import PolicyResult, evaluate_policy, reads_services, why_never_met
 from moorage.core.policy.futile import futile
 from moorage.core.problems import joined
+from moorage.core.timing import earliest
 from moorage.kube.apply import Written
 from moorage.kube.errors import InvalidObject
 from moorage.kube.kinds import HOSTING_POLICY
@@ -73,9 +74,8 @@ class PolicyController:
         )
         if written is Written.CONFLICT:
             return AGAIN
-        if result.next_check is None:
-            return DONE
-        return Result(after=max(0.001, (result.next_check - now) / timedelta(seconds=1)))
+        due = earliest(result.next_check, result.wake_at)
+        return DONE if due is None else Result(after=max(0.001, (due - now) / timedelta(seconds=1)))
 
     def _forget(self, key: QueueKey) -> None:
         self._probes.forget(key)

@@ -17,8 +17,10 @@ from moorage.controllers.context import Context, QueueKey
 from moorage.controllers.freshness import Freshness, freshness
 from moorage.controllers.orphans import Orphans
 from moorage.controllers.outcomes import Outcomes
+from moorage.controllers.released import released
 from moorage.controllers.service_news import ServiceNews
 from moorage.controllers.tables import Tables
+from moorage.core.facts import RELEASED
 from moorage.core.pricing import Told
 from moorage.core.service_status import ServiceSight, service_status
 from moorage.hosting import contract
@@ -211,6 +213,7 @@ class ServiceController:
         )
         if previous is not None:
             connection.latest, connection.previous = previous.latest, previous.previous
+            connection.released = previous.released
         self._context.connections[uid] = connection
         self._opened[uid] = Opened(fingerprint)
 
@@ -279,6 +282,7 @@ class ServiceController:
         if opened is None or connection is None:
             return ServiceSight(problem=_words(problem), invalid=isinstance(problem, Invalid), servers=servers)
         orphans = await self._orphans.look(service, connection) if connection.latest is not None else ()
+        connection.released.orphans = frozenset(orphan.provider_id for orphan in orphans)
         used = len(connection.latest.by_id) if connection.latest is not None else None
         capacity, catalogue = opened.capacity, await self._catalogues.look(service)
         sight = ServiceSight(
@@ -298,6 +302,7 @@ class ServiceController:
             circuit="Closed" if connection.circuit.state == "Closed" else "Open",
             inventory_problem=connection.problem,
             servers=servers,
+            released=self._released(connection),
             orphans=tuple(orphans),
             outcomes=tuple(self._outcomes.of(uid)),
         )
@@ -307,6 +312,13 @@ class ServiceController:
         elif connection.expected_account is not None:
             connection.start()
         return sight
+
+    def _released(self, connection: ServiceConnection) -> int | None:
+        """How many servers were let go and run on; None where nothing was seen yet."""
+        obj = self._tables.services.by_uid(connection.uid)
+        if obj is None or connection.latest is None:
+            return None
+        return sum(seen.owner == RELEASED for seen in released(self._context, self._tables, obj))
 
     async def _first_contact(
         self, service: HostingService, sight: ServiceSight, account: str, connection: ServiceConnection

@@ -14,6 +14,7 @@ from moorage.api.names import ANNOTATION_REVOKED, FINALIZER_SERVER, session_secr
 from moorage.api.virtualserver import VirtualServer
 from moorage.controllers.context import Context, ServerMemory
 from moorage.controllers.edges import Edges
+from moorage.controllers.released import count
 from moorage.controllers.state import SecretState
 from moorage.controllers.tables import Tables
 from moorage.core.evidence import sight
@@ -102,7 +103,7 @@ def observe(context: Context, tables: Tables, edges: Edges, obj: Obj, now: datet
         noticed_at=memory.noticed_at,
         deleted_at=memory.deleted_at,
         remaining_dependents=_remaining(tables, edges, server),
-        refused=refusal(tables, server) if provider_id is None else None,
+        refused=refusal(tables, server, _released(context, tables, server)) if provider_id is None else None,
         made=memory.created.provider_id if memory.created is not None else None,
         namespace=meta.namespace,
         observes=server.spec.observes,
@@ -180,10 +181,17 @@ def connection_of(context: Context, tables: Tables, server: VirtualServer) -> Se
     return connection if connection is not None and connection.name == ref.name else None
 
 
-def refusal(tables: Tables, server: VirtualServer) -> tuple[str, str] | None:
+def _released(context: Context, tables: Tables, server: VirtualServer) -> int:
+    """How many servers were released and run on where this one is to be; one that it takes over is none of them."""
+    obj, adopt = tables.services.get(None, server.spec.service_ref.name), server.spec.adopt
+    return 0 if obj is None else count(context, tables, obj, but=adopt.provider_id if adopt is not None else "")
+
+
+def refusal(tables: Tables, server: VirtualServer, released: int = 0) -> tuple[str, str] | None:
     """Why the HostingService takes no such server: its namespace is not allowed there, or `limits.servers` is reached.
 
-    Servers count in the order in which their objects were made, so that all come to the same end without asking.
+    Servers that were ``released`` (or are orphans) and run on count first: or who may release could have any number.
+    The others count in the order in which their objects were made, so that all come to the same end without asking.
     """
     name, meta = server.spec.service_ref.name, server.metadata
     service = tables.services.parsed(None, name)
@@ -192,7 +200,9 @@ def refusal(tables: Tables, server: VirtualServer) -> tuple[str, str] | None:
     if not _is_allowed(tables, service, meta.namespace):
         return "NotAllowedInNamespace", f"HostingService {name} does not allow the namespace {meta.namespace}"
     limit = service.spec.limits.servers
-    if server.spec.observes or limit is None or tables.servers.count("service", name) <= limit:
+    if server.spec.observes or limit is None:
+        return None
+    if tables.servers.count("service", name) + released <= limit:
         return None
     # Those that are only observed are not Moorage's.
     others = [o for o in tables.servers.by_index("service", name) if not is_observed(o)]
@@ -200,9 +210,11 @@ def refusal(tables: Tables, server: VirtualServer) -> tuple[str, str] | None:
     allowed = {ns: _is_allowed(tables, service, ns) for ns in {other["metadata"]["namespace"] for other in others}}
     mine = (server_created(server), meta.uid)
     rank = sum(allowed[other["metadata"]["namespace"]] and _age(other) < mine for other in others)
-    if rank >= limit:
-        return "LimitReached", f"limits.servers of HostingService {name} is {limit}: raise it, or delete other servers"
-    return None
+    if rank + released < limit:
+        return None
+    among = f", and {released} servers that were released, or are orphans, run on there" if released else ""
+    what = f"limits.servers of HostingService {name} is {limit}{among}"
+    return "LimitReached", f"{what}: raise it, or delete other servers"
 
 
 def _is_allowed(tables: Tables, service: HostingService, name: str) -> bool:

@@ -9,6 +9,7 @@ from moorage.api.placement import Placement
 from moorage.api.servergroup import ServerGroup
 from moorage.controllers.context import Surroundings
 from moorage.controllers.observation import is_observed
+from moorage.controllers.released import count
 from moorage.controllers.tables import Tables
 from moorage.core.failover import UNKNOWN, Reach
 from moorage.core.group import granted
@@ -33,7 +34,14 @@ class ServiceViews:
         for obj in self._tables.services:
             with contextlib.suppress(InvalidObject):
                 service = self._tables.services.parse(obj)
-                found.append(service_view(service, servers=self._count(obj), promised=self._promised(obj)))
+                found.append(
+                    service_view(
+                        service,
+                        servers=self._count(obj),
+                        promised=self._promised(obj),
+                        released=count(self._context, self._tables, obj),
+                    )
+                )
         return found
 
     def _count(self, service: Obj) -> int:

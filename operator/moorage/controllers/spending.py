@@ -9,14 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
-from moorage.api.servergroup import ServerGroup
+from moorage.api.hostingservice import Offering
+from moorage.api.servergroup import MemberStatus, ServerGroup
+from moorage.controllers.context import Surroundings
+from moorage.controllers.exhaustion import asks_for_spot
+from moorage.controllers.released import offering_of, released
 from moorage.controllers.tables import Tables
 from moorage.core.ceilings import NOTHING, OWN, Allowance, Bill, Ceiling, Cost, Offer, allow, namespace_ceiling
 from moorage.core.group import PolicyView, granted
+from moorage.core.pricing import market_price
 from moorage.core.rollout import MemberWant
 from moorage.kube.errors import InvalidObject
 from moorage.kube.store import Obj, key_of
+
+UNNAMED = "that is not told"
+"""Of what a released server is made, where its service tells no offerings of servers."""
 
 
 def _nobody(_namespace: str, _name: str) -> None:
@@ -26,13 +35,15 @@ def _nobody(_namespace: str, _name: str) -> None:
 class Spending:
     """Ceilings and costs of groups."""
 
-    def __init__(self, tables: Tables) -> None:
+    def __init__(self, context: Surroundings, tables: Tables) -> None:
+        self._context = context
         self._tables = tables
         self.woken: Callable[[str, str], None] = _nobody
         """Told the namespace and the name of each group that waits while something becomes free."""
         self._promised: dict[str, Cost] = {}
         self._waiting: set[str] = set()
         tables.groups.subscribe(self._group)
+        tables.services.subscribe(self._service)
 
     def ceilings(self, group: ServerGroup) -> tuple[Ceiling, ...]:
         """What bounds the cost of a group."""
@@ -43,7 +54,10 @@ class Spending:
         annotations = self._tables.namespace_annotations(namespace)
         bound = namespace_ceiling(namespace, annotations, NOTHING)
         if bound is not None:
-            found.append(replace(bound, others=self._others(group)))
+            alone, count = self._groupless(namespace)
+            more = f" and {count} servers of no group" if count else ""
+            others = self._others(group) + alone
+            found.append(replace(bound, others=others, beside=f"{bound.beside}{more}"))
         return tuple(found)
 
     def allowance(
@@ -57,12 +71,17 @@ class Spending:
         may_grow = free and policy.verdict == "Met" and policy.problem is None
         return allow(bills, ceilings, may_grow=may_grow)
 
-    def promise(self, group: ServerGroup, cost: Cost, *, waiting: bool) -> None:
+    def promise(self, group: ServerGroup, cost: Cost | None, *, waiting: bool) -> None:
         """Note what a decision about the group comes to, and whether a ceiling kept it from more.
 
-        Where it is less than before, those that a ceiling keeps waiting are looked at again.
+        Where it is less than before, those that a ceiling keeps waiting are looked at again. None: no ceiling bounds
+        the group, so nobody reckoned; should there be one for the namespace next, its servers and its status count.
         """
         uid = group.metadata.uid
+        if cost is None:
+            self._promised.pop(uid, None)
+            self._waiting.discard(uid)
+            return
         before = self._promised.get(uid)
         self._promised[uid] = cost
         (self._waiting.add if waiting else self._waiting.discard)(uid)
@@ -74,6 +93,13 @@ class Spending:
             self._promised.pop(old["metadata"]["uid"], None)
             self._waiting.discard(old["metadata"]["uid"])
             self._wake(key_of(old)[0])
+
+    def _service(self, old: Obj | None, new: Obj | None) -> None:
+        """Where fewer servers run on without an object than before, something became free, in whatever namespace."""
+        before, after = (_ownerless(obj) for obj in (old, new))
+        if after < before:
+            for namespace in {key_of(group)[0] for group in self._tables.groups} if self._waiting else ():
+                self._wake(namespace)
 
     def _wake(self, namespace: str) -> None:
         if not self._waiting:
@@ -92,6 +118,24 @@ class Spending:
                 promised = self._promised.get(uid)
                 total += self._recorded(other, prices) if promised is None else promised
         return total
+
+    def _groupless(self, namespace: str) -> tuple[Cost, int]:
+        """What servers cost that no group of the namespace has any more, and how many they are: those that were
+        released and run on, orphans, and those that were adopted, which may have been released before."""
+        prices = _Prices(self._tables)
+        found: list[Offer] = []
+        for service in self._tables.services:
+            where = service["metadata"]["name"], service["metadata"]["uid"]
+            mine = (s for s in released(self._context, self._tables, service) if s.namespace == namespace)
+            found += [prices.of(*where, seen.offering or UNNAMED) for seen in mine]
+        for server in self._tables.servers.by_index("namespace", namespace):
+            spec = server["spec"]
+            if spec.get("adopt") and (server.get("status") or {}).get("recordedAt"):
+                ref = spec["serviceRef"]
+                offer = prices.of(ref["name"], ref.get("uid") or "", offering_of(self._context, server))
+                # Where nobody knows a price, none of a ceiling's servers can have been made.
+                found += [offer] if offer.amount is not None else []
+        return sum((offer.times(1) for offer in found), NOTHING), len(found)
 
     def _recorded(self, obj: Obj, prices: _Prices) -> Cost:
         """What a group costs by its servers and its status; it was not decided upon in this process yet."""
@@ -121,9 +165,15 @@ class Spending:
                     member = f"{member} (earlier placement)"
                 count, cost = found.get(member, (0, NOTHING))
                 ref = spec["serviceRef"]
-                offer = prices.of(ref["name"], ref.get("uid") or "", spec.get("offering") or "")
+                service = ref["name"], ref.get("uid") or ""
+                offer = prices.of_server(*service, spec.get("offering") or "", spec.get("settings") or {})
                 found[member] = count + 1, cost + offer.times(1)
         return found
+
+
+def _ownerless(service: Obj | None) -> int:
+    status = (service or {}).get("status") or {}
+    return (status.get("released") or 0) + (status.get("orphanCount") or 0)
 
 
 def _number(group: ServerGroup) -> int | None:
@@ -136,25 +186,35 @@ class _Prices:
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
-        self._known: dict[tuple[str, str, str], Offer] = {}
+        self._known: dict[tuple[str, str, str], tuple[str, Offering | None]] = {}
 
-    def of(self, service: str, uid: str, offering: str) -> Offer:
-        key = service, uid, offering
+    def of(self, service: str, uid: str, offering: str, interruptible: bool = False) -> Offer:
+        _, found = self._look(service, uid, offering)
+        return Offer(offering, None if found is None else market_price(found, interruptible), service, interruptible)
+
+    def of_server(self, service: str, uid: str, offering: str, settings: Mapping[str, Any]) -> Offer:
+        """What a server is paid for: its settings tell the market."""
+        type_, found = self._look(service, uid, offering)
+        # Only where there is another price: else the settings say nothing about it.
+        lent = found is not None and found.spot_price_per_hour is not None and asks_for_spot(type_, settings)
+        return self.of(service, uid, offering, lent)
+
+    def _look(self, name: str, uid: str, offering: str) -> tuple[str, Offering | None]:
+        key = name, uid, offering
         if key not in self._known:
-            self._known[key] = self._look(service, uid, offering)
+            self._known[key] = self._find(name, uid, offering)
         return self._known[key]
 
-    def _look(self, name: str, uid: str, offering: str) -> Offer:
+    def _find(self, name: str, uid: str, offering: str) -> tuple[str, Offering | None]:
         try:
             service = self._tables.services.parsed(None, name)
         except InvalidObject:
             service = None
         if service is None or uid not in {"", service.metadata.uid}:
-            return Offer(offering, None, name)
+            return "", None
         # What is declared wins over what was discovered.
         declared = (*service.spec.offerings, *service.status.offerings)
-        price = next((o.price_per_hour for o in declared if o.name == offering), None)
-        return Offer(offering, price, name)
+        return service.spec.type, next((o for o in declared if o.name == offering), None)
 
 
 def _bills(
@@ -162,7 +222,7 @@ def _bills(
 ) -> list[Bill]:
     """The members' bills; servers of members that are no more cost until they are gone."""
     placement = None if group.metadata.deleting else group.status.placement
-    recorded = {status.name: status.offering for status in group.status.members}
+    recorded = {status.name: status for status in group.status.members}
     bills: list[Bill] = []
     for member in group.spec.members:
         there, cost = costs.get(member.name, (0, NOTHING))
@@ -179,12 +239,25 @@ def _bills(
                 granted=granted(group, member),
                 there=there,
                 cost=cost,
-                allowed=None if before is None else prices.of(*where, before),
-                asked=None if template is None else prices.of(*where, template.offering),
+                allowed=_allowed(before, there, cost, where, prices),
+                asked=None if template is None else prices.of(*where, template.offering, template.interruptible),
             )
         )
     known = {bill.name for bill in bills}
     return bills + _strays(costs, known)
+
+
+def _allowed(
+    before: MemberStatus | None, there: int, cost: Cost, where: tuple[str, str], prices: _Prices
+) -> Offer | None:
+    """The offer that status recorded. An older status tells no market: it is what its servers are paid for now."""
+    if before is None or before.offering is None:
+        return None
+    if before.interruptible is None and there:
+        lent = prices.of(*where, before.offering, interruptible=True)
+        if lent.times(there) == cost:
+            return lent
+    return prices.of(*where, before.offering, bool(before.interruptible))
 
 
 def _strays(costs: Mapping[str, tuple[int, Cost]], known: Iterable[str]) -> list[Bill]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from moorage.api.names import (
@@ -16,6 +17,7 @@ from moorage.api.names import (
     LABEL_SECRET,
     SECRET_KIND_SESSION,
 )
+from moorage.api.quantities import parse_duration
 from moorage.controllers.context import Context
 from moorage.controllers.edges import Edges
 from moorage.controllers.freshness import wanted
@@ -23,6 +25,17 @@ from moorage.controllers.tables import SERVICE_DEBOUNCE, USAGE_DEBOUNCE, Tables
 from moorage.kube import kinds
 from moorage.kube.store import Obj, key_of
 
+_SEEN_OF_SERVICES = (
+    "offerings",
+    "images",
+    "capacity",
+    "abilities",
+    "measured",
+    "servers",
+    "released",
+    "orphanCount",
+    "unreachableSince",
+)
 _SUMMARY = ("Instantiated", "Configured", "Ready", "Stalled")
 
 
@@ -172,18 +185,26 @@ class Triggers:
         _, name = key_of(obj)
         if _spec(old) != _spec(new) or _deleting(old) != _deleting(new) or _orders(old) != _orders(new):
             self._context.enqueue(kinds.HOSTING_SERVICE, "", name)
-        if _spec(old) == _spec(new) and _status(old) == _status(new):
+        changed = _spec(old) != _spec(new) or _visible(old) != _visible(new)
+        aged = _data_at(old) != _data_at(new)
+        if not changed and not aged:
             return
+        now = self._context.clock.now()
         for policy in self._tables.policies.by_index("condition", "service"):
-            self._context.enqueue(kinds.HOSTING_POLICY, *key_of(policy))
+            if changed or _crosses(policy, old, new, now):
+                self._context.enqueue(kinds.HOSTING_POLICY, *key_of(policy))
         for group in self._tables.groups:
             status = group.get("status") or {}
             if not status.get("placement") or status.get("failover"):
                 namespace, group_name = key_of(group)
-                self._context.enqueue(kinds.SERVER_GROUP, namespace, group_name)
+                if changed or _crosses(self._policy_of(group), old, new, now):
+                    self._context.enqueue(kinds.SERVER_GROUP, namespace, group_name)
         if _spec(old) != _spec(new) or _offered(old) != _offered(new) or _unreachable(old) != _unreachable(new):
             for group in self._tables.groups.by_index("service", name):
                 self._context.enqueue(kinds.SERVER_GROUP, *key_of(group))
+
+    def _policy_of(self, group: Obj) -> Obj | None:
+        return self._tables.policies.get(group["metadata"]["namespace"], group["spec"]["policyRef"]["name"])
 
     def _revision(self, old: Obj | None, new: Obj | None) -> None:
         obj = new or old
@@ -318,6 +339,41 @@ def _offered(obj: Obj | None) -> Any:
     """What members are resolved against at a service."""
     status = _status(obj) or {}
     return status.get("offerings"), status.get("images")
+
+
+def _visible(obj: Obj | None) -> Any:
+    """What decisions see of a service's status (`core.services.service_view`), the age of its data apart."""
+    if obj is None:
+        return None
+    status = obj.get("status") or {}
+    told = {c["type"]: c for c in status.get("conditions") or () if c["type"] in {"Available", "Stalled"}}
+    return (
+        {key: status.get(key) for key in _SEEN_OF_SERVICES},
+        (status.get("circuit") or {}).get("state"),
+        # Why it is available is nobody's concern.
+        [(c["type"], c["status"], c["reason"], c["message"]) for c in told.values() if not _is_fine(c)],
+        "Available" in told,
+    )
+
+
+def _is_fine(condition: Obj) -> bool:
+    return bool(condition["type"] == "Available" and condition["status"] == "True")
+
+
+def _crosses(policy: Obj | None, old: Obj | None, new: Obj | None, now: datetime) -> bool:
+    """Whether what is known of a service became young enough for a policy, or too old for it."""
+    try:
+        age = parse_duration(((_spec(policy) or {}).get("select") or {}).get("maxDataAge") or "")
+    except ValueError:
+        return False
+    before, after = _data_at(old), _data_at(new)
+    return (before is None or now - before > age) != (after is None or now - after > age)
+
+
+def _data_at(service: Obj | None) -> datetime | None:
+    """Of when the oldest of what is known of a service's offerings is; None where that is not known of all."""
+    times = [source.get("at") for source in (_status(service) or {}).get("sources") or ()]
+    return min(map(datetime.fromisoformat, times)) if times and all(times) else None
 
 
 def _summary(obj: Obj | None) -> Any:

@@ -49,11 +49,25 @@ NOTHING: Final = Cost()
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """An offering of a service, with the price of one hour; None where that is not known."""
+    """An offering of a service on one of its markets, with the price of one hour there; None where that is not known.
+
+    ``interruptible``: on the market where the service may take servers back at any time, which has its own price.
+    """
 
     offering: str
     amount: Decimal | None
     service: str = ""
+    interruptible: bool = False
+
+    @property
+    def market(self) -> tuple[str, bool]:
+        """What tells it from other offers of the service; a price that changes does not."""
+        return self.offering, self.interruptible
+
+    @property
+    def words(self) -> str:
+        """It, for people."""
+        return f"offering {self.offering}" + (" that may be taken back" if self.interruptible else "")
 
     def times(self, count: int) -> Cost:
         """What so many servers of it cost."""
@@ -74,7 +88,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Ceiling:
-    """A bound on the price of one hour. ``others`` is what it covers beside the group itself.
+    """A bound on the price of one hour. ``others`` is what it covers beside the group itself, ``beside`` in words.
 
     ``limit`` is None where what was written is no price: nothing more may cost anything then, for ``problem``.
     """
@@ -83,6 +97,7 @@ class Ceiling:
     name: str
     others: Cost = NOTHING
     problem: str = ""
+    beside: str = "the namespace's other groups"
 
     def refuses(self, cost: Cost) -> Refusal | None:
         """Why the group may not cost that much, or None."""
@@ -95,7 +110,7 @@ class Ceiling:
         if total.known > self.limit:
             beside = ""
             if self.others.known:
-                beside = f" and {rate(self.others.known)} for the namespace's other groups, {rate(total.known)}"
+                beside = f" and {rate(self.others.known)} for {self.beside}, {rate(total.known)}"
             return Refusal(ABOVE, f"{rate(cost.known)} for the group{beside}, above {self.name} ({rate(self.limit)})")
         return None
 
@@ -141,7 +156,7 @@ class Bill:
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What a group may have: ``counts`` servers of ``offerings``, by member, for ``cost``.
+    """What a group may have: ``counts`` servers of ``offers``, by member, for ``cost``.
 
     A member in ``held`` gets no server of what is asked for now, for that reason; those that it has stay as they are.
     ``refusals`` are what was asked for and is not done, ``over`` what costs more than a ceiling although nothing was
@@ -149,7 +164,7 @@ class Allowance:
     """
 
     counts: Mapping[str, int] = field(default_factory=dict)
-    offerings: Mapping[str, str] = field(default_factory=dict)
+    offers: Mapping[str, Offer] = field(default_factory=dict)
     held: Mapping[str, Refusal] = field(default_factory=dict)
     refusals: tuple[Refusal, ...] = ()
     over: tuple[Refusal, ...] = ()
@@ -176,7 +191,7 @@ def allow(bills: Sequence[Bill], ceilings: Sequence[Ceiling], *, may_grow: bool)
             refusals.append(refusal)
     return Allowance(
         counts={name: min(bill.wanted, bill.granted) for name, bill in state.items()},
-        offerings={name: bill.allowed.offering for name, bill in state.items() if bill.allowed is not None},
+        offers={name: bill.allowed for name, bill in state.items() if bill.allowed is not None},
         held=held,
         refusals=tuple(refusals),
         over=tuple(r for c in ceilings if before != NOTHING and (r := c.refuses(before)) is not None),
@@ -195,16 +210,23 @@ def _adopted(bill: Bill) -> Bill:
 
 def _switch(bill: Bill, rest: Cost, ceilings: Sequence[Ceiling]) -> tuple[Bill, Refusal | None]:
     """The bill for what is asked for now, or why it stays as it is: that would cost more, and too much."""
-    if bill.asked is None or bill.asked.offering == (bill.allowed and bill.allowed.offering):
+    if bill.asked is None or (bill.allowed is not None and bill.asked.market == bill.allowed.market):
         return bill, None
     changed = replace(bill, allowed=bill.asked)
     cost = changed.committed()
     if cost.exceeds(bill.committed()):
         refusal = next((r for c in ceilings if (r := c.refuses(cost + rest)) is not None), None)
         if refusal is not None:
-            what = f"member {bill.name} does not get offering {bill.asked.offering}"
+            what = f"member {bill.name} does not get {_told(bill.asked, bill.allowed)}"
             return bill, Refusal(refusal.reason, f"{what}; with it: {refusal.message}")
     return changed, None
+
+
+def _told(asked: Offer, allowed: Offer | None) -> str:
+    """What is asked for; where only the market is another one, that is what has to be said."""
+    if allowed is None or asked.offering != allowed.offering or asked.interruptible:
+        return asked.words
+    return f"{asked.words} that stays, at its full price"
 
 
 def _grow(bill: Bill, rest: Cost, ceilings: Sequence[Ceiling]) -> tuple[Bill, Refusal | None]:

@@ -24,6 +24,7 @@ from moorage.core.rollout import (
     Removal,
     Revision,
     Sick,
+    Template,
     find_sick,
     plan_member,
     remediation_allowed,
@@ -56,7 +57,7 @@ class GroupWorld:
     ``proposal`` is the placement that would be recorded now (its number included), or the reason why there is none;
     it is looked for only where `wants_placement` says so. ``elsewhere`` is the same for a group that is placed where
     there turned out to be no room (`wants_elsewhere`), ``refuge`` for one that is to leave a service that fails it
-    (`judge_failover`), with its members' offerings in ``refuge_of``; ``reach`` is whether that service answers.
+    (`judge_failover`), with what its members are made of in ``refuge_of``; ``reach`` is whether that service answers.
     ``pending`` are the items that its servers wait for.
     """
 
@@ -68,7 +69,7 @@ class GroupWorld:
     proposal: Placement | Obstacle | None = None
     elsewhere: Placement | Obstacle | None = None
     refuge: Placement | Obstacle | None = None
-    refuge_of: Mapping[str, str] = field(default_factory=dict)
+    refuge_of: Mapping[str, Template] = field(default_factory=dict)
     reach: Reach = UNKNOWN
     pending: Sequence[PendingItem] = ()
     pending_items: int = 0

@@ -84,11 +84,13 @@ def _member(want: MemberWant, world: GroupWorld, plan: GroupPlan, old: Sequence[
     held = world.group.spec.suspend or world.group.metadata.deleting
     desired = want.granted if held else want.count(may_grow)
     failures = plan.failures.get(want.name, before.failures if before is not None else 0) or None
+    offering, interruptible = _offering(want, world, plan, before)
     return MemberStatus(
         name=want.name,
         config=want.config,
         revision=want.revision,
-        offering=_offering(want, world, plan, before),
+        offering=offering,
+        interruptible=interruptible,
         desired=0 if plan.placement is None else desired,
         current=len(servers),
         instantiated=sum(s.instantiated for s in servers),
@@ -100,15 +102,20 @@ def _member(want: MemberWant, world: GroupWorld, plan: GroupPlan, old: Sequence[
     )
 
 
-def _offering(want: MemberWant, world: GroupWorld, plan: GroupPlan, before: MemberStatus | None) -> str | None:
-    """Of what its servers are made; what is not known at the moment stays what it was while the placement stays."""
+def _offering(
+    want: MemberWant, world: GroupWorld, plan: GroupPlan, before: MemberStatus | None
+) -> tuple[str | None, bool | None]:
+    """Of what its servers are made, and on which market; what is not known at the moment stays what it was while the
+    placement stays."""
     if plan.placement is None:
-        return None
+        return None, None
     last = world.group.status.placement
     if last is not None and plan.placement.number != last.number:
-        return world.refuge_of.get(want.name)
-    known = before is not None and last is not None
-    return want.offering or (before.offering if known and before is not None else None)
+        refuge = world.refuge_of.get(want.name)
+        return (None, None) if refuge is None else (refuge.offering, refuge.interruptible)
+    if want.offering is not None:
+        return want.offering, want.interruptible
+    return (None, None) if before is None or last is None else (before.offering, before.interruptible)
 
 
 def _updated(server: GroupServer, want: MemberWant) -> bool:

@@ -10,7 +10,7 @@ from moorage.core.group import GroupWorld
 from moorage.core.obstacles import Obstacle
 from moorage.core.placement import Reason
 from moorage.core.problems import joined
-from moorage.core.rollout import MemberWant
+from moorage.core.rollout import MemberWant, Template
 
 _CEILINGS = (Reason.CEILING_INVALID, Reason.PRICE_ABOVE_CEILING, Reason.PRICE_UNKNOWN)
 
@@ -18,15 +18,36 @@ _CEILINGS = (Reason.CEILING_INVALID, Reason.PRICE_ABOVE_CEILING, Reason.PRICE_UN
 def within(want: MemberWant, allowance: Allowance | None) -> MemberWant:
     """The want within what the cost ceilings leave it."""
     if allowance is None:
-        return replace(want, offering=want.template.offering if want.template is not None else None)
-    held = allowance.held.get(want.name)
-    return replace(
+        return made_of(want, want.template)
+    held, offer = allowance.held.get(want.name), allowance.offers.get(want.name)
+    bounded = replace(
         want,
         allowed=allowance.counts.get(want.name),
-        offering=allowance.offerings.get(want.name),
-        template=want.template if held is None else None,
-        problem=want.problem if held is None else (held.reason, held.message),
+        offering=None if offer is None else offer.offering,
+        interruptible=offer is not None and offer.interruptible,
     )
+    return bounded if held is None else _held(bounded, held)
+
+
+def _held(want: MemberWant, refusal: Refusal) -> MemberWant:
+    """The want that a ceiling refuses what is asked for now.
+
+    Where that was the way out because what comes first has no room, nothing is left to try on the service: the first
+    is tried again, spaced, and another service may be looked for.
+    """
+    if not want.instead:
+        return replace(want, template=None, problem=(refusal.reason, refusal.message))
+    why = f"{want.instead}; but {refusal.message}"
+    first = want.first
+    known = first is not None and (first.offering, first.interruptible) == (want.offering, want.interruptible)
+    return replace(want, template=first if known else None, problem=(refusal.reason, why), exhausted=why, instead="")
+
+
+def made_of(want: MemberWant, template: Template | None) -> MemberWant:
+    """The want, with what its servers are made of."""
+    if template is None:
+        return replace(want, offering=None, interruptible=False)
+    return replace(want, offering=template.offering, interruptible=template.interruptible)
 
 
 def scale_limit(group: ServerGroup) -> Refusal | None:

@@ -35,6 +35,14 @@ class InForce:
     sources: tuple[DataSource, ...]
 
 
+def market_price(offering: Offering, interruptible: bool) -> Decimal | None:
+    """The price of one hour of an offering: for what may be taken back the spot price, and while that is not known the
+    full one, which it does not exceed. What is interruptible as an offering of its own has one price only."""
+    if interruptible and not offering.interruptible and offering.spot_price_per_hour is not None:
+        return offering.spot_price_per_hour
+    return offering.price_per_hour
+
+
 def in_force(
     declared: Sequence[Offering], declared_as_of: datetime | None, catalogue: Catalogue | None, told: Told
 ) -> InForce:

@@ -20,11 +20,15 @@ FAILURE_BACKOFF_MAX = timedelta(minutes=5)
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """What a server is made from: a change of any of it takes another server."""
+    """What a server is made from: a change of any of it takes another server.
+
+    ``interruptible``: it may be taken back at any time, and has the price for that. It follows from the rest.
+    """
 
     image: str
     offering: str
     settings: Mapping[str, Any] = field(default_factory=dict)
+    interruptible: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +38,8 @@ class MemberWant:
     ``template`` is None where the chosen service cannot serve the configuration now (``problem`` says why): existing
     servers stay as they are then, and none is made. ``exhausted`` says why no room is expected for it, after all
     settings were tried: servers are tried again with the first, and spaced. ``instead`` says why ``template`` is not
-    what comes first. ``allowed`` is how many servers the cost ceilings leave it (None: they do not bound it),
-    ``offering`` of what.
+    what comes first, which is ``first``. ``allowed`` is how many servers the cost ceilings leave it (None: they do not
+    bound it), ``offering`` of what, ``interruptible`` on which market of that.
     """
 
     name: str
@@ -48,8 +52,10 @@ class MemberWant:
     failures: int = 0
     exhausted: str = ""
     instead: str = ""
+    first: Template | None = None
     allowed: int | None = None
     offering: str | None = None
+    interruptible: bool = False
 
     @property
     def affordable(self) -> int:

@@ -50,6 +50,7 @@ class ServiceSight:
     circuit: CircuitState = "Closed"
     inventory_problem: str = ""
     servers: int = 0
+    released: int | None = None
     orphans: Sequence[Orphan] = ()
     outcomes: Sequence[Outcome] = ()
 
@@ -75,6 +76,7 @@ def service_status(service: HostingService, sight: ServiceSight, now: datetime) 
         abilities=old.abilities if sight.abilities is None else sight.abilities,
         circuit=_circuit(old.circuit, sight.circuit, now),
         servers=sight.servers,
+        released=old.released if sight.released is None else sight.released,
         outcomes=outcomes,
         measured=measured(outcomes),
         unreachable_since=_unreachable_since(old.unreachable_since, available, reason, now),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
@@ -56,6 +56,10 @@ class ServiceView:
         times = [source.at for source in self.sources]
         return min((at for at in times if at is not None), default=None) if all(times) else None
 
+    def is_older(self, allowed: timedelta, now: datetime) -> bool:
+        """Whether what is known of its offerings is older than that, or nobody knows how old it is."""
+        return self.data_at is None or now - self.data_at > allowed
+
     @property
     def min_price(self) -> Decimal | None:
         """The lowest price of one hour among all offerings; None where no price is known."""
@@ -87,15 +91,18 @@ class ServiceView:
         return shown
 
 
-def service_view(service: HostingService, *, servers: int | None = None, promised: int = 0) -> ServiceView:
+def service_view(
+    service: HostingService, *, servers: int | None = None, promised: int = 0, released: int | None = None
+) -> ServiceView:
     """The view of a HostingService from its spec and status.
 
-    ``servers`` is how many VirtualServers are on it (default: what its status says), ``promised`` how many servers were
-    placed there that the service's own count does not contain yet.
+    ``servers`` is how many VirtualServers are on it, ``released`` how many servers run on there without one (default:
+    what its status says), ``promised`` how many servers were placed there that the service's own count does not
+    contain yet.
     """
     spec, status = service.spec, service.status
     here = status.servers or 0 if servers is None else servers
-    limit, used, room = _room(service, here, promised)
+    limit, used, room = _room(service, here, promised, _ownerless(service) if released is None else released)
     usable, why_not = _usable(service)
     return ServiceView(
         name=service.metadata.name,
@@ -126,7 +133,12 @@ def _offerings(service: HostingService) -> tuple[Offering, ...]:
     return tuple(sorted(merged.values(), key=lambda o: o.name))
 
 
-def _room(service: HostingService, servers: int, promised: int) -> tuple[int | None, int, int | None]:
+def _ownerless(service: HostingService) -> int:
+    """Servers that run on without an object."""
+    return (service.status.released or 0) + (service.status.orphan_count or 0)
+
+
+def _room(service: HostingService, servers: int, promised: int, released: int) -> tuple[int | None, int, int | None]:
     own = service.spec.limits.servers
     capacity = service.status.capacity
     told = limit = None
@@ -136,7 +148,7 @@ def _room(service: HostingService, servers: int, promised: int) -> tuple[int | N
         told = capacity.available
         if told is None and limit is not None:
             told = limit - used
-    bounds = [b for b in (told, None if own is None else own - servers) if b is not None]
+    bounds = [b for b in (told, None if own is None else own - servers - released) if b is not None]
     room = max(0, min(bounds) - promised) if bounds else None
     limits = [b for b in (limit, own) if b is not None]
     return min(limits, default=None), used, room

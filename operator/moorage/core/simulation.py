@@ -2,7 +2,7 @@
 
 What happens between two events is what the conditions say of themselves (`next_check`): nothing is sampled, so an edge
 of a schedule or the end of a `for` is found to the second. Servers start and end at once here; a placed group moves
-only by `whenUnmet: Release`.
+only by `whenUnmet: Release`. A request is asked anew at each look, with what depends on the time of it.
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ from decimal import Decimal
 from typing import Final
 
 from moorage.api.hostingpolicy import HostingPolicySpec, HostingPolicyStatus, Reading, Verdict
+from moorage.api.placement import FailedOver
 from moorage.api.servergroup import PolicyState
+from moorage.core.failover import avoided
 from moorage.core.placement import Decision, PlacementRequest, place
 from moorage.core.policy import RawReading, evaluate_policy, group_verdict, may_release
 from moorage.core.policy.hysteresis import settle
+from moorage.core.pricing import market_price
 from moorage.core.services import ServiceView
 from moorage.core.timing import earliest
 
@@ -44,6 +47,15 @@ class Situation:
     services: tuple[ServiceView, ...]
     conditions: Mapping[str, bool | None] = field(default_factory=dict)
     since: Mapping[str, datetime] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What of a group keeps it from being placed or released. ``left`` are services that it left of late."""
+
+    suspended: bool = False
+    protected: bool = False
+    left: tuple[FailedOver, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +132,7 @@ class _Memory:
     status: HostingPolicyStatus = field(default_factory=HostingPolicyStatus)
     state: PolicyState | None = None
     placed: Decision | None = None
+    before: str = ""
 
 
 def simulate(
@@ -128,12 +141,13 @@ def simulate(
     situations: Sequence[Situation],
     end: datetime,
     step: timedelta | None = None,
+    bounds: Bounds = Bounds(),
 ) -> Simulated:
     """Play from the first situation's time to ``end``, looking also every ``step``.
 
     ``situations`` are in the order of their times. Raises TooLong.
     """
-    memory = _Memory()
+    memory = _Memory(before=request.before)
     spans: list[Span] = []
     looks = 0
     for situation, until in _stretches(situations, end):
@@ -142,7 +156,7 @@ def simulate(
             looks += 1
             if looks > MOST_MOMENTS:
                 raise TooLong(now)
-            check, span = _look(spec, request, situation, now, memory)
+            check, span = _look(spec, request, bounds, situation, now, memory)
             following = earliest(until, check, None if step is None else now + step) or until
             # What is due by now already is due again a second later at the earliest.
             following = min(until, max(following, now + _TICK))
@@ -164,24 +178,53 @@ def _append(spans: list[Span], span: Span) -> None:
 
 
 def _look(
-    spec: HostingPolicySpec, request: PlacementRequest, situation: Situation, now: datetime, memory: _Memory
+    spec: HostingPolicySpec,
+    request: PlacementRequest,
+    bounds: Bounds,
+    situation: Situation,
+    now: datetime,
+    memory: _Memory,
 ) -> tuple[datetime | None, Span]:
     readings, check = _read(spec, request, situation, now, memory)
     memory.status = HostingPolicyStatus(readings=readings, next_check_time=check)
     state = memory.state = group_verdict("policy", spec.when, readings, memory.state, now)
     why = ""
-    unmet = state.verdict == "Unmet" and spec.when_unmet == "Release"
-    if memory.placed is not None and unmet and may_release(spec.when, readings):
+    unmet = state.verdict == "Unmet" and spec.when_unmet == "Release" and not bounds.protected
+    if bounds.suspended:
+        why = "suspend is set: the group is not placed"
+    elif memory.placed is not None and unmet and may_release(spec.when, readings):
         memory.placed = None
     elif memory.placed is None and state.verdict == "Met":
-        decision = place(request, spec.select, situation.services)
+        decision = place(_at(request, bounds, now, memory), spec.select, situation.services)
         memory.placed, why = (None if decision.chosen is None else decision), decision.message
+        memory.before = memory.before if decision.chosen is None else decision.chosen.uid
+        if decision.chosen is None:
+            check = earliest(check, *_ends(request, bounds, now))
     placed = memory.placed
     if placed is not None and placed.chosen is not None:
         service, price, why = placed.chosen.name, _price(request, placed, situation.services), placed.message
     else:
         service, price = None, None
     return check, Span(now, now, readings, state.verdict, state.message, service, price, why)
+
+
+def _at(request: PlacementRequest, bounds: Bounds, now: datetime, memory: _Memory) -> PlacementRequest:
+    """The request as the controller makes it at that time."""
+    room = request.exhaustion
+    return replace(
+        request,
+        now=now,
+        before=memory.before,
+        exhaustion=None if room is None else replace(room, now=now),
+        avoided=avoided(bounds.left, None, now),
+    )
+
+
+def _ends(request: PlacementRequest, bounds: Bounds, now: datetime) -> Iterator[datetime]:
+    """When what keeps a service from being chosen is over by itself."""
+    ends = [entry.until for entry in bounds.left]
+    ends += [] if request.exhaustion is None else [entry.until for entry in request.exhaustion.entries]
+    yield from (end for end in ends if end > now)
 
 
 def _read(
@@ -191,7 +234,7 @@ def _read(
     result = evaluate_policy(spec, situation.services, memory.status, now, request.namespace_labels)
     before = {r.name: r for r in memory.status.readings}
     found = {r.name: r for r in result.readings}
-    check = result.next_check
+    check = earliest(result.next_check, result.wake_at)
     for condition in spec.when.conditions:
         if condition.name in situation.conditions:
             raw = _told(situation.conditions[condition.name], situation.since.get(condition.name, situation.at))
@@ -209,13 +252,16 @@ def _told(holds: bool | None, since: datetime) -> RawReading:
 
 
 def _price(request: PlacementRequest, placed: Decision, services: Iterable[ServiceView]) -> Decimal | None:
-    """What the placed group costs for an hour now: its offerings are those of its placement, their prices are not."""
+    """What the placed group costs for an hour now: its offerings, and whether they may be taken back, are those of its
+    placement; their prices are not."""
     name = None if placed.chosen is None else placed.chosen.name
     view = next((s for s in services if s.name == name), None)
-    prices = {} if view is None else {o.name: o.price_per_hour for o in view.offerings}
+    offerings = {} if view is None else {o.name: o for o in view.offerings}
     total = Decimal(0)
     for member in request.members:
-        price = prices.get(placed.members[member.name].offering.name)
+        made_of = placed.members[member.name]
+        offering = offerings.get(made_of.offering.name)
+        price = None if offering is None else market_price(offering, made_of.interruptible)
         if price is None:
             return None
         total += member.count * price

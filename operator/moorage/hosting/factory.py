@@ -67,7 +67,7 @@ class BackendFactory:
 
     `spot` gives, for a server's settings, those that ask for a server which the service may take back at any time, at
     the price that `Spot.spot_prices` tells; None where there is no such thing, or where the settings say themselves
-    whether they want it. It is pure.
+    whether they want it. It is pure, and adds one setting: by that such a server is known again.
 
     `complete` gives, from the service's settings, a key and a server's settings, those that the create request is made
     of: what the service's settings add is fixed with the request, since they may change before it is repeated. It is

@@ -36,6 +36,7 @@ from moorage.runtime.inventory import (
     seen_of,
 )
 from moorage.runtime.permits import Permits
+from moorage.runtime.released import Released
 from moorage.runtime.workers import aside, outlive_turn
 
 __all__ = ["CallObserver", "Hooks", "ServiceCall", "ServiceConnection"]
@@ -88,6 +89,7 @@ class ServiceConnection:
         self.latest: Inventory | None = None
         self.previous: Inventory | None = None
         self.owned: Mapping[str, str] = {}
+        self.released = Released(uid)
         self.timetable = Timetable(interval)
         self._installation = installation
         self._hooks = hooks
@@ -244,6 +246,7 @@ class ServiceConnection:
         changed = changed_keys(self.latest, inventory)
         lag = timedelta(seconds=self.backend.capabilities.listing_lag)
         self.previous, self.latest = kept_inventory(self.previous, self.latest, lag), inventory
+        self.released.inventory(inventory, self.backend.capabilities.listing_lag)
         self.timetable.done(started)
         self._judge_missing(inventory)
         self._trouble(None)

@@ -134,6 +134,17 @@ async def test_a_successor_counts_what_status_and_servers_say(bench: Bench) -> N
     assert "0.2/h for the namespace's other groups" in (told(bench, "two", "CostLimited") or ("", ""))[1]
 
 
+async def test_a_ceiling_that_is_just_set_counts_what_was_there_without_one(bench: Bench) -> None:
+    observer = await world(bench, "one", "two", ceiling=None)
+    await settle(bench, observer, "one")
+    namespace = bench.api.stored(NAMESPACE, None, "ns")
+    meta = {**namespace["metadata"], "annotations": {ANNOTATION_MAX_PRICE: "0.3"}}
+    bench.context.store.ingest(NAMESPACE, bench.api.change(NAMESPACE, None, "ns", metadata=meta))
+    await settle(bench, observer, "two")
+    assert (servers(bench, "one"), servers(bench, "two")) == (2, 0)
+    assert "0.2/h for the namespace's other groups" in (told(bench, "two", "CostLimited") or ("", ""))[1]
+
+
 async def test_growth_goes_as_far_as_the_group_may_pay_and_the_rest_is_told(bench: Bench) -> None:
     observer = await world(bench, "one", ceiling=None, maxPricePerHour="0.35")
     await settle(bench, observer, "one")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
 from types import SimpleNamespace
@@ -10,12 +10,12 @@ from typing import Any, cast
 
 import pytest
 from tests.support.controller_bench import Bench
-from tests.unit.runtime.test_service import FakeBackend
+from tests.unit.runtime.test_service import FakeBackend, record
 
 from moorage.controllers import hostingservice
 from moorage.controllers.hostingservice import ServiceController
 from moorage.controllers.service_news import ServiceNews
-from moorage.hosting.contract import Capacity, Offering
+from moorage.hosting.contract import RELEASED, TAG_SERVER, Capacity, Offering, identity_tags
 from moorage.hosting.errors import AuthenticationError, Unavailable
 from moorage.kube.kinds import CONFIG_MAP, HOSTING_POLICY, HOSTING_SERVICE, VIRTUAL_SERVER
 from moorage.runtime.clock import ManualClock
@@ -265,3 +265,18 @@ async def test_what_becomes_of_servers_is_in_the_status_once_also_when_they_are_
     await scene.look(1, 86_400.0)
     await scene.look(1, 10.0)
     assert "measured" not in scene.status()
+
+
+async def test_how_many_released_servers_run_on_is_in_the_status_and_costs_no_more_writes(scene: Scene) -> None:
+    scene.service.down = False
+    await scene.look(3, 10.0)
+    assert scene.status()["released"] == 0
+    stored = scene.bench.api.stored(HOSTING_SERVICE, None, "s")
+    tags = {**identity_tags("inst", "ns", stored["metadata"]["uid"], "u1"), TAG_SERVER: RELEASED}
+    scene.service.servers = [replace(record(), tags=tags)]
+    assert await scene.look(1, 10.0) == 1
+    assert scene.status()["released"] == 1
+    assert await scene.look(5, 10.0) == 0
+    scene.service.servers = []
+    await scene.look(1, 10.0)
+    assert scene.status()["released"] == 0

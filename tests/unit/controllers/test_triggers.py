@@ -17,6 +17,7 @@ from moorage.controllers.triggers import Triggers
 from moorage.kube import kinds
 from moorage.kube.kinds import Kind
 from moorage.kube.store import Store
+from moorage.runtime.clock import ManualClock
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC).isoformat()
 
@@ -30,6 +31,7 @@ class FakeContext:
     referrers: dict[Any, Any] = field(default_factory=lambda: defaultdict(set))
     abandoned: dict[Any, Any] = field(default_factory=dict)
     namespace: str = "moorage-system"
+    clock: ManualClock = field(default_factory=ManualClock)
 
     def enqueue(self, kind: Kind, namespace: str, name: str, **_: Any) -> None:
         self.asked.add((kind.kind, f"{namespace}/{name}"))
@@ -158,6 +160,62 @@ def test_only_policies_that_read_the_services_hear_of_one(scene: Scene) -> None:
     scene.put(kinds.HOSTING_POLICY, "timed", spec={"when": {"any": [{"name": "c", "schedule": {}}]}})
     asked = scene.put(kinds.HOSTING_SERVICE, "harbour", None, spec={"type": "local", "endpoint": "http://h"})
     assert {entry for entry in asked if entry[0] == "HostingPolicy"} == {("HostingPolicy", "ns/nested")}
+
+
+LOOKED = {"outcomes": [{"server": "u", "at": NOW}], "lastError": {"reason": "TimedOut"}, "observedGeneration": 1}
+SEEN: dict[str, dict[str, Any]] = {
+    "capacity": {"capacity": {"used": 3}},
+    "what became of servers": {"measured": {"servers": 9, "failureRate": 0.1}},
+    "its circuit": {"circuit": {"state": "Open", "since": NOW}},
+    "that it does not answer": {"conditions": [{"type": "Available", "status": "False", "reason": "r", "message": ""}]},
+    "released servers": {"released": 2},
+}
+
+
+def told_of(scene: Scene, status: dict[str, Any]) -> set[tuple[str, str]]:
+    return scene.put(kinds.HOSTING_SERVICE, "harbour", None, spec={"type": "local"}, status=status)
+
+
+def reads_services(scene: Scene, **select: Any) -> None:
+    spec = {"when": {"all": [{"name": "c", "service": {"expression": "true"}}]}, "select": select}
+    scene.put(kinds.HOSTING_POLICY, "p", spec=spec)
+    scene.group("waits", "m")
+    told_of(scene, {})
+
+
+LOOKERS = {("HostingPolicy", "ns/p"), ("ServerGroup", "ns/waits")}
+
+
+@pytest.mark.parametrize("what", SEEN)
+def test_decisions_hear_of_what_they_see_of_a_service(scene: Scene, what: str) -> None:
+    reads_services(scene)
+    assert told_of(scene, SEEN[what]) >= LOOKERS
+
+
+def test_decisions_hear_of_nothing_that_they_do_not_see(scene: Scene) -> None:
+    """A hundred services that are asked each minute would otherwise have each policy evaluated a hundred times."""
+    reads_services(scene)
+    available = {"type": "Available", "status": "True", "reason": "Available", "message": "3 servers are on it"}
+    told_of(scene, {"conditions": [available]})
+    asked = set()
+    for minute in range(60):
+        source = {"name": "Service", "at": f"2026-01-01T00:{minute:02}:00Z"}
+        more = {"conditions": [{**available, "message": f"{minute} servers are on it"}], "sources": [source]}
+        asked |= told_of(scene, {**LOOKED, **more})
+    assert not asked & LOOKERS
+
+
+def test_who_bounds_the_age_of_data_hears_when_it_crosses_the_bound(scene: Scene) -> None:
+    reads_services(scene, maxDataAge="2h")
+
+    def as_of(hour: int) -> dict[str, Any]:
+        return {"sources": [{"name": "Service", "at": f"2026-01-01T{hour:02}:00:00Z"}]}
+
+    assert told_of(scene, as_of(0)) >= LOOKERS, "how old it is was not known"
+    scene.context.clock.advance(3600)
+    assert not told_of(scene, as_of(1)) & LOOKERS, "it was young enough before"
+    scene.context.clock.advance(3 * 3600)
+    assert told_of(scene, as_of(4)) >= LOOKERS, "it was too old"
 
 
 def remaining(scene: Scene) -> tuple[str, ...]:

@@ -13,12 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moorage.api.hostingpolicy import HostingPolicySpec
-from moorage.api.hostingservice import Offering
+from moorage.api.hostingservice import DataSource, Offering
+from moorage.api.placement import Exhausted
 from moorage.api.virtualserverconfig import VirtualServerConfigSpec
 from moorage.core import simulation
+from moorage.core.ceilings import OWN, Ceiling
+from moorage.core.exhaustion import Exhaustion, settings_mark
 from moorage.core.placement import MemberRequest, PlacementRequest
 from moorage.core.services import ServiceView
-from moorage.core.simulation import Simulated, Situation, TooLong, simulate
+from moorage.core.simulation import Bounds, Simulated, Situation, TooLong, simulate
 
 CONFIG = VirtualServerConfigSpec.from_dict({"images": [{"image": "i"}]})
 REQUEST = PlacementRequest("ns", {}, (MemberRequest("m", 2, CONFIG),))
@@ -121,6 +124,78 @@ def test_no_room_leaves_the_group_nowhere_and_says_why_until_there_is() -> None:
 def test_a_price_that_is_not_known_is_no_cost_of_zero() -> None:
     result = simulate(policy(told()), REQUEST, [at(0, service("a", None), work=True)], START + 2 * H)
     assert (result.cost, result.unpriced, result.placed) == (Decimal(0), 2 * H, 2 * H)
+
+
+LENT = ServiceView(
+    "a",
+    uid="a",
+    offerings=(Offering.from_dict({"name": "m", "cpu": 1, "memory": "1Gi", "pricePerHour": "0.1"}),),
+)
+
+
+def lent(price: str) -> ServiceView:
+    (offering,) = LENT.offerings
+    return replace(LENT, offerings=(offering.model_copy(update={"spot_price_per_hour": Decimal(price)}),))
+
+
+def test_servers_that_may_be_taken_back_are_chosen_and_paid_for_as_such() -> None:
+    asked = replace(REQUEST, spot_settings=lambda _type, settings: {**settings, "spot": True})
+    situations = [at(0, lent("0.03"), work=True), at(1, lent("0.04"), work=True)]
+    result = simulate(policy(told(), select={"spot": "Allow"}), asked, situations, START + 2 * H)
+    assert [s.price for s in result.spans] == [Decimal("0.06"), Decimal("0.08")]
+
+
+def test_the_age_of_data_is_that_of_each_look() -> None:
+    source = DataSource(name="Service", at=START, offerings=1)
+    fresh = replace(A, sources=(source,))
+    situations = [at(0, fresh, work=False), at(1, fresh, work=True), at(3, fresh, work=False), at(4, fresh, work=True)]
+    spec = policy(told(), select={"maxDataAge": "2h"}, whenUnmet="Release")
+    result = simulate(spec, REQUEST, situations, START + 5 * H)
+    assert hours(result)[1:] == [(1, 3, "Met", "a"), (3, 4, "Unmet", None), (4, 5, "Met", None)]
+    assert "DataTooOld" in result.spans[-1].why
+
+
+def test_a_group_comes_back_to_where_it_was_where_that_counts() -> None:
+    cheaper = service("a", "0.30")
+    situations = [at(0, A, B, work=True), at(1, A, B, work=False), at(2, cheaper, B, work=True)]
+    select = {"stickiness": 100, "preferences": [{"by": "Price", "weight": 1}]}
+    spec = policy(told(), select=select, whenUnmet="Release")
+    assert hours(simulate(spec, REQUEST, situations, START + 3 * H))[-1] == (2, 3, "Met", "a")
+    spec = policy(told(), whenUnmet="Release")
+    assert hours(simulate(spec, REQUEST, situations, START + 3 * H))[-1] == (2, 3, "Met", "b")
+
+
+def test_a_group_is_not_placed_above_its_ceiling() -> None:
+    bounded = replace(REQUEST, ceilings=(Ceiling(Decimal("0.15"), OWN),))
+    result = simulate(policy(told()), bounded, [at(0, A, work=True)], START + H)
+    assert hours(result) == [(0, 1, "Met", None)]
+    assert "PriceAboveCeiling" in result.spans[0].why
+
+
+def test_what_had_no_room_is_tried_again_when_that_is_over() -> None:
+    full = Exhausted(
+        service="a",
+        service_uid="a",
+        offering="small",
+        settings=settings_mark({}),
+        reason="InsufficientCapacity",
+        message="full",
+        until=START + H / 2,
+    )
+    asked = replace(REQUEST, exhaustion=Exhaustion((full,), START))
+    assert hours(simulate(policy(told()), asked, [at(0, A, work=True)], START + H)) == [
+        (0, 0.5, "Met", None),
+        (0.5, 1, "Met", "a"),
+    ]
+
+
+def test_a_suspended_group_is_not_placed_and_a_protected_one_not_released() -> None:
+    situations = [at(0, A, work=True), at(1, A, work=False)]
+    spec = policy(told(), whenUnmet="Release")
+    suspended = simulate(spec, REQUEST, situations, START + 2 * H, bounds=Bounds(suspended=True))
+    assert [s for *_, s in hours(suspended)] == [None, None]
+    protected = simulate(spec, REQUEST, situations, START + 2 * H, bounds=Bounds(protected=True))
+    assert [s for *_, s in hours(protected)] == ["a", "a"]
 
 
 def test_a_step_looks_oftener_and_finds_the_same() -> None:

@@ -38,6 +38,10 @@ def test_autoscalers_act_on_the_group_of_the_page(kind: str) -> None:
     assert SERVER_GROUP.scale
 
 
+def test_the_group_that_is_scaled_holds_no_number_that_an_apply_would_set_back() -> None:
+    assert "replicas" not in BLOCKS["ServerGroup"]["spec"]["scale"]
+
+
 def test_autoscalers_ask_for_averages_since_there_are_no_pods_to_count() -> None:
     hpa, keda = BLOCKS["HorizontalPodAutoscaler"]["spec"], BLOCKS["ScaledObject"]["spec"]
     assert {m["type"] for m in hpa["metrics"]} == {"External"}

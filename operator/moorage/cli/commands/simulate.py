@@ -71,12 +71,14 @@ def simulate(
     points = merged(read_series(one) for one in series or ())
     found, last = situations(scenario, points, parse_instant(start, "--from"), parse_instant(end, "--to"))
     try:
-        simulated = play(scenario.policy.spec, scenario.request, found, last, parse_step(step))
+        looks = parse_step(step)
+        simulated = play(scenario.policy.spec, scenario.request, found, last, looks, scenario.bounds)
     except TooLong as error:
         reached = f"{error.reached:%Y-%m-%dT%H:%M:%SZ}"
         hint = f"it got to {reached}: give an earlier --to, or a longer --step"
         raise CliError("the policy is looked at too often for one simulation", hint=hint) from None
     notes = tuple(f"no series tells of condition {name}: it stays unknown" for name in untold(scenario, points))
+    notes += scenario.notes
     name = scenario.policy.metadata.name
     view = SimulationView(name, scenario.group, simulated, zone, notes)
     for note in notes:

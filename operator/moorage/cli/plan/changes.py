@@ -13,11 +13,13 @@ from moorage.api.virtualserver import VirtualServer
 from moorage.api.virtualserverconfig import VirtualServerConfig, VirtualServerConfigSpec
 from moorage.cli.plan.foresee import Foreseen
 from moorage.cli.plan.gather import Gathered
+from moorage.controllers.exhaustion import asks_for_spot
+from moorage.core.pricing import market_price
 from moorage.core.rollout import MemberWant, Template
 from moorage.core.services import ServiceView, service_view
 from moorage.kube.errors import InvalidObject
 
-_GOES = frozenset({"ScaledDown", "MemberRemoved", "Released", "Moved", "GroupDeleted"})
+_GOES = frozenset({"ScaledDown", "MemberRemoved", "Released", "Moved", "FailedOver", "GroupDeleted"})
 """Reasons of removals after which the group makes no server of that name."""
 _PARTS: tuple[tuple[str, Callable[[VirtualServerConfigSpec], Iterable[Any]], str], ...] = (
     ("item", lambda spec: spec.configuration, "name"),
@@ -130,7 +132,8 @@ class Comparison:
             why = self._why_revised(revision.name)
             found.append(Change(Action.REVISE, revision.name, self._member(revision.name), when, why))
         for creation in whole.creations:
-            name = server_name(self._group.metadata.name, creation.member, creation.ordinal)
+            suffix = whole.placement.suffix if whole.placement is not None else None
+            name = server_name(self._group.metadata.name, creation.member, creation.ordinal, suffix)
             found.append(Change(Action.CREATE, name, creation.member))
         touched = {change.server for change in found}
         for name, _, keep in whole.retain:
@@ -151,10 +154,7 @@ class Comparison:
 
     def price_now(self) -> Decimal | None:
         """What the servers that there are cost for an hour, at the prices of now; None where one is not known."""
-        return total(
-            _offered(self._view(server.spec.service_ref.name), server.spec.offering or "")
-            for server in self._running.values()
-        )
+        return total(_paid(self._view(server.spec.service_ref.name), server) for server in self._running.values())
 
     def _member(self, name: str) -> str:
         server = self._running.get(name)
@@ -191,12 +191,18 @@ class Comparison:
 
 
 def _price(view: ServiceView | None, want: MemberWant) -> Decimal | None:
-    return None if want.template is None else _offered(view, want.template.offering)
+    made_of = want.template
+    return None if made_of is None else _offered(view, made_of.offering, made_of.interruptible)
 
 
-def _offered(view: ServiceView | None, offering: str) -> Decimal | None:
+def _paid(view: ServiceView | None, server: VirtualServer) -> Decimal | None:
+    lent = view is not None and asks_for_spot(view.type, server.spec.settings)
+    return _offered(view, server.spec.offering or "", lent)
+
+
+def _offered(view: ServiceView | None, offering: str, interruptible: bool) -> Decimal | None:
     offerings = () if view is None else view.offerings
-    return next((o.price_per_hour for o in offerings if o.name == offering), None)
+    return next((market_price(o, interruptible) for o in offerings if o.name == offering), None)
 
 
 def _differences(server: VirtualServer, template: Template) -> Iterator[str]:

@@ -136,19 +136,12 @@ class Foresight:
         return world, plan
 
     def _if_met(self, world: GroupWorld, policy: HostingPolicy | None, now: datetime) -> Placement | Obstacle | None:
-        """Where a group without a placement would be, were every condition of its policy met."""
+        """Where a group without a placement would be, were its policy met, by whatever conditions."""
         meta = world.group.metadata
         if world.group.status.placement is not None or world.policy.verdict == "Met" or policy is None or world.servers:
             return None
-        obj = self._tables.policies.get(meta.namespace, policy.metadata.name)
-        if obj is None:
-            return None
-        met = tuple(r.model_copy(update={"value": "Met"}) for r in policy.status.readings)
-        changed = self._store(HOSTING_POLICY, obj, policy.status.model_copy(update={"readings": met}).to_dict())
         group = self._tables.groups.get(meta.namespace, meta.name)
-        proposal = None if group is None else self._observer.observe(group, now).proposal
-        self._store(HOSTING_POLICY, changed, policy.status.to_dict())
-        return proposal
+        return None if group is None else self._observer.observe(group, now, as_if_met=True).proposal
 
 
 def _unpaced(world: GroupWorld, now: datetime) -> GroupPlan:

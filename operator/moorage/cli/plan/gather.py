@@ -136,7 +136,9 @@ async def _read_beside(cluster: Cluster, store: Store, notes: list[str]) -> None
     try:
         store.ingest(NAMESPACE, await cluster.client.get(NAMESPACE, None, cluster.namespace))
     except Forbidden:
-        notes.append(f"namespace {cluster.namespace} may not be seen: it is taken to have no labels")
+        notes.append(
+            f"namespace {cluster.namespace} may not be seen: it is taken to have no labels and no cost ceiling"
+        )
     try:
         for obj in (await cluster.client.list(SECRET, cluster.namespace, metadata_only=True)).items:
             store.ingest(SECRET, obj)

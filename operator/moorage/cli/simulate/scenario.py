@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -10,22 +10,31 @@ from typing import Any, Final
 
 from moorage.api import conditions as c
 from moorage.api.hostingpolicy import HostingPolicy
-from moorage.api.hostingservice import HostingService, Offering
+from moorage.api.hostingservice import DataSource, HostingService, Offering
 from moorage.api.servergroup import ServerGroup
 from moorage.api.virtualserverconfig import VirtualServerConfig, VirtualServerConfigSpec
 from moorage.cli.cluster import read
 from moorage.cli.errors import CliError, Exit
 from moorage.cli.manifests import Obj, title
 from moorage.cli.simulate.series import Column, Point, Value
+from moorage.controllers.exhaustion import next_settings, spot_settings
+from moorage.core.ceilings import NOTHING, OWN, Ceiling, namespace_ceiling
+from moorage.core.exhaustion import Exhaustion
 from moorage.core.placement import MemberRequest, PlacementRequest
+from moorage.core.pricing import Told, in_force
 from moorage.core.services import ServiceView, service_view
-from moorage.core.simulation import Situation
+from moorage.core.simulation import Bounds, Situation
 from moorage.core.template import did_you_mean
+from moorage.hosting.abilities import Ability
+from moorage.hosting.errors import HostingError
+from moorage.hosting.registry import backend
 
 NAMESPACE: Final = "default"
 _KINDS: Final = ("HostingPolicy", "HostingService", "ServerGroup", "VirtualServerConfig", "Namespace")
 _SMALL: Final = Offering(name="any", cpu=Decimal(1), memory=Decimal(2**30), arch="amd64")
 """What an offering is taken to be of which only the price is told."""
+_PRICES: Final = {"price": "price_per_hour", "spotPrice": "spot_price_per_hour"}
+_ANY_TIME: Final = datetime.min.replace(tzinfo=UTC)
 _ANYTHING: Final = VirtualServerConfigSpec.from_dict({"images": [{"image": "any"}]})
 
 
@@ -39,6 +48,9 @@ class Scenario:
     group: str
     told_by_files: bool
     """Whether the files hold the services; else the series make them up."""
+    bounds: Bounds = field(default_factory=Bounds)
+    notes: tuple[str, ...] = ()
+    """What of the files is not simulated."""
 
 
 def read_scenario(objects: Sequence[Obj]) -> Scenario:
@@ -46,14 +58,48 @@ def read_scenario(objects: Sequence[Obj]) -> Scenario:
     held: dict[str, list[Obj]] = {kind: [o for o in objects if o["kind"] == kind] for kind in _KINDS}
     policy = read(HostingPolicy, _one(held["HostingPolicy"], "HostingPolicy"))
     services = tuple(_view(read(HostingService, _complete(obj))) for obj in held["HostingService"])
-    group = _one(held["ServerGroup"], "ServerGroup") if held["ServerGroup"] else None
-    labels = next((o["metadata"].get("labels") or {} for o in held["Namespace"]), {})
+    group = read(ServerGroup, _one(held["ServerGroup"], "ServerGroup")) if held["ServerGroup"] else None
+    meta: Obj = next((o["metadata"] for o in held["Namespace"]), {})
+    namespace = (group.metadata.namespace if group is not None else "") or policy.metadata.namespace or NAMESPACE
     members: tuple[MemberRequest, ...] = (MemberRequest("server", 1, _ANYTHING),)
     if group is not None:
-        members = _members(read(ServerGroup, group), held["VirtualServerConfig"])
-    name = group["metadata"]["name"] if group is not None else "one server"
-    namespace = str((group or {"metadata": {}})["metadata"].get("namespace") or policy.metadata.namespace or NAMESPACE)
-    return Scenario(policy, services, PlacementRequest(namespace, labels, members), name, bool(services))
+        members = _members(group, held["VirtualServerConfig"])
+    request = PlacementRequest(namespace, meta.get("labels") or {}, members, spot_settings=spot_settings)
+    bound = namespace_ceiling(namespace, meta.get("annotations") or {}, NOTHING)
+    if bound is not None:
+        request = replace(request, ceilings=(bound,))
+    name = "one server" if group is None else group.metadata.name
+    scenario = Scenario(policy, services, request, name, bool(services))
+    return scenario if group is None else _of_group(scenario, group)
+
+
+def _of_group(scenario: Scenario, group: ServerGroup) -> Scenario:
+    """The request and the bounds that the controller takes from a group."""
+    spec, status = group.spec, group.status
+    own = () if spec.max_price_per_hour is None else (Ceiling(spec.max_price_per_hour, OWN),)
+    last = status.placement or status.last_placement
+    request = replace(
+        scenario.request,
+        ceilings=(*own, *scenario.request.ceilings),
+        retains=spec.deletion_policy == "Retain",
+        # Its time is that of each look.
+        exhaustion=Exhaustion(status.exhausted, _ANY_TIME, next_settings) if status.exhausted else None,
+        before=last.service_uid if last is not None else "",
+    )
+    bounds = Bounds(spec.suspend, spec.deletion_protection, status.failed_over)
+    return replace(scenario, request=request, bounds=bounds, notes=tuple(_left_out(scenario, group)))
+
+
+def _left_out(scenario: Scenario, group: ServerGroup) -> Iterator[str]:
+    """What a simulation does not show of this group."""
+    if group.status.placement is not None:
+        yield "the group begins without a placement, as if the one in its status had just ended"
+    if any(ceiling.name != OWN for ceiling in scenario.request.ceilings):
+        yield "the ceiling of the namespace is held against this group alone"
+    if scenario.policy.spec.failover is not None:
+        yield "spec.failover is not simulated: a placed group stays where it is"
+    if group.spec.deletion_policy == "Retain":
+        yield "servers that are released run on (deletionPolicy: Retain); what they cost then is not counted"
 
 
 def situations(
@@ -108,7 +154,7 @@ class _Course:
                 self.conditions[column.name] = None if value is None else bool(value)
             else:
                 view = self.services.get(column.name) or ServiceView(column.name, uid=column.name)
-                self.services[column.name] = _changed(view, column, value)
+                self.services[column.name] = _changed(view, column, value, point.at)
 
     def situation(self, at: datetime) -> Situation:
         """As it is from ``at`` on."""
@@ -116,7 +162,7 @@ class _Course:
         return Situation(at, services, dict(self.conditions), dict(self.since))
 
 
-def _changed(view: ServiceView, column: Column, value: Value) -> ServiceView:
+def _changed(view: ServiceView, column: Column, value: Value, at: datetime) -> ServiceView:
     match column.kind:
         case "available":
             why = ("", "") if value else ("NotAvailable", "not available in the series")
@@ -126,8 +172,10 @@ def _changed(view: ServiceView, column: Column, value: Value) -> ServiceView:
         case _:
             known = {o.name: o for o in view.offerings}
             offering = known.get(column.offering) or _SMALL.model_copy(update={"name": column.offering})
-            known[column.offering] = offering.model_copy(update={"price_per_hour": value})
-            return replace(view, offerings=tuple(known[name] for name in sorted(known)))
+            known[column.offering] = offering.model_copy(update={_PRICES[column.kind]: value})
+            # A price that is told is what somebody asked for then.
+            asked = DataSource(name="Service", at=at, offerings=len(known))
+            return replace(view, offerings=tuple(known[name] for name in sorted(known)), sources=(asked,))
 
 
 def _check_names(scenario: Scenario, points: Iterable[Point]) -> None:
@@ -142,7 +190,7 @@ def _check_names(scenario: Scenario, points: Iterable[Point]) -> None:
             if column.name not in services:
                 similar = did_you_mean(column.name, sorted(services))
                 raise CliError(f"the files have no HostingService {column.name!r}{similar}", Exit.USAGE)
-            if column.kind == "price" and column.offering not in services[column.name]:
+            if column.offering and column.offering not in services[column.name]:
                 similar = did_you_mean(column.offering, services[column.name])
                 raise CliError(f"{column.name} has no offering {column.offering!r}{similar}", Exit.USAGE)
 
@@ -163,9 +211,22 @@ def _complete(obj: Obj) -> Obj:
 def _view(service: HostingService) -> ServiceView:
     """A service of a file has mostly no status: it is available unless the status or a series says otherwise."""
     view = service_view(service, servers=0)
+    if not service.status.abilities:
+        view = replace(view, retags=_retags(service.spec.type))
+    if not service.status.sources:
+        declared = in_force(service.spec.offerings, service.spec.offerings_as_of, None, Told())
+        view = replace(view, sources=declared.sources)
     if c.find(service.status.conditions, c.AVAILABLE) is None:
         return replace(view, usable=True, why_not=("", ""))
     return view
+
+
+def _retags(type_: str) -> bool:
+    """Whether services of the type can let servers go; one of a type that is not installed here is taken to."""
+    try:
+        return Ability.RETAG in backend(type_).abilities
+    except HostingError:
+        return True
 
 
 def _members(group: ServerGroup, configs: Sequence[Obj]) -> tuple[MemberRequest, ...]:

@@ -18,8 +18,10 @@ from typing import Any, Final
 from moorage.cli.errors import CliError, Exit
 from moorage.cli.manifests import parse_yaml, read_text
 
-COLUMN_FORMS: Final = "price.SERVICE.OFFERING, available.SERVICE, capacity.SERVICE and condition.NAME"
-_PRICE = re.compile(r"price\.(?P<service>[^\s]+)\.(?P<offering>[^\s.]+)")
+COLUMN_FORMS: Final = (
+    "price.SERVICE.OFFERING, spotPrice.SERVICE.OFFERING, available.SERVICE, capacity.SERVICE and condition.NAME"
+)
+_PRICE = re.compile(r"(?P<kind>price|spotPrice)\.(?P<service>[^\s]+)\.(?P<offering>[^\s.]+)")
 _NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
 _BOOLEANS: Final = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _NOTHING: Final = frozenset({"unknown", "none", "null", "nan", "~"})
@@ -39,8 +41,8 @@ Value = Decimal | int | bool | None
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """What a column is about. ``kind`` is price, available, capacity or condition; ``name`` is a service, or a
-    condition; ``offering`` goes with a price."""
+    """What a column is about. ``kind`` is price, spotPrice, available, capacity or condition; ``name`` is a service, or
+    a condition; ``offering`` goes with a price."""
 
     kind: str
     name: str
@@ -162,8 +164,8 @@ def _later(where: str, before: datetime | None, at: datetime) -> datetime:
 def _column(where: str, text: str) -> Column:
     kind, _, rest = text.partition(".")
     price = _PRICE.fullmatch(text)
-    if kind == "price" and price is not None:
-        return Column("price", price["service"], price["offering"])
+    if price is not None:
+        return Column(price["kind"], price["service"], price["offering"])
     if kind in {"available", "capacity", "condition"} and _NAME.fullmatch(rest):
         return Column(kind, rest)
     raise _wrong(where, f"{text!r} is no column", f"there are {COLUMN_FORMS}")

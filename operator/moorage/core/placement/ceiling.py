@@ -19,7 +19,7 @@ _REASONS: Final = {
 
 def group_cost(service: str, servers: Iterable[tuple[int, MemberTemplate]]) -> Cost:
     """What so many servers of each template cost there in one hour."""
-    costs = (Offer(t.offering.name, t.price, service).times(count) for count, t in servers)
+    costs = (Offer(t.offering.name, t.price, service, t.interruptible).times(count) for count, t in servers)
     return sum(costs, NOTHING)
 
 

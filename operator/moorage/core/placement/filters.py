@@ -51,14 +51,14 @@ class Filter:
         allowed = self._select.max_data_age
         if allowed is None:
             return None
-        limit = f"at most {format_duration(allowed)} is allowed"
+        limit = f"they may be at most {format_duration(allowed)} old"
         if self._now is None or service.data_at is None:
             undated = ", ".join(s.name for s in service.sources if s.at is None) or "no source"
             return Rejection(Reason.DATA_TOO_OLD, f"how old its offerings are is not known ({undated}); {limit}")
-        age = self._now - service.data_at
-        if age <= allowed:
+        if not service.is_older(allowed, self._now):
             return None
-        return Rejection(Reason.DATA_TOO_OLD, f"its offerings are {age_text(age)} old; {limit}")
+        # Of when, not how old: the age is another one each minute, and would be written each time.
+        return Rejection(Reason.DATA_TOO_OLD, f"its offerings are of {service.data_at:%Y-%m-%dT%H:%M:%SZ}; {limit}")
 
 
 class Expressions:

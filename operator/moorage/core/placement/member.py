@@ -219,13 +219,25 @@ def with_room(
         # Not the backend's own fallback: what it gives has another price than the one that the choice rests on.
         left = exhaustion.of(service_uid, offering, template.settings) or template.settings
         if isinstance(left, Exhausted) and template.otherwise is not None:
-            return with_room(template.otherwise, service_uid, type_, exhaustion)
+            return _staying(template.otherwise, service_uid, type_, exhaustion, left)
     else:
         left = exhaustion.left(service_uid, type_, offering, template.settings)
     if isinstance(left, Exhausted):
         why = f"offering {offering} turned out to have no room ({left.message})"
         return Rejection(Reason.NO_CAPACITY, f"{why}; not tried again before {left.until:%Y-%m-%dT%H:%M:%SZ}")
     return replace(template, settings=left)
+
+
+def _staying(
+    otherwise: MemberTemplate, service_uid: str, type_: str, exhaustion: Exhaustion, full: Exhausted
+) -> MemberTemplate | Rejection:
+    """What stays, with its own ways out, because what may be taken back has no room."""
+    found = with_room(otherwise, service_uid, type_, exhaustion)
+    if isinstance(found, Rejection):
+        return found
+    why = f"offering {full.offering} that may be taken back turned out to have no room ({full.message})"
+    until = f"not tried again before {full.until:%Y-%m-%dT%H:%M:%SZ}"
+    return replace(found, instead=f"offering {found.offering.name} is taken at its full price: {why}; {until}")
 
 
 def tried_in_turn(template: MemberTemplate, type_: str, fallback: Fallback) -> Iterator[MemberTemplate]:

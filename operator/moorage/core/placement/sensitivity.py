@@ -13,6 +13,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 from typing import Final
 
 from moorage.api.hostingpolicy import Select
+from moorage.api.hostingservice import Offering
 from moorage.core.placement.place import Decision, PlacementRequest, place
 from moorage.core.placement.reasons import Reason
 from moorage.core.placement.views import price_text
@@ -155,12 +156,13 @@ def _rounded(price: Decimal, rounding: str) -> Decimal:
 
 
 def _at_price(service: ServiceView, factor: Decimal) -> ServiceView:
-    """The service with all its prices multiplied."""
-    offerings = tuple(
-        o if o.price_per_hour is None else o.model_copy(update={"price_per_hour": o.price_per_hour * factor})
-        for o in service.offerings
-    )
-    return replace(service, offerings=offerings)
+    """The service with all its prices multiplied, those of servers that may be taken back included."""
+    return replace(service, offerings=tuple(o.model_copy(update=_times(o, factor)) for o in service.offerings))
+
+
+def _times(offering: Offering, factor: Decimal) -> dict[str, Decimal]:
+    prices = {"price_per_hour": offering.price_per_hour, "spot_price_per_hour": offering.spot_price_per_hour}
+    return {name: price * factor for name, price in prices.items() if price is not None}
 
 
 def _least_room(question: _Question, service: ServiceView) -> int | None:

@@ -21,6 +21,7 @@ from moorage.api.hostingpolicy import (
 )
 from moorage.api.servergroup import PolicyState
 from moorage.core.expressions import Services
+from moorage.core.policy.data_age import within_age
 from moorage.core.policy.faults import invalid, structural_faults
 from moorage.core.policy.hysteresis import settle
 from moorage.core.policy.own import is_own, shared_message
@@ -39,7 +40,8 @@ class PolicyResult:
 
     ``readings`` goes to its status as it is; ``next_check`` is when a reading can change although no fact does (None:
     never). ``verdict`` is that of all readings together, ``message`` names the conditions that decide it. ``invalid``
-    holds the readings that only an edit of the policy can mend.
+    holds the readings that only an edit of the policy can mend. At ``wake_at`` what is known of a service becomes too
+    old unless it is asked before: nothing to be told of, since that is the rule.
     """
 
     readings: tuple[Reading, ...]
@@ -47,6 +49,7 @@ class PolicyResult:
     verdict: Verdict
     message: str
     invalid: tuple[Reading, ...]
+    wake_at: datetime | None = None
 
 
 def evaluate_policy(
@@ -66,7 +69,8 @@ def evaluate_policy(
     tells that ``previous`` is of the same generation. Deterministic, and the order of ``services`` does not matter.
     """
     visible = selected_services(spec.select.services, namespace_services(services, namespace_labels))
-    observed = Observed(now, Services(visible if reads_services(spec.when) else ()), samples, resumed)
+    known = within_age(visible if reads_services(spec.when) else (), spec.select.max_data_age, now)
+    observed = Observed(now, Services(known.services), samples, resumed, known.problem)
     before = {r.name: r for r in previous.readings}
     faults = structural_faults(spec.when)
     settled = [
@@ -81,6 +85,7 @@ def evaluate_policy(
         verdict=decided.verdict,
         message=shared_message(spec.when, by_name)[:MESSAGE_LENGTH],
         invalid=invalid(readings),
+        wake_at=known.crossing,
     )
 
 

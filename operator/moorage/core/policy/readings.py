@@ -14,6 +14,7 @@ from typing import Final, Literal
 from moorage.api.hostingpolicy import KINDS_OF_CONDITION, PolicyCondition, Schedule, ServiceExpression, Verdict
 from moorage.api.rules import spoken
 from moorage.core import expressions
+from moorage.core.policy.data_age import DATA_TOO_OLD, reads_offerings
 from moorage.core.policy.resource import INVALID_RESOURCES
 from moorage.core.policy.samples import INVALID_CA_BUNDLE, Sample
 from moorage.core.policy.schedule import INVALID_SCHEDULE, Window, read_schedule
@@ -42,12 +43,14 @@ INVALID_REASONS: Final = frozenset(
 @dataclass(frozen=True, slots=True)
 class Observed:
     """What conditions are read from: the time (aware), the services that the policy may choose from, and what was
-    learnt outside, by the condition's name. ``resumed``: the policy is the one that its readings are of."""
+    learnt outside, by the condition's name. ``resumed``: the policy is the one that its readings are of. ``too_old``:
+    what of the services' offerings is too old to decide by."""
 
     now: datetime
     services: expressions.Services
     samples: Mapping[str, Sample] = field(default_factory=dict)
     resumed: bool = True
+    too_old: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,16 +81,19 @@ def read(condition: PolicyCondition, observed: Observed) -> RawReading:
         return RawReading("Unknown", INVALID_CONDITION, f"the condition {what}")
     match condition:
         case PolicyCondition(service=ServiceExpression(expression=text)):
-            return _read_service(text, observed.services)
+            return _read_service(text, observed)
         case PolicyCondition(schedule=Schedule() as schedule):
             return _from_window(read_schedule(schedule, observed.now))
         case _:
             return _from_sample(observed.samples.get(condition.name), resumed=observed.resumed)
 
 
-def _read_service(text: str, services: expressions.Services) -> RawReading:
+def _read_service(text: str, observed: Observed) -> RawReading:
     try:
-        holds = expressions.evaluate(expressions.compile_expression(text), services)
+        expression = expressions.compile_expression(text)
+        if observed.too_old and reads_offerings(text):
+            return RawReading("Unknown", DATA_TOO_OLD, observed.too_old)
+        holds = expressions.evaluate(expression, observed.services)
     except expressions.ExpressionError as error:
         return RawReading("Unknown", error.reason, error.message)
     if holds:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from rich.console import Console
 from tests.support.controller_bench import Bench, new_bench
 
@@ -131,6 +132,15 @@ class Harbour:
         }
         await self.put(kinds.VIRTUAL_SERVER, f"g-m-{ordinal}", spec, status=status)
 
+    async def succeed(self) -> None:
+        """The server of the second placement is there and ready."""
+        old = self.bench.api.stored(kinds.VIRTUAL_SERVER, "ns", "g-m-0")
+        group = self.bench.api.stored(kinds.SERVER_GROUP, "ns", "g")
+        placement = group["status"]["placement"]
+        ref = {"name": placement["service"], "uid": placement["serviceUID"]}
+        spec = {**old["spec"], "serviceRef": ref, "placement": placement["number"]}
+        await self.put(kinds.VIRTUAL_SERVER, "g-m-0-2", spec, status=old["status"])
+
     def plan(self, *, new: bool = False, policy: Obj | None = None) -> PlanView:
         """With `policy` the files hold one, and that is what the cluster has."""
         key = ("ServerGroup", "g")
@@ -188,6 +198,51 @@ async def test_an_unmet_policy_creates_nothing_and_it_says_where_the_group_would
     assert "policy p is Unmet\n" in shown
     assert "not placed; if the policy were met now, it would be on a: " in shown
     assert "nothing to be done\n" in shown
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        {"name": "c", "approval": {}},
+        {"name": "c", "vote": {"member": "m", "output": "o", "share": 50}},
+        {"name": "c", "not": {"name": "d", "schedule": {"from": "2020-01-01T00:00:00Z"}}},
+    ],
+    ids=["an approval", "a vote", "what is not to be"],
+)
+async def test_where_the_group_would_be_is_told_whatever_it_waits_for(condition: Obj) -> None:
+    harbour = Harbour()
+    part = {"not": condition["not"]} if "not" in condition else condition
+    await harbour.set_up(policy={"when": {"all": [part]}})
+    await harbour.group()
+    view = harbour.plan(new=True)
+    assert view.to_dict()["policy"]["verdict"] != "Met"
+    assert (view.to_dict()["ifMet"] or {}).get("service") == "a"
+
+
+async def test_servers_beside_those_of_the_placement_before_have_names_of_their_own_and_the_old_ones_go() -> None:
+    harbour = Harbour()
+    await harbour.set_up()
+    await harbour.group(1, running=1)
+    group = harbour.bench.api.stored(kinds.SERVER_GROUP, "ns", "g")
+    service = harbour.bench.tables.services.get(None, "b")
+    assert service is not None
+    there = {"number": 2, "service": "b", "serviceUID": service["metadata"]["uid"], "time": SINCE, "overlapping": True}
+    status = {**group["status"], "placement": there, "placements": 2}
+    changed = harbour.bench.api.change(kinds.SERVER_GROUP, "ns", "g", status=status)
+    harbour.bench.context.store.ingest(kinds.SERVER_GROUP, changed)
+    assert [(c.action, c.server) for c in harbour.plan().changes] == [(Action.CREATE, "g-m-0-2")]
+    await harbour.succeed()
+    assert [(c.action, c.server) for c in harbour.plan().changes] == [(Action.REMOVE, "g-m-0")]
+
+
+async def test_servers_that_may_be_taken_back_are_priced_as_such() -> None:
+    harbour = Harbour()
+    await harbour.set_up(policy={**ALWAYS, "select": {"spot": "Allow", "services": {"names": ["lent"]}}})
+    offering = {"name": "small", "cpu": 1, "memory": "1Gi", "pricePerHour": "0.02", "spotPricePerHour": "0.005"}
+    await harbour.service("lent", "0.02", offerings=[offering])
+    await harbour.group()
+    shown = harbour.plan(new=True).to_dict()
+    assert (shown["members"][0]["pricePerHour"], shown["pricePerHour"]) == ("0.005", "0.015")
 
 
 async def test_a_group_that_is_as_it_shall_be_has_nothing_to_do() -> None:

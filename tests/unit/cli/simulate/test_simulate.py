@@ -133,6 +133,71 @@ def test_services_may_come_from_the_series_alone(given: Any) -> None:
     assert [(s["service"], s["cost"]) for s in data["spans"]] == [(None, "0"), ("x", "2")]
 
 
+BOUNDED = """
+apiVersion: moorage.dev/v1alpha1
+kind: HostingPolicy
+metadata: {name: p}
+spec:
+  when:
+    all:
+    - {name: work, schedule: {from: "2020-01-01T00:00:00Z"}}
+  select: {spot: Allow, maxDataAge: 2h}
+  failover: {when: {unreachableFor: 5m}, action: Rebuild}
+---
+apiVersion: moorage.dev/v1alpha1
+kind: VirtualServerConfig
+metadata: {name: c}
+spec: {images: [{image: i}]}
+---
+apiVersion: moorage.dev/v1alpha1
+kind: ServerGroup
+metadata: {name: g, namespace: team}
+spec:
+  policyRef: {name: p}
+  members: [{name: m, configRef: {name: c}, replicas: 2}]
+  maxPricePerHour: "0.12"
+  deletionPolicy: Retain
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: team, annotations: {moorage.dev/max-price-per-hour: "0.09"}}
+---
+apiVersion: moorage.dev/v1alpha1
+kind: HostingService
+metadata: {name: anchor}
+spec:
+  type: local
+  endpoint: http://127.0.0.1:7101
+  offerings:
+  - {name: small, cpu: 2, memory: 4Gi, arch: amd64, pricePerHour: "0.10"}
+"""
+COURSE = """time,spotPrice.anchor.small
+2026-03-01T00:00:00Z,0.06
+2026-03-01T01:00:00Z,0.04
+2026-03-01T03:00:00Z,0.04
+"""
+
+
+def test_a_group_is_placed_as_the_controller_would_and_what_is_left_out_is_said(given: Any) -> None:
+    source = given("course.csv", COURSE)
+    data = json.loads(run("-f", given("all.yaml", BOUNDED), "--series", source, "-o", "json"))
+    assert [(s["service"], s["pricePerHour"]) for s in data["spans"]] == [(None, None), ("anchor", "0.08")]
+    assert "PriceAboveCeiling" in data["spans"][0]["why"]
+    assert [note.partition(":")[0] for note in data["notes"]] == [
+        "the ceiling of the namespace is held against this group alone",
+        "spec.failover is not simulated",
+        "servers that are released run on (deletionPolicy",
+    ]
+
+
+def test_a_price_that_is_told_is_of_that_time(given: Any) -> None:
+    course = "time,price.anchor.small,condition.work\n2026-03-01T00:00:00Z,0.01,no\n2026-03-01T03:00:00Z,,yes\n"
+    source = given("course.csv", course + "2026-03-01T04:00:00Z,0.01,\n2026-03-01T05:00:00Z,0.01,\n")
+    data = json.loads(run("-f", given("all.yaml", BOUNDED), "--series", source, "-o", "json"))
+    assert [(s["verdict"], s["service"]) for s in data["spans"]] == [("Unmet", None), ("Met", None), ("Met", "anchor")]
+    assert "DataTooOld" in data["spans"][1]["why"]
+
+
 def test_prometheus_tells_a_condition(given: Any) -> None:
     values = [[1772323200 + 60 * n, str(n)] for n in range(10)]
     answer = {"status": "success", "data": {"resultType": "matrix", "result": [{"metric": {}, "values": values}]}}

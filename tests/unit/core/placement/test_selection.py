@@ -171,15 +171,24 @@ def dated(name: str, *hours: int | None, **fields: Any) -> ServiceView:
 @pytest.mark.parametrize(
     ("view", "why"),
     [
-        (dated("a", 3), "DataTooOld: its offerings are 3h old; at most 2h is allowed"),
-        (dated("a", 1, 5), "DataTooOld: its offerings are 5h old; at most 2h is allowed"),
-        (dated("a", 1, None), "DataTooOld: how old its offerings are is not known (Service); at most 2h is allowed"),
-        (service("a"), "DataTooOld: how old its offerings are is not known (no source); at most 2h is allowed"),
+        (dated("a", 3), "DataTooOld: its offerings are of 2026-11-20T09:00:00Z; they may be at most 2h old"),
+        (dated("a", 1, 5), "DataTooOld: its offerings are of 2026-11-20T07:00:00Z; they may be at most 2h old"),
+        (
+            dated("a", 1, None),
+            "DataTooOld: how old its offerings are is not known (Service); they may be at most 2h old",
+        ),
+        (service("a"), "DataTooOld: how old its offerings are is not known (no source); they may be at most 2h old"),
     ],
 )
 def test_no_choice_rests_on_data_older_than_the_policy_allows(view: ServiceView, why: str) -> None:
     assert why_not(decide([view], request(now=NOW), maxDataAge="2h")) == why
     assert chosen(decide([view], request(now=NOW))) == "a"
+
+
+def test_what_is_said_of_old_data_is_the_same_a_minute_later() -> None:
+    """It is in the status of groups that wait: an age would be written anew each minute."""
+    told = [decide([dated("a", 3)], request(now=NOW + n * timedelta(minutes=1)), maxDataAge="2h") for n in range(3)]
+    assert len({(d.message, d.candidates) for d in told}) == 1
 
 
 def test_data_is_young_enough_to_the_second_and_its_age_is_shown() -> None:

@@ -20,12 +20,15 @@ from moorage.core.placement import MemberRequest, PlacementRequest, place, what_
 from moorage.core.services import ServiceView
 
 CONFIG = VirtualServerConfigSpec.from_dict({"images": [{"image": "debian-12"}]})
-REQUEST = PlacementRequest("team-a", {}, (MemberRequest("web", 2, CONFIG),))
+REQUEST = PlacementRequest(
+    "team-a", {}, (MemberRequest("web", 2, CONFIG),), spot_settings=lambda _type, settings: {**settings, "spot": True}
+)
 BY_ROOM = Select.from_dict({"preferences": [{"by": "Price", "weight": 50}, {"by": "Capacity", "weight": 50}]})
 
 
-def service(name: str, price: str | None, **fields: Any) -> ServiceView:
-    known = {} if price is None else {"price_per_hour": Decimal(price)}
+def service(name: str, price: str | None, spot: str | None = None, **fields: Any) -> ServiceView:
+    told = {"price_per_hour": price, "spot_price_per_hour": spot}
+    known: dict[str, Any] = {key: Decimal(value) for key, value in told.items() if value is not None}
     offering = Offering(name="small", cpu=Decimal(1), memory=Decimal(2**30), **known)
     return ServiceView(name, uid=f"uid-{name}", **{"offerings": (offering,), **fields})
 
@@ -45,6 +48,14 @@ def test_by_price_alone_both_limits_are_the_other_ones_price() -> None:
 def test_where_equal_prices_are_decided_by_name_the_limit_itself_is_enough() -> None:
     assert told([service("b", "0.03"), service("a", "0.06")])[0] == (
         "a would win if its price fell to 0.06/h (now 0.12/h)"
+    )
+
+
+def test_a_price_at_which_servers_may_be_taken_back_is_moved_with_the_others() -> None:
+    services = [service("a", "0.10", "0.03"), service("b", "0.10", "0.06")]
+    assert told(services, Select.from_dict({"spot": "Allow"})) == (
+        "b would win if its price fell below 0.06/h (now 0.12/h)",
+        "b would win if the price of a rose above 0.12/h (now 0.06/h)",
     )
 
 
@@ -113,15 +124,19 @@ def test_it_is_short_and_in_bounds_among_many_services() -> None:
     assert all(len(sentence) <= 256 for sentence in sentences)
 
 
+PRICE = st.integers(1, 50).map(lambda cents: f"0.{cents:02}")
 SERVICES = st.lists(
-    st.tuples(st.integers(1, 50), st.one_of(st.none(), st.integers(0, 12))), min_size=2, max_size=5
-).map(lambda rows: [service("abcde"[i], f"0.{price:02}", room=room) for i, (price, room) in enumerate(rows)])
+    st.tuples(PRICE, st.none() | PRICE, st.one_of(st.none(), st.integers(0, 12))), min_size=2, max_size=5
+).map(lambda rows: [service("abcde"[i], price, spot, room=room) for i, (price, spot, room) in enumerate(rows)])
+SELECTS = [
+    base.model_copy(update={"spot": use}) for base in (Select(), BY_ROOM) for use in ("Never", "Allow", "Prefer")
+]
 FELL = re.compile(r"(\w+) would win if its price fell (?:below|to) ([\d.]+)/h \(now ([\d.]+)/h\)")
 ROSE = re.compile(r"(\w+) would win if the price of (\w+) rose above ([\d.]+)/h \(now ([\d.]+)/h\)")
 ROOM = re.compile(r"(\w+) would win with room for (\d+) \(now \d+\)")
 
 
-@given(SERVICES, st.sampled_from([Select(), BY_ROOM]))
+@given(SERVICES, st.sampled_from(SELECTS))
 def test_each_sentence_holds_on_its_own_side_of_the_limit_and_not_on_the_other(
     services: list[ServiceView], select: Select
 ) -> None:
@@ -131,19 +146,23 @@ def test_each_sentence_holds_on_its_own_side_of_the_limit_and_not_on_the_other(
         decision = place(REQUEST, select, {**by_name, changed.name: changed}.values())
         return None if decision.chosen is None else decision.chosen.name
 
-    def at(name: str, price: Decimal) -> ServiceView:
-        own = by_name[name]
-        return service(name, f"{price / 2:f}", room=own.room)
+    def at(name: str, price: Decimal, now: str) -> ServiceView:
+        """The service where the group costs that much; all its prices move together."""
+        own, factor = by_name[name], price / Decimal(now)
+        (offering,) = own.offerings
+        prices = [offering.price_per_hour, offering.spot_price_per_hour]
+        moved = [None if p is None else f"{p * factor:f}" for p in prices]
+        return service(name, *moved, room=own.room)
 
     for sentence in told(services, select):
         if fell := FELL.fullmatch(sentence):
             name, limit = fell[1], Decimal(fell[2])
-            assert winner(at(name, limit * Decimal("0.99"))) == name, sentence
-            assert winner(at(name, limit * Decimal("1.01"))) != name, sentence
+            assert winner(at(name, limit * Decimal("0.99"), fell[3])) == name, sentence
+            assert winner(at(name, limit * Decimal("1.01"), fell[3])) != name, sentence
         elif rose := ROSE.fullmatch(sentence):
             name, limit = rose[2], Decimal(rose[3])
-            assert winner(at(name, limit * Decimal("1.001"))) == rose[1], sentence
-            assert winner(at(name, limit * Decimal("0.999"))) == name, sentence
+            assert winner(at(name, limit * Decimal("1.001"), rose[4])) == rose[1], sentence
+            assert winner(at(name, limit * Decimal("0.999"), rose[4])) == name, sentence
         elif room := ROOM.fullmatch(sentence):
             name, least = room[1], int(room[2])
             assert winner(replace(by_name[name], room=least)) == name, sentence
