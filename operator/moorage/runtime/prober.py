@@ -53,7 +53,7 @@ class _Probe:
     sample: Sample | None = None
     due: float | None = None
     waiting: bool = False
-    task: asyncio.Task[None] | None = None
+    task: asyncio.Task[Answer] | None = None
     again: bool = False
     ended: bool = False
 
@@ -227,26 +227,28 @@ class Prober:
         probe.waiting, probe.due = False, None
         target.running += 1
         self._free -= 1
-        probe.task = asyncio.get_running_loop().create_task(self._run(probe, target), name="probe")
+        probe.task = asyncio.get_running_loop().create_task(self._answer(probe.question), name="probe")
+        # A task that is cancelled before its first step runs nothing of its own, so it gives nothing back.
+        probe.task.add_done_callback(lambda task: self._done(probe, target, task))
 
-    async def _run(self, probe: _Probe, target: _Target) -> None:
-        answer = None
+    async def _answer(self, question: Question) -> Answer:
         try:
-            answer = await self._ask(probe.question)
-        except asyncio.CancelledError:
-            if not probe.ended:
-                raise
+            return await self._ask(question)
         except Exception:
             # The condition is unknown; the others must not wait for ever because of it.
-            log.exception("asking for %s/%s failed", probe.question.namespace, probe.question.policy)
-            answer = unknown("AskingFailed", "asking failed for a reason that the controller's log has")
-        finally:
-            probe.task = None
-            target.running -= 1
-            self._free += 1
-            if not probe.ended and answer is not None:
+            log.exception("asking for %s/%s failed", question.namespace, question.policy)
+            return unknown("AskingFailed", "asking failed for a reason that the controller's log has")
+
+    def _done(self, probe: _Probe, target: _Target, task: asyncio.Task[Answer]) -> None:
+        probe.task = None
+        target.running -= 1
+        self._free += 1
+        try:
+            if not probe.ended and not task.cancelled():
+                answer = task.result()
                 target.slow = answer.reason == "TargetTimeout"
                 self._answered(probe, target, answer)
+        finally:
             self._start()
 
     def _answered(self, probe: _Probe, target: _Target, answer: Answer) -> None:

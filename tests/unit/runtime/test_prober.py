@@ -201,6 +201,32 @@ async def test_a_policy_that_goes_is_asked_about_no_more_also_while_it_is(world:
     assert world.asked == {"a": 1, "b": 1}
 
 
+async def test_who_goes_before_the_request_has_begun_gives_the_turn_back(world: World) -> None:
+    """A policy that is made and deleted, or edited twice, in one breath."""
+    world.watch(question("stays"))
+    await settle()
+    for n in range(3 * PER_TARGET):
+        world.watch(question(f"p{n}"))
+        world.prober.forget(("ns", f"p{n}"))
+    await settle()
+    assert world.asked == {"stays": 1}
+    world.hang.add("prom")
+    world.watch(*(question(f"q{n}") for n in range(2 * PER_TARGET)))
+    await settle()
+    assert world.running["prom"] == PER_TARGET
+
+
+async def test_who_goes_at_once_leaves_room_among_all_requests() -> None:
+    world = World(at_once=4)
+    for n in range(8):
+        world.watch(question(f"p{n}", f"h{n}"))
+        world.prober.forget(("ns", f"p{n}"))
+    world.watch(question("last"))
+    await settle()
+    assert world.holds("last") == (True, "ComparisonTrue")
+    await world.prober.close()
+
+
 async def test_an_edit_asks_the_new_question_at_once_and_forgets_the_old_answer(world: World) -> None:
     world.watch(question("p", condition="kept"), question("p", condition="edited"))
     await settle()
