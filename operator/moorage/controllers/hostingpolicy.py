@@ -59,9 +59,8 @@ class PolicyController:
         labels = self._tables.namespace_labels(policy.metadata.namespace)
         # Seeing all services costs as much as there are: who does not read them does not pay for it.
         services = self._services.views() if reads_services(policy.spec.when) else ()
-        resumed = policy.status.observed_generation == policy.metadata.generation
         samples = {**probed, **seen}
-        result = evaluate_policy(policy.spec, services, policy.status, now, labels, samples, resumed=resumed)
+        result = evaluate_policy(policy.spec, services, policy.status, now, labels, samples, uid=policy.metadata.uid)
         status = self._status(policy, result)
         changed = [(r.name, r.value) for r in status.readings] != [(r.name, r.value) for r in policy.status.readings]
         written = await self._context.writer.write(

@@ -62,7 +62,9 @@ def test_a_path_never_reaches_the_library_as_a_zone(environment: str, function: 
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
-@pytest.mark.parametrize("zone", ["'/dev' + '/ptmx'", "dyn('UTC')", "true ? 'UTC' : 'UTC'", "['UTC'][0]", "string('UTC')"])
+@pytest.mark.parametrize(
+    "zone", ["'/dev' + '/ptmx'", "dyn('UTC')", "true ? 'UTC' : 'UTC'", "['UTC'][0]", "string('UTC')"]
+)
 def test_a_zone_that_is_computed_is_refused(environment: str, zone: str) -> None:
     compile_, field = ENVIRONMENTS[environment]
     for computed in (zone, field, f"dyn({field})"):
@@ -92,7 +94,9 @@ def test_a_path_is_found_wherever_it_stands(environment: str, text: str) -> None
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
-@pytest.mark.parametrize("call", ["'%s'.format(['a'])", "strings.quote('a')", "file('/etc/hostname')", "getenv('HOME')"])
+@pytest.mark.parametrize(
+    "call", ["'%s'.format(['a'])", "strings.quote('a')", "file('/etc/hostname')", "getenv('HOME')"]
+)
 def test_no_function_is_there_that_takes_a_format_or_reads_the_world(environment: str, call: str) -> None:
     compile_, _ = ENVIRONMENTS[environment]
     assert "undeclared reference" in refused(compile_, f"{call} == 'a'").message

@@ -24,6 +24,7 @@ from moorage.core.expressions import Services
 from moorage.core.policy.faults import invalid, structural_faults
 from moorage.core.policy.hysteresis import settle
 from moorage.core.policy.own import is_own, shared_message
+from moorage.core.policy.question import marked, question_of, remembered
 from moorage.core.policy.readings import Observed, read
 from moorage.core.policy.samples import Sample
 from moorage.core.policy.verdict import Decided, decide, tree
@@ -57,21 +58,24 @@ def evaluate_policy(
     namespace_labels: Mapping[str, str],
     samples: Mapping[str, Sample] = NO_SAMPLES,
     *,
-    resumed: bool = True,
+    uid: str = "",
 ) -> PolicyResult:
     """Read every condition that groups share at ``now`` (aware) and apply hysteresis to what ``previous`` says.
 
     Expressions see those of ``services`` that the policy may choose: allowed in the namespace (of ``namespace_labels``)
-    and selected by `select.services`. ``samples`` is what was learnt outside, by the condition's name; ``resumed``
-    tells that ``previous`` is of the same generation. Deterministic, and the order of ``services`` does not matter.
+    and selected by `select.services`. ``samples`` is what was learnt outside, by the condition's name; ``uid`` is
+    the policy's. Deterministic, and the order of ``services`` does not matter.
     """
     visible = selected_services(spec.select.services, namespace_services(services, namespace_labels))
-    observed = Observed(now, Services(visible if reads_services(spec.when) else ()), samples, resumed)
+    observed = Observed(now, Services(visible if reads_services(spec.when) else ()), samples)
     before = {r.name: r for r in previous.readings}
     faults = structural_faults(spec.when)
-    settled = [
-        settle(c, faults.get(c.name) or read(c, observed), before.get(c.name), now) for c in _readable(spec.when)
-    ]
+    settled = []
+    for condition in _readable(spec.when):
+        question = question_of(uid, condition)
+        raw = faults.get(condition.name) or read(condition, observed)
+        known = remembered(before.get(condition.name), question)
+        settled.append(marked(settle(condition, raw, known, now), question))
     readings = tuple(s.reading for s in settled)
     by_name = {r.name: r for r in readings}
     decided = decide(tree(spec.when), by_name)

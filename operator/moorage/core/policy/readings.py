@@ -42,12 +42,11 @@ INVALID_REASONS: Final = frozenset(
 @dataclass(frozen=True, slots=True)
 class Observed:
     """What conditions are read from: the time (aware), the services that the policy may choose from, and what was
-    learnt outside, by the condition's name. ``resumed``: the policy is the one that its readings are of."""
+    learnt outside, by the condition's name."""
 
     now: datetime
     services: expressions.Services
     samples: Mapping[str, Sample] = field(default_factory=dict)
-    resumed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +54,9 @@ class RawReading:
     """What a condition is right now.
 
     ``since`` is the instant at which it became so, where it is known; unless ``exact``, it may have been so for longer.
-    ``next_check`` is the instant at which it may
-    change although nothing else does, None where only a change of the facts can change it. ``memory`` is what an
-    Unknown reading leaves of what was known before: Kept where nobody has looked since the process began, Dropped where
-    the question is a new one; Weighed is the rule.
+    ``next_check`` is the instant at which it may change although nothing else does, None where only a change of the
+    facts can change it. ``memory`` is what an Unknown reading leaves of what was known before: Kept where nobody has
+    looked since the process began; Weighed is the rule.
     """
 
     value: Verdict
@@ -67,7 +65,7 @@ class RawReading:
     since: datetime | None = None
     exact: bool = False
     next_check: datetime | None = None
-    memory: Literal["Weighed", "Kept", "Dropped"] = "Weighed"
+    memory: Literal["Weighed", "Kept"] = "Weighed"
 
 
 def read(condition: PolicyCondition, observed: Observed) -> RawReading:
@@ -82,7 +80,7 @@ def read(condition: PolicyCondition, observed: Observed) -> RawReading:
         case PolicyCondition(schedule=Schedule() as schedule):
             return _from_window(read_schedule(schedule, observed.now))
         case _:
-            return _from_sample(observed.samples.get(condition.name), resumed=observed.resumed)
+            return _from_sample(observed.samples.get(condition.name))
 
 
 def _read_service(text: str, services: expressions.Services) -> RawReading:
@@ -95,9 +93,9 @@ def _read_service(text: str, services: expressions.Services) -> RawReading:
     return RawReading("Unmet", "ExpressionFalse", "the expression is false")
 
 
-def _from_sample(sample: Sample | None, *, resumed: bool) -> RawReading:
+def _from_sample(sample: Sample | None) -> RawReading:
     if sample is None:
-        return RawReading("Unknown", NOT_READ_YET, "there is no answer yet", memory="Kept" if resumed else "Dropped")
+        return RawReading("Unknown", NOT_READ_YET, "there is no answer yet", memory="Kept")
     value: Verdict = "Unknown" if sample.holds is None else "Met" if sample.holds else "Unmet"
     return RawReading(value, sample.reason, sample.message, sample.at)
 
