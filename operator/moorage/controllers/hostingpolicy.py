@@ -17,6 +17,7 @@ from moorage.core.expressions import INVALID as EXPRESSION_INVALID
 from moorage.core.placement import invalid_expressions
 from moorage.core.policy import PolicyResult, evaluate_policy, reads_services, why_never_met
 from moorage.core.problems import joined
+from moorage.core.timing import earliest
 from moorage.kube.apply import Written
 from moorage.kube.errors import InvalidObject
 from moorage.kube.kinds import HOSTING_POLICY
@@ -71,9 +72,10 @@ class PolicyController:
         )
         if written is Written.CONFLICT:
             return AGAIN
-        if result.next_check is None:
+        wake = earliest(result.next_check, result.look_again)
+        if wake is None:
             return DONE
-        return Result(after=max(0.001, (result.next_check - now) / timedelta(seconds=1)))
+        return Result(after=max(0.001, (wake - now) / timedelta(seconds=1)))
 
     def _forget(self, key: QueueKey) -> None:
         self._probes.forget(key)

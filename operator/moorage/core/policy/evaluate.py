@@ -29,6 +29,7 @@ from moorage.core.policy.readings import Observed, read
 from moorage.core.policy.samples import Sample
 from moorage.core.policy.verdict import Decided, decide, tree
 from moorage.core.services import ServiceView
+from moorage.core.timing import earliest
 
 MESSAGE_LENGTH = 1024
 NO_SAMPLES: Final[Mapping[str, Sample]] = MappingProxyType({})
@@ -39,12 +40,14 @@ class PolicyResult:
     """What a policy was found to be.
 
     ``readings`` goes to its status as it is; ``next_check`` is when a reading can change although no fact does (None:
-    never). ``verdict`` is that of all readings together, ``message`` names the conditions that decide it. ``invalid``
+    never), ``look_again`` when to look at the latest, because it is too far away to tell: no news, and so in no status.
+    ``verdict`` is that of all readings together, ``message`` names the conditions that decide it. ``invalid``
     holds the readings that only an edit of the policy can mend.
     """
 
     readings: tuple[Reading, ...]
     next_check: datetime | None
+    look_again: datetime | None
     verdict: Verdict
     message: str
     invalid: tuple[Reading, ...]
@@ -70,18 +73,20 @@ def evaluate_policy(
     observed = Observed(now, Services(visible if reads_services(spec.when) else ()), samples)
     before = {r.name: r for r in previous.readings}
     faults = structural_faults(spec.when)
-    settled = []
+    settled, raws = [], []
     for condition in _readable(spec.when):
         question = question_of(uid, condition)
         raw = faults.get(condition.name) or read(condition, observed)
         known = remembered(before.get(condition.name), question)
+        raws.append(raw)
         settled.append(marked(settle(condition, raw, known, now), question))
     readings = tuple(s.reading for s in settled)
     by_name = {r.name: r for r in readings}
     decided = decide(tree(spec.when), by_name)
     return PolicyResult(
         readings=readings,
-        next_check=min((s.next_check for s in settled if s.next_check is not None), default=None),
+        next_check=earliest(*(s.next_check for s in settled)),
+        look_again=earliest(*(raw.look_again for raw in raws)),
         verdict=decided.verdict,
         message=shared_message(spec.when, by_name)[:MESSAGE_LENGTH],
         invalid=invalid(readings),

@@ -55,8 +55,9 @@ class RawReading:
 
     ``since`` is the instant at which it became so, where it is known; unless ``exact``, it may have been so for longer.
     ``next_check`` is the instant at which it may change although nothing else does, None where only a change of the
-    facts can change it. ``memory`` is what an Unknown reading leaves of what was known before: Kept where nobody has
-    looked since the process began; Weighed is the rule.
+    facts can change it; ``look_again`` is when to look where that instant is too far away to tell. ``memory`` is what
+    an Unknown reading leaves of what was known before: Kept where nobody has looked since the process began; Weighed is
+    the rule.
     """
 
     value: Verdict
@@ -65,6 +66,7 @@ class RawReading:
     since: datetime | None = None
     exact: bool = False
     next_check: datetime | None = None
+    look_again: datetime | None = None
     memory: Literal["Weighed", "Kept"] = "Weighed"
 
 
@@ -105,9 +107,10 @@ def _from_window(window: Window) -> RawReading:
         return RawReading("Unknown", INVALID_SCHEDULE, window.problem)
     if window.inside:
         message = f"within its schedule until {spell(window.edge)}" if window.edge else "within its schedule"
-        return RawReading("Met", "InSchedule", message, window.since, window.exact, window.check)
+        again = window.check if window.edge is None else None
+        return RawReading("Met", "InSchedule", message, window.since, window.exact, window.edge, again)
     message = f"outside its schedule until {spell(window.edge)}" if window.edge else "its schedule is over"
-    return RawReading("Unmet", "OutOfSchedule", message, window.since, window.exact, window.check)
+    return RawReading("Unmet", "OutOfSchedule", message, window.since, window.exact, window.edge)
 
 
 def spell(instant: datetime) -> str:
