@@ -9,6 +9,7 @@ from typing import Final, cast
 from moorage.api.hostingpolicy import HostingPolicy
 from moorage.api.resource import ResourceExpression
 from moorage.controllers.context import Context, QueueKey
+from moorage.core.policy import overlong
 from moorage.core.policy.resource import Unseen, refusal, resource_conditions, sample, variable_of
 from moorage.core.policy.samples import Sample
 from moorage.core.resource_expressions import Objects
@@ -38,7 +39,10 @@ class ResourceReadings:
         account = policy.spec.service_account_name
         wanted: dict[str, tuple[ResourceExpression, Compiled, Wanted]] = {}
         samples: dict[str, Sample] = {}
+        unread = overlong(policy.spec.when)
         for name, spec in resource_conditions(policy.spec.when.conditions).items():
+            if name in unread:
+                continue
             compiled = refusal(spec, account)
             if isinstance(compiled, Unseen):
                 samples[name] = Sample(None, compiled.reason, compiled.message, now)

@@ -22,6 +22,7 @@ INVALID_CONDITION: Final = "InvalidCondition"
 WRONG_VOTE: Final = frozenset({"NoSuchMember", "OutputUndeclared", "OutputSensitive"})
 DUPLICATE_NAME: Final = "DuplicateName"
 TOO_MANY: Final = "TooManyConditions"
+TOO_LONG: Final = "ExpressionsTooLong"
 NOT_READ_YET: Final = "NotReadYet"
 INVALID_REASONS: Final = frozenset(
     {
@@ -30,6 +31,7 @@ INVALID_REASONS: Final = frozenset(
         INVALID_CA_BUNDLE,
         DUPLICATE_NAME,
         TOO_MANY,
+        TOO_LONG,
         expressions.INVALID,
         expressions.TOO_EXPENSIVE,
         *INVALID_RESOURCES,
