@@ -95,16 +95,16 @@ def _quiet(settled: Settled, previous: Reading | None) -> Settled:
 def may_release(when: When, readings: Iterable[Reading]) -> bool:
     """Whether an unmet policy may take a placed group's servers away (`whenUnmet: Release`).
 
-    An approval decides what may be made, never what is taken away: one that is not there, has ended, or is for an older
-    generation counts as Unknown here, whatever it is for growth. So does what is true and only waits for its `for`,
-    where nobody has seen it false: after an edit of the question, its first answer would otherwise release what runs.
-    What is unmet all the same is so because of others.
+    An approval decides what may be made, never what is taken away: it counts as Unknown here, whatever it is for
+    growth, and under a `not` as well. So does what is true and only waits for its `for`, where nobody has seen it
+    false: after an edit of the question, its first answer would otherwise release what runs. What is unmet all the same
+    is so because of others.
     """
     approvals = {c.name for c in when.conditions if c.approval is not None}
 
     def counts(reading: Reading) -> Reading:
-        unproven = reading.name in approvals or reading.reason == PENDING_ANEW
-        return reading.model_copy(update={"value": "Unknown"}) if unproven and reading.value == "Unmet" else reading
+        anew = reading.reason == PENDING_ANEW and reading.value == "Unmet"
+        return reading.model_copy(update={"value": "Unknown"}) if anew or reading.name in approvals else reading
 
     counted = {r.name: counts(r) for r in readings}
     return decide(tree(when), counted).verdict == "Unmet"
