@@ -19,8 +19,8 @@ from moorage.kube.kinds import HOSTING_POLICY
 from moorage.kube.wanted import Found, Lacking, Wanted
 
 DELAY: Final = 0.02
-DELAY_PER_OBJECT: Final = 0.0005
-"""Seconds that a change waits for company: the more objects there are, the more an evaluation costs."""
+DELAY_PER_MIB: Final = 0.3
+"""Seconds that a change waits for company: the more there is to read, the more an evaluation costs."""
 
 
 class ResourceReadings:
@@ -83,9 +83,9 @@ class ResourceReadings:
         for gone in [w for w in self._prepared if w not in self._following]:
             del self._prepared[gone]
 
-    def _changed(self, user: Hashable, count: int) -> None:
+    def _changed(self, user: Hashable, size: int) -> None:
         namespace, name = cast(QueueKey, user)
-        self._context.enqueue(HOSTING_POLICY, namespace, name, hot=True, after=DELAY + DELAY_PER_OBJECT * count)
+        self._context.enqueue(HOSTING_POLICY, namespace, name, hot=True, after=DELAY + DELAY_PER_MIB * size / 2**20)
 
 
 def _wanted(namespace: str, account: str, spec: ResourceExpression, compiled: Compiled) -> Wanted:
