@@ -55,8 +55,6 @@ class PolicyController:
             return DONE
         now = self._context.clock.now()
         probed, seen = self._probes.samples(policy), self._resources.samples(policy, now)
-        if seen is None:
-            return DONE  # comes back with the first answer; until then what was read before stays
         labels = self._tables.namespace_labels(policy.metadata.namespace)
         # Seeing all services costs as much as there are: who does not read them does not pay for it.
         services = self._services.views() if reads_services(policy.spec.when) else ()

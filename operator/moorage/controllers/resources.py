@@ -31,10 +31,10 @@ class ResourceReadings:
         self._following = Following(context.client, self._changed, controller=context.namespace, recheck=recheck)
         self._prepared: dict[Wanted, tuple[int, Objects]] = {}
 
-    def samples(self, policy: HostingPolicy, now: datetime) -> Mapping[str, Sample] | None:
+    def samples(self, policy: HostingPolicy, now: datetime) -> Mapping[str, Sample]:
         """What each `resource` condition of the policy is, by its name.
 
-        None while the first answer for one of them is still to come; the policy is looked at again when it is there.
+        One whose first answer is still to come is left out; the policy is looked at again when it is there.
         """
         account = policy.spec.service_account_name
         wanted: dict[str, tuple[ResourceExpression, Compiled, Wanted]] = {}
@@ -51,9 +51,8 @@ class ResourceReadings:
         self._following.need(_key(policy), (want for _, _, want in wanted.values()))
         for name, (spec, compiled, want) in wanted.items():
             seen = self._seen(want, spec)
-            if seen is None:
-                return None
-            samples[name] = sample(spec, compiled, seen, now)
+            if seen is not None:
+                samples[name] = sample(spec, compiled, seen, now)
         return samples
 
     def forget(self, key: QueueKey) -> None:

@@ -265,7 +265,8 @@ async def test_whatever_waits_gets_its_turn_whichever_bound_it_waited_for(seed: 
     keys = list(world.prober._probes)
     assert keys
     assert all(world.prober.samples(key) for key in keys)
-    assert not world.prober._busy or world.prober._running
+    assert not world.prober._busy
+    assert not world.prober._running
     await world.prober.close()
 
 
