@@ -140,7 +140,7 @@ def own(condition: dict[str, Any], facts: GroupFacts, previous: Reading | None, 
 
 def test_a_groups_own_readings_are_those_of_one_policy_and_one_question() -> None:
     said = {"busy": "true", "idle": "false"}
-    outputs = {name: OutputState(name=name, value=value, at=NOW) for name, value in said.items()}
+    outputs = {name: OutputState(name=name, value=value) for name, value in said.items()}
     votes = Votes(True, (Constituency("web", 1, dict.fromkeys(said, False)),), (Voter("web", outputs),))
     approval = Approval("g", 1, "jane", NOW).encode()
     meta = ObjectMeta(name="g", namespace="ns", uid="g", generation=1, annotations={ANNOTATION_APPROVAL: approval})
