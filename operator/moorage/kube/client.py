@@ -175,8 +175,7 @@ class Client:
     ) -> AsyncGenerator[Listing, None]:
         """A list, page by page; all pages are of one resourceVersion. `limit` 0: one page. Raises Gone.
 
-        A page that is larger than this client reads is asked for again with fewer objects. While one waits for a page,
-        nothing here holds on to the one before.
+        A page that is larger than this client reads is asked for again with fewer objects.
         """
         params = _selectors(labels, fields)
         if limit:
@@ -188,13 +187,11 @@ class Client:
             except TooLarge:
                 if limit <= 1:
                     raise
-                limit = max(1, limit // 8)
+                limit = max(1, limit // 8)  # `continue` says where to go on, and not how many there were
                 params["limit"] = str(limit)
                 continue
             meta = page.get("metadata") or {}
-            items = page.pop("items", None) or []
-            yield Listing(items, str(meta.get("resourceVersion", "")))
-            del items
+            yield Listing(page.pop("items", None) or [], str(meta.get("resourceVersion", "")))
             if not meta.get("continue"):
                 return
             params["continue"] = meta["continue"]
