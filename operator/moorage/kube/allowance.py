@@ -1,7 +1,8 @@
 """How much of others' objects is kept in memory: for one namespace's policies, and for all of them together.
 
 Where that is too much, the watch that was begun last gives way: of the namespace that has too much, or of the one that
-has most. So nobody loses what works because somebody else asks for more than there is.
+has most. From then on it counts as begun last, so that one that is too large by itself costs others their place once,
+and not each time that it is tried again.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Share:
 
 
 class Allowance:
-    """All shares, in the order in which they were begun."""
+    """All shares, in the order in which they were begun or had to give way."""
 
     def __init__(self) -> None:
         self._shares: dict[Share, None] = {}
@@ -55,6 +56,8 @@ class Allowance:
             namespace, lacks = why
             last = next(s for s in reversed(self._shares) if s.namespace == namespace and s.bytes)
             self._count(last, 0)
+            del self._shares[last]
+            self._shares[last] = None
             if last is share:
                 raise lacks
             last.give_way(lacks)

@@ -64,6 +64,23 @@ def test_the_watch_of_a_namespace_that_was_begun_last_gives_way(watches: Watches
     assert watches.kept() == {"b1": 20}, "what is too much alone is nothing"
 
 
+def test_what_is_too_large_by_itself_costs_the_others_their_place_only_once(watches: Watches) -> None:
+    for name, size in (("a1", 20), ("a2", 20), ("a3", 20)):
+        watches.begin(name)
+        watches.keep(name, size)
+    for growing in (40, 60, 90):
+        watches.keep("a1", growing)
+    assert watches.gone == ["a3", "a2", "a1"]
+    watches.keep("a2", 20)
+    watches.keep("a3", 20)
+    for _ in range(3):
+        watches.gone.clear()
+        for growing in (20, 40, 60, 90):
+            if not watches.gone:
+                watches.keep("a1", growing)
+        assert (watches.gone, watches.kept()) == (["a1"], {"a2": 20, "a3": 20})
+
+
 def test_where_all_is_too_much_the_namespace_that_has_most_gives(watches: Watches) -> None:
     for name, size in (("a1", 40), ("a2", 40), ("b1", 60), ("c1", 50)):
         watches.begin(name)
