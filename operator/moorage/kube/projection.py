@@ -64,9 +64,14 @@ def size_of(value: Any, depth: int = 0) -> int:
     if depth > MAX_DEPTH:
         raise TooDeep(f"more than {MAX_DEPTH} levels of nesting")
     if isinstance(value, str):
-        return _TEXT + len(value)
+        return _TEXT + _length(value)
     if isinstance(value, dict):
-        return _MAP + sum(_KEY + len(key) + size_of(inner, depth + 1) for key, inner in value.items())
+        return _MAP + sum(_KEY + _length(key) + size_of(inner, depth + 1) for key, inner in value.items())
     if isinstance(value, list):
         return _LIST + sum(_ITEM + size_of(inner, depth + 1) for inner in value)
     return _OTHER
+
+
+def _length(text: str) -> int:
+    """One character outside of ASCII may make each of them four bytes long."""
+    return len(text) if text.isascii() else 4 * len(text)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import AsyncIterator, Hashable
 from dataclasses import replace
+from sys import getsizeof
 from typing import Any
 
 import pytest
@@ -366,6 +368,28 @@ def test_a_projection_keeps_what_is_named_and_what_is_not_an_object_on_the_way()
     assert Projection({("metadata", "labels")}).metadata_only
     assert Projection(()).metadata_only
     assert Projection(())(obj)[0] == {}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"labels": {f"k{n}": f"v{n}" for n in range(20)}},
+        {"list": [{} for _ in range(100)]},
+        {"text": "x" * 1000},
+        {"text": "x" * 1000 + "\N{GRINNING FACE}", "\N{GRINNING FACE}" * 50: None},
+        {"numbers": [n + 0.5 for n in range(100)]},
+        [{"type": "Ready", "status": "True"} for _ in range(50)],
+    ],
+)
+def test_what_is_counted_is_no_less_than_the_memory_that_it_takes(value: Any) -> None:
+    def memory(value: Any) -> int:
+        inner: list[Any] = list(value) if isinstance(value, list) else []
+        if isinstance(value, dict):
+            inner = [*value.keys(), *value.values()]
+        return getsizeof(value) + sum(map(memory, inner))
+
+    taken = memory(json.loads(json.dumps(value)))
+    assert taken <= size_of(value) <= 3 * taken
 
 
 def test_a_whole_object_is_kept_without_the_books_of_the_api_server() -> None:
