@@ -270,6 +270,8 @@ class Reading(Model):
     """With `for` or `holdFor`: since when the condition itself has been true, while it is, or was when last known."""
     last_true: Timestamp | None = None
     """With `for` or `holdFor`: when the condition itself was last true, while it is not."""
+    question: Annotated[str, Field(max_length=32)] | None = None
+    """A digest of what was asked, in which `for` and `holdFor` do not count. Another question has no memory."""
 
 
 class HostingPolicyStatus(Model):

@@ -56,14 +56,11 @@ class PolicyController:
             return DONE
         now = self._context.clock.now()
         probed, seen = self._probes.samples(policy), self._resources.samples(policy, now)
-        if seen is None:
-            return DONE  # comes back with the first answer; until then what was read before stays
         labels = self._tables.namespace_labels(policy.metadata.namespace)
         # Seeing all services costs as much as there are: who does not read them does not pay for it.
         services = self._services.views() if reads_services(policy.spec.when) else ()
-        resumed = policy.status.observed_generation == policy.metadata.generation
         samples = {**probed, **seen}
-        result = evaluate_policy(policy.spec, services, policy.status, now, labels, samples, resumed=resumed)
+        result = evaluate_policy(policy.spec, services, policy.status, now, labels, samples, uid=policy.metadata.uid)
         status = self._status(policy, result)
         changed = [(r.name, r.value) for r in status.readings] != [(r.name, r.value) for r in policy.status.readings]
         written = await self._context.writer.write(
@@ -74,8 +71,10 @@ class PolicyController:
         )
         if written is Written.CONFLICT:
             return AGAIN
-        due = earliest(result.next_check, result.wake_at)
-        return DONE if due is None else Result(after=max(0.001, (due - now) / timedelta(seconds=1)))
+        wake = earliest(result.next_check, result.look_again)
+        if wake is None:
+            return DONE
+        return Result(after=max(0.001, (wake - now) / timedelta(seconds=1)))
 
     def _forget(self, key: QueueKey) -> None:
         self._probes.forget(key)

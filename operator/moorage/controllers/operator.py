@@ -44,6 +44,7 @@ from moorage.kube.lease import LeaderLease
 from moorage.kube.reflector import Reflector
 from moorage.kube.store import Store
 from moorage.runtime.clock import Clock, SystemClock
+from moorage.runtime.clockwatch import ClockWatch
 from moorage.runtime.health import HealthServer
 from moorage.runtime.metrics import Metrics
 from moorage.runtime.onetimer import OneTimer
@@ -144,6 +145,7 @@ class Operator:
         self._workers: list[Workers[QueueKey]] = []
         self._probes: Probes | None = None
         self._resources: ResourceReadings | None = None
+        self._clock: ClockWatch | None = None
         client.observers.append(self._metrics.observer())
         client.observers.extend(config.client_observers)
 
@@ -225,6 +227,8 @@ class Operator:
 
     async def _tear_down(self, parts: _Parts) -> None:
         """Finish what is under way, write what is held while the lease still lets us, and close."""
+        if self._clock is not None:
+            self._clock.stop()
         for workers in self._workers:
             await workers.stop(STOP_SECONDS)
         if self._probes is not None:
@@ -335,6 +339,15 @@ class Operator:
             if workers.name != kinds.VIRTUAL_SERVER.kind.lower():
                 workers.start()
         self._spawn(self._start_servers(queues[kinds.HOSTING_SERVICE]), "start")
+        self._clock = ClockWatch(self._config.clock, lambda: self._look_at_dated(queues))
+        self._clock.start()
+
+    def _look_at_dated(self, queues: dict[Kind, WorkQueue[QueueKey]]) -> None:
+        """The time of day moved: whatever waits for a moment works out anew how long that is."""
+        for kind in (kinds.HOSTING_POLICY, kinds.SERVER_GROUP, kinds.VIRTUAL_SERVER):
+            for obj in self._store.table(kind):
+                meta = obj["metadata"]
+                queues[kind].add((meta.get("namespace") or "", meta["name"]))
 
     async def _start_servers(self, services: WorkQueue[QueueKey]) -> None:
         """Servers are looked at once their services are connected: before, each look would only find that out."""

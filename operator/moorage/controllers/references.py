@@ -100,7 +100,8 @@ class References:
         name, when, before = policy.metadata.name, policy.spec.when, group.status.policy
         votes_count = any(c.vote is not None for c in own_conditions(when))
         facts = GroupFacts(group.metadata, votes()) if votes_count else GroupFacts(group.metadata)
-        own = read_own(when, facts, before if before is not None and before.name == name else None, now)
+        known = before if before is not None and before.name == name else None
+        own = read_own(when, facts, known, now, policy.metadata.uid)
         state = group_verdict(name, when, shared, before, now, own.readings)
         readings = (*shared, *own.readings)
         ruling = with_required_approval(state.verdict, state.message, self._annotations(group), group.metadata, now)

@@ -9,6 +9,7 @@ from typing import Final, cast
 from moorage.api.hostingpolicy import HostingPolicy
 from moorage.api.resource import ResourceExpression
 from moorage.controllers.context import Context, QueueKey
+from moorage.core.policy import overlong
 from moorage.core.policy.resource import Unseen, refusal, resource_conditions, sample, variable_of
 from moorage.core.policy.samples import Sample
 from moorage.core.resource_expressions import Objects
@@ -18,8 +19,8 @@ from moorage.kube.kinds import HOSTING_POLICY
 from moorage.kube.wanted import Found, Lacking, Wanted
 
 DELAY: Final = 0.02
-DELAY_PER_OBJECT: Final = 0.0005
-"""Seconds that a change waits for company: the more objects there are, the more an evaluation costs."""
+DELAY_PER_MIB: Final = 0.3
+"""Seconds that a change waits for company: the more there is to read, the more an evaluation costs."""
 
 
 class ResourceReadings:
@@ -30,15 +31,18 @@ class ResourceReadings:
         self._following = Following(context.client, self._changed, controller=context.namespace, recheck=recheck)
         self._prepared: dict[Wanted, tuple[int, Objects]] = {}
 
-    def samples(self, policy: HostingPolicy, now: datetime) -> Mapping[str, Sample] | None:
+    def samples(self, policy: HostingPolicy, now: datetime) -> Mapping[str, Sample]:
         """What each `resource` condition of the policy is, by its name.
 
-        None while the first answer for one of them is still to come; the policy is looked at again when it is there.
+        One whose first answer is still to come is left out; the policy is looked at again when it is there.
         """
         account = policy.spec.service_account_name
         wanted: dict[str, tuple[ResourceExpression, Compiled, Wanted]] = {}
         samples: dict[str, Sample] = {}
+        unread = overlong(policy.spec.when)
         for name, spec in resource_conditions(policy.spec.when.conditions).items():
+            if name in unread:
+                continue
             compiled = refusal(spec, account)
             if isinstance(compiled, Unseen):
                 samples[name] = Sample(None, compiled.reason, compiled.message, now)
@@ -47,9 +51,8 @@ class ResourceReadings:
         self._following.need(_key(policy), (want for _, _, want in wanted.values()))
         for name, (spec, compiled, want) in wanted.items():
             seen = self._seen(want, spec)
-            if seen is None:
-                return None
-            samples[name] = sample(spec, compiled, seen, now)
+            if seen is not None:
+                samples[name] = sample(spec, compiled, seen, now)
         return samples
 
     def forget(self, key: QueueKey) -> None:
@@ -79,9 +82,9 @@ class ResourceReadings:
         for gone in [w for w in self._prepared if w not in self._following]:
             del self._prepared[gone]
 
-    def _changed(self, user: Hashable, count: int) -> None:
+    def _changed(self, user: Hashable, size: int) -> None:
         namespace, name = cast(QueueKey, user)
-        self._context.enqueue(HOSTING_POLICY, namespace, name, hot=True, after=DELAY + DELAY_PER_OBJECT * count)
+        self._context.enqueue(HOSTING_POLICY, namespace, name, hot=True, after=DELAY + DELAY_PER_MIB * size / 2**20)
 
 
 def _wanted(namespace: str, account: str, spec: ResourceExpression, compiled: Compiled) -> Wanted:

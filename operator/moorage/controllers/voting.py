@@ -9,7 +9,9 @@ from moorage.api.servergroup import ServerGroup
 from moorage.api.virtualserver import VirtualServer, VirtualServerStatus
 from moorage.controllers.references import MemberConfig
 from moorage.core.policy import Constituency, Voter, Votes
-from moorage.core.server_status import failure_of
+from moorage.core.server_status import STOPPED_STATES, failure_of
+
+_STOPPED = frozenset(state.value for state in STOPPED_STATES)
 
 
 def votes(
@@ -28,6 +30,7 @@ def votes(
         and not server.metadata.deleting
         and c.is_true(status.conditions, c.INSTANTIATED)
         and not status.lost
+        and status.state not in _STOPPED
         and failure_of(server.model_copy(update={"status": status})) is None
     ]
     return Votes(

@@ -1,7 +1,8 @@
 """An upper bound of what evaluating a CEL expression costs, from its tree and the sizes of what it is evaluated over.
 
 The bound is found without evaluating anything, so a costly expression is refused before it takes any time. It also
-finds fields that no service has, which CEL itself would only find while evaluating.
+finds fields that no service has, which CEL itself would only find while evaluating, and arguments that must never
+reach the library: patterns and time zones that are not known beforehand.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from functools import lru_cache
 import re2
 
 from moorage.core.cel_ast import Call, Const, Ident, ListOf, Loop, MapOf, Node, Select
+from moorage.core.cel_zones import zone_problem
 
 TEXT_UNIT = 16
 """Characters of text that count as one."""
@@ -125,6 +127,9 @@ class Estimator:
 
     def _call(self, node: Call, variables: Mapping[str, Shape]) -> Cost:
         parts = [self.estimate(a, variables) for a in node.args]
+        problem = zone_problem(node)
+        if problem:
+            self.faults.append(Fault(node.id, problem))
         if node.function == "matches" and len(parts) == 2:
             own, shape = self._match(node, parts[0].shape), NUMBER
         else:

@@ -11,13 +11,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, Final
 
 from cel_expr_python import cel
 
 from moorage.core.cel_ast import Tree, parse_tree
 from moorage.core.cel_cost import NUMBER, TEXT, Cost, Estimator, Fault, Shape, many, record
+from moorage.core.kept import kept_by_length
 from moorage.core.services import ServiceView
 
 MAX_LENGTH: Final = 4096
@@ -114,7 +114,7 @@ def service_shape(sizes: Sizes) -> Shape:
     )
 
 
-@lru_cache(maxsize=512)
+@kept_by_length()
 def _compiled(text: str) -> Expression | ExpressionError:
     try:
         program = _ENVIRONMENT.compile(text)

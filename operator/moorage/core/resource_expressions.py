@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from itertools import chain
 from typing import Any, Final, Literal
 
@@ -29,6 +28,7 @@ from moorage.core.expressions import (
     placed_text,
     problem_text,
 )
+from moorage.core.kept import kept_by_length
 
 Variable = Literal["object", "objects"]
 """One object, which is null where it does not exist, or a list of them."""
@@ -76,7 +76,7 @@ def compile_resource(text: str, variable: Variable) -> ResourceExpression:
     return compiled
 
 
-@lru_cache(maxsize=512)
+@kept_by_length()
 def _compiled(text: str, variable: Variable) -> ResourceExpression | ExpressionError:
     try:
         program = _ENVIRONMENTS[variable].compile(text)

@@ -234,7 +234,7 @@ def _read(
     result = evaluate_policy(spec, situation.services, memory.status, now, request.namespace_labels)
     before = {r.name: r for r in memory.status.readings}
     found = {r.name: r for r in result.readings}
-    check = earliest(result.next_check, result.wake_at)
+    check = earliest(result.next_check, result.look_again)
     for condition in spec.when.conditions:
         if condition.name in situation.conditions:
             raw = _told(situation.conditions[condition.name], situation.since.get(condition.name, situation.at))

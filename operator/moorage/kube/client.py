@@ -11,7 +11,7 @@ import aiohttp
 
 from moorage.kube.calls import Call, Observer, body_fields
 from moorage.kube.credentials import Credentials, loader
-from moorage.kube.errors import Gone, Unavailable, from_status, parse_body
+from moorage.kube.errors import Gone, TooLarge, Unavailable, from_status, parse_body
 from moorage.kube.kinds import DISCOVERY, Kind
 from moorage.kube.lanes import Lane
 from moorage.kube.lines import lines
@@ -173,15 +173,25 @@ class Client:
         metadata_only: bool = False,
         limit: int = PAGE,
     ) -> AsyncGenerator[Listing, None]:
-        """A list, page by page; all pages are of one resourceVersion. `limit` 0: one page. Raises Gone."""
+        """A list, page by page; all pages are of one resourceVersion. `limit` 0: one page. Raises Gone.
+
+        A page that is larger than this client reads is asked for again with fewer objects.
+        """
         params = _selectors(labels, fields)
         if limit:
             params["limit"] = str(limit)
         call = Call("list", kind, namespace, account=self._account)
         while True:
-            page = await self._send(call, "GET", params=params, accept=PARTIAL_LIST if metadata_only else JSON)
+            try:
+                page = await self._send(call, "GET", params=params, accept=PARTIAL_LIST if metadata_only else JSON)
+            except TooLarge:
+                if limit <= 1:
+                    raise
+                limit = max(1, limit // 8)  # `continue` says where to go on, and not how many there were
+                params["limit"] = str(limit)
+                continue
             meta = page.get("metadata") or {}
-            yield Listing(page.get("items") or [], str(meta.get("resourceVersion", "")))
+            yield Listing(page.pop("items", None) or [], str(meta.get("resourceVersion", "")))
             if not meta.get("continue"):
                 return
             params["continue"] = meta["continue"]

@@ -11,8 +11,13 @@ Path = tuple[str, ...]
 MAX_DEPTH = 48
 """Levels of nesting; deeper objects are refused."""
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
-_OVERHEAD = 8
-"""Bytes counted for a value beside its text."""
+_TEXT = 56
+_LIST = 64
+_ITEM = 8
+_MAP = 200
+_KEY = 60
+_OTHER = 32
+"""Bytes that Python takes for each, beside the text itself."""
 
 
 class TooDeep(Exception):
@@ -31,7 +36,7 @@ class Projection:
         return all(path[:1] == ("metadata",) for path in self._paths)
 
     def __call__(self, obj: Obj) -> tuple[Obj, int]:
-        """The kept parts, and about how many bytes they are. Raises TooDeep."""
+        """The kept parts, and about how many bytes of memory they take. Raises TooDeep."""
         kept = _without_bookkeeping(obj) if () in self._paths else _kept(obj, self._paths)
         return kept, size_of(kept)
 
@@ -55,13 +60,18 @@ def _without_bookkeeping(obj: Obj) -> Obj:
 
 
 def size_of(value: Any, depth: int = 0) -> int:
-    """About how many bytes a JSON value has. Raises TooDeep."""
+    """About how many bytes of memory a JSON value takes, which is much more than its text. Raises TooDeep."""
     if depth > MAX_DEPTH:
         raise TooDeep(f"more than {MAX_DEPTH} levels of nesting")
     if isinstance(value, str):
-        return _OVERHEAD + len(value)
+        return _TEXT + _length(value)
     if isinstance(value, dict):
-        return _OVERHEAD + sum(len(key) + size_of(inner, depth + 1) for key, inner in value.items())
+        return _MAP + sum(_KEY + _length(key) + size_of(inner, depth + 1) for key, inner in value.items())
     if isinstance(value, list):
-        return _OVERHEAD + sum(size_of(inner, depth + 1) for inner in value)
-    return _OVERHEAD
+        return _LIST + sum(_ITEM + size_of(inner, depth + 1) for inner in value)
+    return _OTHER
+
+
+def _length(text: str) -> int:
+    """One character outside of ASCII may make each of them four bytes long."""
+    return len(text) if text.isascii() else 4 * len(text)

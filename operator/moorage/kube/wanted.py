@@ -11,10 +11,11 @@ from moorage.kube.projection import Path
 Obj = dict[str, Any]
 
 MAX_OBJECTS: Final = 5000
-MAX_BYTES: Final = 4 * 1024 * 1024
-"""Of what is kept of the objects of one watch."""
-MAX_ANSWER: Final = 32 * 1024 * 1024
-"""Of one page of a list, as it is sent."""
+"""Of one watch."""
+MAX_ANSWER: Final = 2 * 1024 * 1024
+"""Bytes of one page of a list, as it is sent: more than an object has. Once read, it may take twenty times as much."""
+PAGE: Final = 100
+"""Objects of one page; fewer, where so many are too large."""
 
 ACCOUNT_NOT_FOUND: Final = "ServiceAccountNotFound"
 MAY_NOT_IMPERSONATE: Final = "ImpersonationForbidden"

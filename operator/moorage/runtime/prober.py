@@ -1,8 +1,8 @@
 """Asks what the conditions of all policies ask, each in its time.
 
 One heap holds when each question is due, and one timer is set, for the earliest. A question that is not due costs
-nothing. A target that hangs keeps one request waiting, and nobody who asks elsewhere; whoever waits in vain for a turn
-there is told so.
+nothing. A target that hangs keeps one request of a namespace waiting, and nobody who asks elsewhere; whoever waits in
+vain for a turn there is told so.
 """
 
 from __future__ import annotations
@@ -12,24 +12,24 @@ import heapq
 import itertools
 import logging
 import random
-from collections import deque
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from moorage.core.policy.answers import Answer, unknown
 from moorage.core.policy.samples import Sample
+from moorage.core.targets import TargetError, target_of
 from moorage.runtime.clock import Clock, Timer
 from moorage.runtime.probing import Question
+from moorage.runtime.turns import Turns
 
 log = logging.getLogger(__name__)
 
 PolicyKey = tuple[str, str]
 """(namespace, name)."""
-PER_TARGET: Final = 8
-"""Requests to one target at a time; one, after one that had no answer in time."""
 AT_ONCE: Final = 256
-"""Requests to all targets at a time."""
+"""Requests to all targets at a time; for one namespace, a quarter of them."""
 JITTER: Final = 0.1
 """A question is asked up to this share of its interval earlier, so that many do not stay together."""
 
@@ -53,23 +53,13 @@ class _Probe:
     sample: Sample | None = None
     due: float | None = None
     waiting: bool = False
-    task: asyncio.Task[None] | None = None
+    task: asyncio.Task[Answer] | None = None
     again: bool = False
     ended: bool = False
 
-
-@dataclass(slots=True)
-class _Target:
-    """Whom several questions ask."""
-
-    waiting: deque[_Probe] = field(default_factory=deque)
-    questions: int = 0
-    running: int = 0
-    slow: bool = False
-
     @property
-    def room(self) -> bool:
-        return self.running < (1 if self.slow else PER_TARGET)
+    def namespace(self) -> str:
+        return self.question.namespace
 
 
 class Prober:
@@ -91,9 +81,16 @@ class Prober:
     ) -> None:
         self._ask, self._changed, self._clock, self._metrics = ask, changed, clock, metrics
         self._rng = rng or random.Random()  # noqa: S311 - jitter, not security
-        self._free = at_once
+        self._free, self._share = at_once, max(1, at_once // 4)
+        self._running: Counter[str] = Counter()
+        self._busy: set[str] = set()
+        """Namespaces that have their share."""
+        self._barred: dict[str, dict[str, None]] = {}
+        """By namespace that had its share: the targets where it waits."""
+        self._eased: dict[str, None] = {}
+        """Namespaces that had their share until now."""
         self._probes: dict[PolicyKey, dict[str, _Probe]] = {}
-        self._targets: dict[str, _Target] = {}
+        self._targets: dict[str, Turns[_Probe]] = {}
         self._ready: dict[str, None] = {}
         self._heap: list[tuple[float, int, _Probe]] = []
         self._count = itertools.count()
@@ -112,7 +109,7 @@ class Prober:
         for name, question in questions.items():
             if name not in present:
                 probe = present[name] = _Probe(question, _origin(question))
-                self._targets.setdefault(probe.target, _Target()).questions += 1
+                self._targets.setdefault(probe.target, Turns()).questions += 1
                 self._wait_for_turn(probe)
         if present:
             self._probes[key] = present
@@ -161,7 +158,7 @@ class Prober:
     def _wait_for_turn(self, probe: _Probe) -> None:
         """It is due. Where no turn comes within its interval, that is its answer."""
         probe.waiting = True
-        self._targets[probe.target].waiting.append(probe)
+        self._targets[probe.target].wait(probe)
         self._ready.setdefault(probe.target)
         self._set_due(probe, probe.question.interval.total_seconds())
 
@@ -203,61 +200,81 @@ class Prober:
 
     def _start(self) -> None:
         """Begin what there is room for, the targets in turn, and set the timer: the end of whatever is done here."""
-        passed = 0
-        while self._free > 0 and passed < len(self._ready):
-            name = next(iter(self._ready))
-            del self._ready[name]
+        while self._free > 0 and (name := self._next()) is not None:
             target = self._targets.get(name)
-            if target is None or not self._prune(target):
+            if target is None or not target.waiting():
                 continue
-            passed += 1
-            if target.room:
-                self._begin(target.waiting.popleft(), target)
-                passed = 0
-            self._ready[name] = None
+            probe = target.take(self._busy)
+            if probe is not None:
+                self._ready[name] = None
+                self._begin(probe, target)
+                continue
+            # Nothing to look at until a request ends: one there, or one of a namespace that has its share elsewhere.
+            for namespace in target.namespaces():
+                if namespace in self._busy:
+                    self._barred.setdefault(namespace, {})[name] = None
         self._set_timer()
 
-    def _prune(self, target: _Target) -> bool:
-        """Whether somebody waits for the target; who ended meanwhile does not."""
-        while target.waiting and target.waiting[0].ended:
-            target.waiting.popleft()
-        return bool(target.waiting)
+    def _next(self) -> str | None:
+        """A target where something may begin."""
+        if self._ready:
+            return _first(self._ready)
+        while self._eased:
+            namespace = next(iter(self._eased))
+            if namespace not in self._busy and self._barred.get(namespace):
+                return _first(self._barred[namespace])
+            del self._eased[namespace]
+            if not self._barred.get(namespace):
+                self._barred.pop(namespace, None)
+        return None
 
-    def _begin(self, probe: _Probe, target: _Target) -> None:
+    def _begin(self, probe: _Probe, target: Turns[_Probe]) -> None:
         probe.waiting, probe.due = False, None
-        target.running += 1
-        self._free -= 1
-        probe.task = asyncio.get_running_loop().create_task(self._run(probe, target), name="probe")
+        self._under_way(probe.namespace, 1)
+        probe.task = asyncio.get_running_loop().create_task(self._answer(probe.question), name="probe")
+        # A task that is cancelled before its first step runs nothing of its own, so it gives nothing back.
+        probe.task.add_done_callback(lambda task: self._done(probe, target, task))
 
-    async def _run(self, probe: _Probe, target: _Target) -> None:
-        answer = None
+    def _under_way(self, namespace: str, more: int) -> None:
+        self._free -= more
+        self._running[namespace] += more
+        if self._running[namespace] >= self._share:
+            self._busy.add(namespace)
+        elif namespace in self._busy:
+            self._busy.discard(namespace)
+            self._eased[namespace] = None
+        if not self._running[namespace]:
+            del self._running[namespace]
+
+    async def _answer(self, question: Question) -> Answer:
         try:
-            answer = await self._ask(probe.question)
-        except asyncio.CancelledError:
-            if not probe.ended:
-                raise
+            return await self._ask(question)
         except Exception:
             # The condition is unknown; the others must not wait for ever because of it.
-            log.exception("asking for %s/%s failed", probe.question.namespace, probe.question.policy)
-            answer = unknown("AskingFailed", "asking failed for a reason that the controller's log has")
-        finally:
-            probe.task = None
-            target.running -= 1
-            self._free += 1
-            if not probe.ended and answer is not None:
-                target.slow = answer.reason == "TargetTimeout"
+            log.exception("asking for %s/%s failed", question.namespace, question.policy)
+            return unknown("AskingFailed", "asking failed for a reason that the controller's log has")
+
+    def _done(self, probe: _Probe, target: Turns[_Probe], task: asyncio.Task[Answer]) -> None:
+        probe.task = None
+        target.done(probe)
+        self._under_way(probe.namespace, -1)
+        self._ready.setdefault(probe.target)
+        try:
+            if not probe.ended and not task.cancelled():
+                answer = task.result()
+                target.timed_out(probe, late=answer.reason == "TargetTimeout")
                 self._answered(probe, target, answer)
+        finally:
             self._start()
 
-    def _answered(self, probe: _Probe, target: _Target, answer: Answer) -> None:
+    def _answered(self, probe: _Probe, target: Turns[_Probe], answer: Answer) -> None:
         self._take(probe, answer)
         if answer.by_target:
             # All who wait for this target would fare alike: they need not find out one by one.
-            for other in [p for p in target.waiting if not p.ended]:
+            for other in target.clear():
                 other.waiting = False
                 self._take(other, answer)
                 self._plan(other)
-            target.waiting.clear()
         if probe.again:
             probe.again = False
             self._wait_for_turn(probe)
@@ -288,7 +305,16 @@ class Prober:
             del self._targets[probe.target]
 
 
+def _first(names: dict[str, None]) -> str:
+    name = next(iter(names))
+    del names[name]
+    return name
+
+
 def _origin(question: Question) -> str:
-    """Scheme, host and port, as they are written."""
-    scheme, _, rest = question.probe.url.partition("://")
-    return f"{scheme}://{rest.partition('/')[0]}".lower()
+    """Whom it asks, in one spelling."""
+    try:
+        target = target_of(question.probe.url)
+    except TargetError:
+        return question.probe.url.lower()  # it is refused before anybody is asked
+    return str(target if target.address is None else replace(target, host=str(target.address)))

@@ -151,6 +151,20 @@ async def test_votes_are_counted_from_what_servers_publish(bench: Bench) -> None
     assert [r.reason for r in plan(bench).removals] == ["Released"]
 
 
+async def test_a_server_that_was_stopped_has_no_vote_whatever_it_said_last(bench: Bench) -> None:
+    group = await scene(bench, any=[OVER, BUSY], status=ALLOWED)
+    runs = {"type": "Instantiated", "status": "True", "reason": "Running", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+    agent = {"sequence": 1, "outputs": [{"name": "busy", "value": "false"}]}
+    seen = {"observedGeneration": 1, "conditions": [runs], "agent": agent}
+    server = await bench.server(group, status={**seen, "state": "Stopped"})
+    for state, reason in (("Stopped", "VotesMissing"), ("Failed", "VotesMissing"), ("Running", "VotedAgainst")):
+        changed = {**server, "status": {**seen, "state": state}}
+        changed["metadata"] = {**server["metadata"], "resourceVersion": bench.api.version()}
+        bench.context.store.ingest(VIRTUAL_SERVER, changed)
+        assert bool(plan(bench).removals) == (state == "Running")
+        assert told((await look(bench))[0])[1] == reason
+
+
 async def test_a_sensitive_output_is_refused_and_its_value_shown_nowhere(bench: Bench) -> None:
     group = await scene(bench, any=[ALWAYS, BUSY], status=PLACED)
     outputs = [{"name": "busy", "command": "busy", "sensitive": True}]

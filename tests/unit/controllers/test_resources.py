@@ -70,7 +70,8 @@ async def test_it_is_followed_read_again_and_left(
     await policy(bench, go=GO, absent={**GO, "name": "other"})
     bench.context.asked.clear()
     await controller.reconcile(("ns", "p"))
-    assert readings(bench) == [], "nothing is said before the first answer"
+    waits = [(name, "Unknown", "NotReadYet") for name in ("go", "absent")]
+    assert readings(bench) == waits, "nothing is known before the first answer"
     await asked(bench, 2)
     await controller.reconcile(("ns", "p"))
     assert [r for r in readings(bench) if r[0] == "go"] == [("go", "Unmet", "ExpressionFalse")]
@@ -85,6 +86,17 @@ async def test_it_is_followed_read_again_and_left(
     bench.context.store.ingest(HOSTING_POLICY, cluster_copy(bench), deleted=True)
     await controller.reconcile(("ns", "p"))
     assert len(resources._following) == 0
+
+
+async def test_a_resource_that_does_not_answer_keeps_no_other_condition_waiting_and_ends_no_for_of_its_own(
+    bench: Bench, controller: PolicyController
+) -> None:
+    day = {"name": "day", "schedule": {"cron": "0 0 1 6 *", "duration": "24h"}}
+    spec: dict[str, Any] = {"when": {"all": [{"name": "go", "resource": GO, "for": "1h"}, day]}}
+    await bench.put(HOSTING_POLICY, "p", {**spec, "serviceAccountName": "reader"})
+    result = await controller.reconcile(("ns", "p"))
+    assert readings(bench) == [("go", "Unknown", "NotReadYet"), ("day", "Unmet", "OutOfSchedule")]
+    assert result.after is not None, "it comes back for the schedule"
 
 
 def cluster_copy(bench: Bench) -> dict[str, Any]:

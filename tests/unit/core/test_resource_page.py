@@ -15,7 +15,7 @@ from moorage.core.policy import evaluate_policy
 from moorage.core.policy import resource as conditions
 from moorage.core.policy.resource import refusal, sample, variable_of
 from moorage.core.resource_expressions import Objects
-from moorage.kube import following, wanted
+from moorage.kube import allowance, following, wanted
 from moorage.kube.kinds import CONFIG_MAP
 from moorage.kube.projection import Projection
 from moorage.kube.wanted import Wanted, forbidden
@@ -72,8 +72,9 @@ def test_every_reason_and_limit_of_the_code_is_on_the_page() -> None:
     }
     table = set(re.findall(r"^\| `(\w+)` \|", PAGE, re.M))
     assert reasons <= table
-    numbers = (f"{wanted.MAX_OBJECTS:,}", f"{wanted.MAX_BYTES >> 20} MiB", f"{following.NAMESPACE_WATCHES} different")
-    for number in (*numbers, f"{following.ALL_WATCHES} in all"):
+    memory = (f"{allowance.NAMESPACE_BYTES >> 20} MiB of memory", f"{allowance.ALL_BYTES >> 20} MiB in all")
+    numbers = (f"{wanted.MAX_OBJECTS:,}", f"{following.NAMESPACE_WATCHES} different", f"{following.ALL_WATCHES} in all")
+    for number in (*memory, *numbers, f"more than {wanted.MAX_ANSWER >> 20} MiB"):
         assert number in PAGE
 
 

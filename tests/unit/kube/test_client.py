@@ -23,6 +23,7 @@ from moorage.kube.errors import (
     Invalid,
     NotFound,
     NotLeader,
+    TooLarge,
     TooManyRequests,
     Unauthorized,
     Unavailable,
@@ -280,6 +281,27 @@ async def test_a_list_whose_pages_always_expire_is_taken_whole(script: Script) -
     script.answer(200, {"metadata": {"resourceVersion": "9"}, "items": []})
     await script.client.list(SECRET)
     assert script.requests[-1][2] == {}
+
+
+async def test_a_page_that_is_too_large_is_asked_for_again_with_fewer_objects_and_goes_on_from_there(
+    script: Script,
+) -> None:
+    def page(size: int, more: str = "") -> dict[str, Any]:
+        return {"metadata": {"resourceVersion": "9", "continue": more}, "items": [{"x": "x" * size}]}
+
+    acting = script.client.acting_as("ns", "reader", most=1000)
+    script.answer(200, page(10, "c")).answer(200, page(2000)).answer(200, page(2000)).answer(200, page(20))
+    found = [item async for listed in acting.pages(CONFIG_MAP, "ns", limit=100) for item in listed.items]
+    assert [len(item["x"]) for item in found] == [10, 20]
+    assert [(q.get("limit"), q.get("continue")) for _, _, q, _ in script.requests] == [
+        ("100", None),
+        ("100", "c"),
+        ("12", "c"),
+        ("1", "c"),
+    ]
+    script.answer(200, page(2000))
+    with pytest.raises(TooLarge):
+        _ = [listed async for listed in acting.pages(CONFIG_MAP, "ns", limit=1)]
 
 
 async def test_watch_events_of_any_length_and_errors(script: Script) -> None:

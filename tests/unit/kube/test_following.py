@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections import Counter
 from collections.abc import AsyncIterator, Hashable
+from dataclasses import replace
+from sys import getsizeof
 from typing import Any
 
 import pytest
 from tests.support.memory_cluster import Cluster
 
-from moorage.kube import following, wanted
+from moorage.kube import allowance, follower, following, wanted
 from moorage.kube.discovery import Discovery
 from moorage.kube.errors import BadRequest, Forbidden, Gone, NotFound, TooLarge, Unavailable
+from moorage.kube.follower import Lists
 from moorage.kube.following import Following
 from moorage.kube.kinds import CONFIG_MAP, SERVICE_ACCOUNT, Kind
-from moorage.kube.projection import MAX_DEPTH, Projection, TooDeep
-from moorage.kube.wanted import Found, Lacking, Wanted, forbidden
+from moorage.kube.projection import MAX_DEPTH, Projection, TooDeep, size_of
+from moorage.kube.wanted import Found, Lacking, Wanted, forbidden, too_large
 
 MAPS = Wanted("ns", "reader", "v1", "ConfigMap", paths=frozenset({("data", "go")}))
 NODE = Kind("", "v1", "nodes", "Node", namespaced=False)
@@ -23,10 +28,10 @@ DEPLOYMENT = Kind("apps", "v1", "deployments", "Deployment")
 
 
 class Heard(list[tuple[Hashable, int]]):
-    """Who was told, and of how many objects."""
+    """Who was told, and of how many bytes."""
 
-    def __call__(self, user: Hashable, count: int) -> None:
-        self.append((user, count))
+    def __call__(self, user: Hashable, size: int) -> None:
+        self.append((user, size))
 
 
 @pytest.fixture
@@ -71,7 +76,8 @@ async def test_one_watch_serves_all_who_want_the_same_and_ends_with_the_last(
     found = await until(lambda: follow.seen(MAPS))
     assert isinstance(found, Found)
     assert found.objects == ({"data": {"go": "yes"}}, {"data": {"go": "no"}}), "by name, and only what is read"
-    assert sorted(heard) == [("first", 2), ("second", 2)]
+    size = sum(size_of(kept) for kept in found.objects)
+    assert sorted(heard) == [("first", size), ("second", size)]
     assert cluster.calls.count("list ConfigMap") == 1
 
     heard.clear()
@@ -166,7 +172,7 @@ async def test_silence_changes_nothing_for_a_while(
     await until(lambda: cluster.calls.count("watch ConfigMap") == 2)
     assert isinstance(follow.seen(MAPS), Found)
     assert cluster.calls.count("list ConfigMap") == 1, "it goes on where it was"
-    monkeypatch.setattr(following, "PATIENCE", 0.0)
+    monkeypatch.setattr(follower, "PATIENCE", 0.0)
     cluster.interrupt(Unavailable(0, "ConnectionError", "hunter2"))
     found = await until(lambda: isinstance(s := follow.seen(MAPS), Lacking) and s)
     assert found.reason == "ResourceUnavailable"
@@ -174,20 +180,80 @@ async def test_silence_changes_nothing_for_a_while(
     assert isinstance(await until(lambda: isinstance(s := follow.seen(MAPS), Found) and s), Found)
 
 
-@pytest.mark.parametrize(("bound", "words"), [("MAX_OBJECTS", "objects"), ("MAX_BYTES", "MiB")])
+@pytest.mark.parametrize(
+    ("module", "bound", "most", "words"),
+    [
+        (follower, "MAX_OBJECTS", 1, "objects"),
+        (allowance, "NAMESPACE_BYTES", 1500, "of namespace ns has more than"),
+        (allowance, "ALL_BYTES", 1500, "most of it for namespace ns"),
+    ],
+)
 async def test_too_much_is_refused_in_a_list_and_in_a_watch(
-    cluster: Cluster, follow: Following, monkeypatch: pytest.MonkeyPatch, bound: str, words: str
+    cluster: Cluster, follow: Following, monkeypatch: pytest.MonkeyPatch, module: Any, bound: str, most: int, words: str
 ) -> None:
-    monkeypatch.setattr(following, bound, 1 if bound == "MAX_OBJECTS" else 200)
+    monkeypatch.setattr(module, bound, most)
     await config_map(cluster, "a", go="yes")
     cluster.events.clear()
     follow.need("user", [MAPS])
     await until(lambda: isinstance(follow.seen(MAPS), Found))
-    await config_map(cluster, "b", go="x" * 300)
+    await config_map(cluster, "b", go="x" * 800)
     found = await until(lambda: isinstance(s := follow.seen(MAPS), Lacking) and s)
     assert found.reason == "ResourceTooLarge"
     assert words in found.message
     assert "select fewer" in found.message
+    assert isinstance(follow.seen(MAPS), Lacking)
+    cluster.remove(CONFIG_MAP, "ns", "b")
+    await until(lambda: isinstance(follow.seen(MAPS), Found))
+
+
+async def test_the_watch_that_was_begun_last_gives_way_and_gets_its_turn_when_there_is_room(
+    cluster: Cluster, follow: Following, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(allowance, "NAMESPACE_BYTES", 1500)
+    await config_map(cluster, "a", go="x" * 500)
+    older, newer = MAPS, replace(MAPS, labels="team=blue")
+    cluster.events.clear()
+    follow.need("user", [older, newer])
+    refused = await until(lambda: isinstance(s := follow.seen(newer), Lacking) and s)
+    assert refused.reason == "ResourceTooLarge"
+    await until(lambda: isinstance(follow.seen(older), Found))
+    cluster.change(CONFIG_MAP, "ns", "a", data={"go": "short"})
+    await until(lambda: isinstance(follow.seen(newer), Found))
+    assert isinstance(follow.seen(older), Found)
+    follow.need("user", ())
+    assert not follow._allowance._by_namespace, "what is not followed is not counted"
+
+
+async def test_a_watch_that_has_to_give_way_forgets_at_once_and_begins_anew(
+    cluster: Cluster, follow: Following, heard: Heard
+) -> None:
+    await config_map(cluster, "a", go="x")
+    cluster.events.clear()
+    follow.need("user", [MAPS])
+    await until(lambda: isinstance(follow.seen(MAPS), Found))
+    watching, _ = follow._followers[MAPS]
+    watching._give_way(too_large("it is too much"))
+    assert isinstance(follow.seen(MAPS), Lacking)
+    assert heard[-1] == ("user", 0)
+    await config_map(cluster, "b", go="y")
+    found = await until(lambda: isinstance(s := follow.seen(MAPS), Found) and s)
+    assert len(found.objects) == 2
+    assert cluster.calls.count("list ConfigMap") == 2
+
+
+async def test_one_list_at_a_time_of_each_namespace() -> None:
+    lists, running, most = Lists(), Counter[str](), Counter[str]()
+
+    async def listing(namespace: str) -> None:
+        async with lists.turn(namespace):
+            running[namespace] += 1
+            most[namespace] = max(most[namespace], running[namespace])
+            most["all"] = max(most["all"], running.total())
+            await asyncio.sleep(0)
+            running[namespace] -= 1
+
+    await asyncio.gather(*(listing(f"n{n % 9}") for n in range(90)))
+    assert most == {"all": follower.LISTS_AT_ONCE, **{f"n{n}": 1 for n in range(9)}}
 
 
 async def test_a_fault_of_ours_ends_nothing_and_quotes_nothing(
@@ -202,7 +268,7 @@ async def test_a_fault_of_ours_ends_nothing_and_quotes_nothing(
 
 
 async def test_a_namespace_has_so_many_watches_and_the_next_waits_for_room(
-    follow: Following, monkeypatch: pytest.MonkeyPatch
+    follow: Following, heard: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(following, "NAMESPACE_WATCHES", 2)
     wants = [Wanted("ns", "reader", "v1", "ConfigMap", labels=f"n={n}") for n in range(3)]
@@ -217,9 +283,17 @@ async def test_a_namespace_has_so_many_watches_and_the_next_waits_for_room(
     follow.need(0, ())
     assert wants[2] in follow
     monkeypatch.setattr(following, "ALL_WATCHES", 3)
+    heard.clear()
     third = Wanted("third", "reader", "v1", "ConfigMap")
     follow.need("third", [third])
-    assert third not in follow
+    assert third in follow, "the namespace that has most gives its newest"
+    assert (wants[1] in follow, wants[2] in follow, heard) == (True, False, [(2, 0)])
+    fourth = Wanted("fourth", "reader", "v1", "ConfigMap")
+    follow.need("fourth", [fourth])
+    assert fourth not in follow, "all have one"
+    follow.need("third", ())
+    assert len(follow) == 3
+    assert wants[2] in follow or fourth in follow
 
 
 async def test_a_kind_is_asked_for_again_only_after_a_while() -> None:
@@ -294,6 +368,28 @@ def test_a_projection_keeps_what_is_named_and_what_is_not_an_object_on_the_way()
     assert Projection({("metadata", "labels")}).metadata_only
     assert Projection(()).metadata_only
     assert Projection(())(obj)[0] == {}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"labels": {f"k{n}": f"v{n}" for n in range(20)}},
+        {"list": [{} for _ in range(100)]},
+        {"text": "x" * 1000},
+        {"text": "x" * 1000 + "\N{GRINNING FACE}", "\N{GRINNING FACE}" * 50: None},
+        {"numbers": [n + 0.5 for n in range(100)]},
+        [{"type": "Ready", "status": "True"} for _ in range(50)],
+    ],
+)
+def test_what_is_counted_is_no_less_than_the_memory_that_it_takes(value: Any) -> None:
+    def memory(value: Any) -> int:
+        inner: list[Any] = list(value) if isinstance(value, list) else []
+        if isinstance(value, dict):
+            inner = [*value.keys(), *value.values()]
+        return getsizeof(value) + sum(map(memory, inner))
+
+    taken = memory(json.loads(json.dumps(value)))
+    assert taken <= size_of(value) <= 3 * taken
 
 
 def test_a_whole_object_is_kept_without_the_books_of_the_api_server() -> None:

@@ -15,15 +15,18 @@ from moorage.api.probes import MetricQuery
 from moorage.core.policy.answers import Answer, unknown
 from moorage.runtime.metrics import Metrics
 from moorage.runtime.onetimer import OneTimer
-from moorage.runtime.prober import PER_TARGET, Prober
+from moorage.runtime.prober import Prober
 from moorage.runtime.probing import Question
 from moorage.runtime.queue import WorkQueue
+from moorage.runtime.turns import PER_NAMESPACE, PER_TARGET
 
 YES = Answer(True, "ComparisonTrue", "yes", 1.0)
 NO = Answer(False, "ComparisonFalse", "no", 0.0)
 
 
-def question(policy: str = "p", host: str = "prom", condition: str = "c", **fields: Any) -> Question:
+def question(
+    policy: str = "p", host: str = "prom", condition: str = "c", namespace: str = "ns", **fields: Any
+) -> Question:
     given = {
         "url": f"http://{host}",
         "query": "up",
@@ -32,7 +35,7 @@ def question(policy: str = "p", host: str = "prom", condition: str = "c", **fiel
         "interval": "100s",
         **fields,
     }
-    return Question("ns", policy, f"uid-{policy}", condition, MetricQuery.from_dict(given))
+    return Question(namespace, policy, f"uid-{policy}", condition, MetricQuery.from_dict(given))
 
 
 class World:
@@ -69,11 +72,12 @@ class World:
             self.running[host] -= 1
 
     def watch(self, *questions: Question) -> None:
-        for policy in {q.policy for q in questions}:
-            self.prober.watch(("ns", policy), {q.condition: q for q in questions if q.policy == policy})
+        for key in {(q.namespace, q.policy) for q in questions}:
+            asked = {q.condition: q for q in questions if (q.namespace, q.policy) == key}
+            self.prober.watch(key, asked)
 
-    def holds(self, policy: str = "p", condition: str = "c") -> Any:
-        sample = self.prober.samples(("ns", policy)).get(condition)
+    def holds(self, policy: str = "p", condition: str = "c", namespace: str = "ns") -> Any:
+        sample = self.prober.samples((namespace, policy)).get(condition)
         return None if sample is None else (sample.holds, sample.reason)
 
     async def pass_(self, seconds: float) -> None:
@@ -116,7 +120,7 @@ async def test_ten_thousand_policies_wait_with_one_timer_and_cost_nothing_until_
     assert set(world.asked.values()) == {2}
     assert world.clock.most == 1, "no more than one timer at any time"
     assert len(world.changed) == 10_000, "nothing changed, so no policy was looked at again"
-    assert max(world.most.values()) <= PER_TARGET
+    assert max(world.most.values()) <= PER_NAMESPACE
     queue.close()
 
 
@@ -143,11 +147,57 @@ async def test_a_target_that_hangs_keeps_nobody_else_waiting_and_its_own_are_tol
     world.watch(*(question(f"dead{n}", "dead") for n in range(500)), *(question(f"live{n}", "live") for n in range(50)))
     await settle()
     assert all(world.holds(f"live{n}") == (True, "ComparisonTrue") for n in range(50))
-    assert world.running["dead"] == PER_TARGET
+    assert world.running["dead"] == PER_NAMESPACE
     await world.pass_(100)
     assert all(world.asked[f"live{n}"] == 2 for n in range(50)), "asked again in their time"
     told = Counter(world.holds(f"dead{n}") for n in range(500))
-    assert told == {(None, "TargetBusy"): 500 - PER_TARGET, None: PER_TARGET}
+    assert told == {(None, "TargetBusy"): 500 - PER_NAMESPACE, None: PER_NAMESPACE}
+
+
+async def test_a_namespace_that_asks_much_and_slowly_keeps_no_other_waiting_at_a_shared_target(world: World) -> None:
+    world.hang.add("prom/slow")
+    greedy = [question(f"p{n}", "prom/slow", namespace="greedy") for n in range(500)]
+    world.watch(*greedy)
+    modest = [question("q", "prom/quick", namespace=f"n{n}") for n in range(40)]
+    world.watch(*modest)
+    await settle()
+    assert all(world.holds("q", namespace=f"n{n}") == (True, "ComparisonTrue") for n in range(40))
+    assert world.running["prom/slow"] == PER_NAMESPACE
+    world.watch(*(question(f"m{n}", "prom/slow", namespace=f"n{n}") for n in range(40)))
+    await settle()
+    assert world.running["prom/slow"] == PER_TARGET
+    world.release.set()
+    while any(world.holds(f"m{n}", namespace=f"n{n}") is None for n in range(40)):  # noqa: ASYNC110 - no event tells
+        await asyncio.sleep(0)
+    answered = sum(world.holds(f"p{n}", namespace="greedy") is not None for n in range(500))
+    assert answered <= 40, "one of each in turn, not first come, first served"
+
+
+async def test_what_is_slow_for_one_namespace_is_so_for_it_alone(world: World) -> None:
+    world.answers["s0"] = unknown("TargetTimeout", "no answer in time")
+    world.watch(question("s0", "prom", namespace="slow"))
+    await settle()
+    world.hang.add("prom")
+    world.watch(*(question(f"s{n}", namespace="slow") for n in range(1, 5)))
+    world.watch(*(question(f"q{n}", namespace="quick") for n in range(5)))
+    await settle()
+    assert world.asked["s1"] + world.asked["s2"] + world.asked["s3"] + world.asked["s4"] == 1
+    assert sum(world.asked[f"q{n}"] for n in range(5)) == PER_NAMESPACE
+
+
+@pytest.mark.parametrize(
+    "hosts",
+    [
+        ("https://h", "https://h:443", "https://h:0443", "https://H/", "https://h:00443/x"),
+        ("https://[::1]", "https://[0:0:0:0:0:0:0:1]:443"),
+    ],
+)
+async def test_however_a_target_is_spelled_it_is_one_target(world: World, hosts: tuple[str, ...]) -> None:
+    world.hang.update(url.partition("://")[2] for url in hosts)
+    for n, url in enumerate(hosts * 10):
+        world.watch(question(f"p{n}", url=url))
+    await settle()
+    assert sum(world.asked.values()) == PER_NAMESPACE
 
 
 async def test_after_a_time_out_one_at_a_time_is_tried_and_all_again_once_it_answers(world: World) -> None:
@@ -172,19 +222,51 @@ async def test_what_a_target_owes_to_all_is_told_to_all_who_wait_there(world: Wo
     world.release.set()
     await settle()
     assert all(world.holds(f"p{n}") == (None, "TargetUnreachable") for n in range(100))
-    assert sum(world.asked.values()) == PER_TARGET
+    assert sum(world.asked.values()) == PER_NAMESPACE
 
 
-async def test_requests_are_bounded_over_all_targets() -> None:
+async def test_requests_are_bounded_over_all_targets_and_those_of_a_namespace_among_them() -> None:
     world = World(at_once=10)
     hosts = [f"h{n}" for n in range(30)]
     world.hang.update(hosts)
     world.watch(*(question(f"p{n}", host) for n, host in enumerate(hosts)))
     await settle()
+    assert sum(world.running.values()) == 2
+    world.watch(*(question("q", host, namespace=f"n{n}") for n, host in enumerate(hosts)))
+    await settle()
     assert sum(world.running.values()) == 10
     world.release.set()
     await settle()
     assert all(world.holds(f"p{n}") for n in range(30))
+    await world.prober.close()
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_whatever_waits_gets_its_turn_whichever_bound_it_waited_for(seed: int) -> None:
+    rng = random.Random(seed)
+    world = World(at_once=rng.choice([1, 4, 8, 16]))
+    ask = world.ask
+
+    async def slowly(asked: Question) -> Answer:
+        for _ in range(rng.randrange(6)):
+            await asyncio.sleep(0)
+        return await ask(asked)
+
+    world.prober._ask = slowly
+    for n in range(300):
+        host, namespace = f"h{rng.randrange(5)}", f"n{min(rng.randrange(9), rng.randrange(9))}"
+        world.watch(question(f"p{n}", host, namespace=namespace))
+        if rng.random() < 0.3:
+            world.prober.forget((namespace, f"p{n}"))
+        if rng.random() < 0.1:
+            await asyncio.sleep(0)
+    for _ in range(100):
+        await settle()
+    keys = list(world.prober._probes)
+    assert keys
+    assert all(world.prober.samples(key) for key in keys)
+    assert not world.prober._busy
+    assert not world.prober._running
     await world.prober.close()
 
 
@@ -199,6 +281,32 @@ async def test_a_policy_that_goes_is_asked_about_no_more_also_while_it_is(world:
     assert b'policy="' not in world.metrics.render()
     await world.pass_(1000)
     assert world.asked == {"a": 1, "b": 1}
+
+
+async def test_who_goes_before_the_request_has_begun_gives_the_turn_back(world: World) -> None:
+    """A policy that is made and deleted, or edited twice, in one breath."""
+    world.watch(question("stays"))
+    await settle()
+    for n in range(3 * PER_TARGET):
+        world.watch(question(f"p{n}"))
+        world.prober.forget(("ns", f"p{n}"))
+    await settle()
+    assert world.asked == {"stays": 1}
+    world.hang.add("prom")
+    world.watch(*(question(f"q{n}", namespace=f"n{n}") for n in range(2 * PER_TARGET)))
+    await settle()
+    assert world.running["prom"] == PER_TARGET
+
+
+async def test_who_goes_at_once_leaves_room_among_all_requests() -> None:
+    world = World(at_once=4)
+    for n in range(8):
+        world.watch(question(f"p{n}", f"h{n}"))
+        world.prober.forget(("ns", f"p{n}"))
+    world.watch(question("last"))
+    await settle()
+    assert world.holds("last") == (True, "ComparisonTrue")
+    await world.prober.close()
 
 
 async def test_an_edit_asks_the_new_question_at_once_and_forgets_the_old_answer(world: World) -> None:

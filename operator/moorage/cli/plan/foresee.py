@@ -95,7 +95,8 @@ class Foresight:
             return
         policy = self._tables.policies.parse(obj)
         labels = self._tables.namespace_labels(policy.metadata.namespace)
-        result = evaluate_policy(policy.spec, self._observer.services.views(), policy.status, now, labels)
+        services, uid = self._observer.services.views(), policy.metadata.uid
+        result = evaluate_policy(policy.spec, services, policy.status, now, labels, uid=uid)
         status = policy.status.model_copy(
             update={
                 "observed_generation": policy.metadata.generation,

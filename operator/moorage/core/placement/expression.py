@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any, Final, Literal
 
 from cel_expr_python import cel
@@ -31,6 +30,7 @@ from moorage.core.expressions import (
     problem_text,
     service_shape,
 )
+from moorage.core.kept import kept_by_length
 from moorage.core.services import ServiceView
 
 Gives = Literal["bool", "number"]
@@ -55,7 +55,7 @@ def prepare(text: str, gives: Gives) -> Expression:
     return compiled
 
 
-@lru_cache(maxsize=512)
+@kept_by_length()
 def _compiled(text: str, gives: Gives) -> Expression | ExpressionError:
     try:
         program = _ENVIRONMENT.compile(text)

@@ -12,7 +12,7 @@ from moorage.core.policy.evaluate import (
     reads_services,
     selected_services,
 )
-from moorage.core.policy.faults import invalid, never_met, why_never_met
+from moorage.core.policy.faults import invalid, never_met, overlong, why_never_met
 from moorage.core.policy.own import (
     GroupFacts,
     OwnReadings,
@@ -47,6 +47,7 @@ __all__ = [
     "may_release",
     "namespace_services",
     "never_met",
+    "overlong",
     "own_conditions",
     "read_own",
     "reads_services",

@@ -25,10 +25,12 @@ from moorage.core.policy.data_age import within_age
 from moorage.core.policy.faults import invalid, structural_faults
 from moorage.core.policy.hysteresis import settle
 from moorage.core.policy.own import is_own, shared_message
+from moorage.core.policy.question import marked, question_of, remembered
 from moorage.core.policy.readings import Observed, read
 from moorage.core.policy.samples import Sample
 from moorage.core.policy.verdict import Decided, decide, tree
 from moorage.core.services import ServiceView
+from moorage.core.timing import earliest
 
 MESSAGE_LENGTH = 1024
 NO_SAMPLES: Final[Mapping[str, Sample]] = MappingProxyType({})
@@ -39,17 +41,18 @@ class PolicyResult:
     """What a policy was found to be.
 
     ``readings`` goes to its status as it is; ``next_check`` is when a reading can change although no fact does (None:
-    never). ``verdict`` is that of all readings together, ``message`` names the conditions that decide it. ``invalid``
-    holds the readings that only an edit of the policy can mend. At ``wake_at`` what is known of a service becomes too
-    old unless it is asked before: nothing to be told of, since that is the rule.
+    never), ``look_again`` when to look at the latest, because it is too far away to tell, or because what is known of a
+    service becomes too old then unless it is asked before: no news, and so in no status. ``verdict`` is that of all
+    readings together, ``message`` names the conditions that decide it. ``invalid`` holds the readings that only an edit
+    of the policy can mend.
     """
 
     readings: tuple[Reading, ...]
     next_check: datetime | None
+    look_again: datetime | None
     verdict: Verdict
     message: str
     invalid: tuple[Reading, ...]
-    wake_at: datetime | None = None
 
 
 def evaluate_policy(
@@ -60,32 +63,36 @@ def evaluate_policy(
     namespace_labels: Mapping[str, str],
     samples: Mapping[str, Sample] = NO_SAMPLES,
     *,
-    resumed: bool = True,
+    uid: str = "",
 ) -> PolicyResult:
     """Read every condition that groups share at ``now`` (aware) and apply hysteresis to what ``previous`` says.
 
     Expressions see those of ``services`` that the policy may choose: allowed in the namespace (of ``namespace_labels``)
-    and selected by `select.services`. ``samples`` is what was learnt outside, by the condition's name; ``resumed``
-    tells that ``previous`` is of the same generation. Deterministic, and the order of ``services`` does not matter.
+    and selected by `select.services`. ``samples`` is what was learnt outside, by the condition's name; ``uid`` is
+    the policy's. Deterministic, and the order of ``services`` does not matter.
     """
     visible = selected_services(spec.select.services, namespace_services(services, namespace_labels))
-    known = within_age(visible if reads_services(spec.when) else (), spec.select.max_data_age, now)
-    observed = Observed(now, Services(known.services), samples, resumed, known.problem)
+    aged = within_age(visible if reads_services(spec.when) else (), spec.select.max_data_age, now)
+    observed = Observed(now, Services(aged.services), samples, aged.problem)
     before = {r.name: r for r in previous.readings}
     faults = structural_faults(spec.when)
-    settled = [
-        settle(c, faults.get(c.name) or read(c, observed), before.get(c.name), now) for c in _readable(spec.when)
-    ]
+    settled, raws = [], []
+    for condition in _readable(spec.when):
+        question = question_of(uid, condition)
+        raw = faults.get(condition.name) or read(condition, observed)
+        known = remembered(before.get(condition.name), question)
+        raws.append(raw)
+        settled.append(marked(settle(condition, raw, known, now), question))
     readings = tuple(s.reading for s in settled)
     by_name = {r.name: r for r in readings}
     decided = decide(tree(spec.when), by_name)
     return PolicyResult(
         readings=readings,
-        next_check=min((s.next_check for s in settled if s.next_check is not None), default=None),
+        next_check=earliest(*(s.next_check for s in settled)),
+        look_again=earliest(aged.crossing, *(raw.look_again for raw in raws)),
         verdict=decided.verdict,
         message=shared_message(spec.when, by_name)[:MESSAGE_LENGTH],
         invalid=invalid(readings),
-        wake_at=known.crossing,
     )
 
 

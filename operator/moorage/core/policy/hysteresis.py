@@ -83,7 +83,7 @@ def _was_met(previous: Reading) -> bool:
 
 def _unbroken(raw: RawReading, previous: Reading | None) -> datetime | None:
     """Since when it has been true, as far as anybody knows: None once it was known to be otherwise."""
-    if raw.value != "Unknown" or previous is None or raw.memory == "Dropped":
+    if raw.value != "Unknown" or previous is None:
         return None
     return previous.true_since if raw.memory == "Kept" or _was_met(previous) else None
 

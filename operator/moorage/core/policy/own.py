@@ -13,6 +13,7 @@ from moorage.api.servergroup import PolicyState
 from moorage.core.policy.approval import read_approval
 from moorage.core.policy.faults import structural_faults
 from moorage.core.policy.hysteresis import PENDING_ANEW, Settled, settle
+from moorage.core.policy.question import marked, question_of, remembered
 from moorage.core.policy.readings import RawReading
 from moorage.core.policy.verdict import All, AnyOf, Node, Not, decide, tree
 from moorage.core.policy.vote import NO_SERVERS, Votes, calmed, read_vote
@@ -47,29 +48,40 @@ def own_conditions(when: When) -> tuple[PolicyCondition, ...]:
     return tuple({c.name: c for c in when.conditions if is_own(c)}.values())[:MAX_CONDITIONS]
 
 
-def read_own(when: When, facts: GroupFacts, previous: PolicyState | None, now: datetime) -> OwnReadings:
-    """Read the group's own conditions. ``previous`` is what its status says of the same policy, None of another one."""
+def read_own(when: When, facts: GroupFacts, previous: PolicyState | None, now: datetime, uid: str = "") -> OwnReadings:
+    """Read the group's own conditions. ``previous`` is what its status says of a policy of this name, None of another
+    one; ``uid`` is the policy's, which tells it from one of the same name before it."""
     before = {r.name: r for r in previous.readings} if previous is not None else {}
     faults = structural_faults(when)
-    settled = [_settle(c, facts, before.get(c.name), now, faults.get(c.name)) for c in own_conditions(when)]
+    settled = []
+    for condition in own_conditions(when):
+        question = question_of(uid, condition)
+        known = remembered(before.get(condition.name), question)
+        settled.append(_settle(condition, facts, known, now, faults.get(condition.name), question))
     return OwnReadings(tuple(s.reading for s in settled), earliest(*(s.next_check for s in settled)))
 
 
 def _settle(
-    condition: PolicyCondition, facts: GroupFacts, previous: Reading | None, now: datetime, fault: RawReading | None
+    condition: PolicyCondition,
+    facts: GroupFacts,
+    previous: Reading | None,
+    now: datetime,
+    fault: RawReading | None,
+    question: str,
 ) -> Settled:
     if fault is not None:
-        return settle(condition, fault, previous, now)
+        return marked(settle(condition, fault, previous, now), question)
     if condition.approval is not None:
         # Held beyond its end, an approval would allow what was written after it.
         unheld = condition.model_copy(update={"hold_for": timedelta(0)})
-        return settle(unheld, read_approval(condition.approval, facts.meta, now), previous, now)
+        return marked(settle(unheld, read_approval(condition.approval, facts.meta, now), previous, now), question)
     vote = condition.vote
     assert vote is not None  # noqa: S101 - one of the two, see is_own
     raw = read_vote(vote, facts.votes)
     if previous is not None and (previous.reason == NO_SERVERS) != (raw.reason == NO_SERVERS):
         previous = None  # servers of another placement voted, or none did: their memory is not these servers'
-    return _quiet(calmed(vote, settle(condition, raw, previous, now), previous, now), previous)
+    steadied = calmed(vote, settle(condition, raw, previous, now), previous, now)
+    return _quiet(marked(steadied, question), previous)
 
 
 def _quiet(settled: Settled, previous: Reading | None) -> Settled:
@@ -83,16 +95,16 @@ def _quiet(settled: Settled, previous: Reading | None) -> Settled:
 def may_release(when: When, readings: Iterable[Reading]) -> bool:
     """Whether an unmet policy may take a placed group's servers away (`whenUnmet: Release`).
 
-    An approval decides what may be made, never what is taken away: one that is not there, has ended, or is for an older
-    generation counts as Unknown here, whatever it is for growth. So does what is true and only waits for its `for`,
-    where nobody has seen it false: after an edit of the question, its first answer would otherwise release what runs.
-    What is unmet all the same is so because of others.
+    An approval decides what may be made, never what is taken away: it counts as Unknown here, whatever it is for
+    growth, and under a `not` as well. So does what is true and only waits for its `for`, where nobody has seen it
+    false: after an edit of the question, its first answer would otherwise release what runs. What is unmet all the same
+    is so because of others.
     """
     approvals = {c.name for c in when.conditions if c.approval is not None}
 
     def counts(reading: Reading) -> Reading:
-        unproven = reading.name in approvals or reading.reason == PENDING_ANEW
-        return reading.model_copy(update={"value": "Unknown"}) if unproven and reading.value == "Unmet" else reading
+        anew = reading.reason == PENDING_ANEW and reading.value == "Unmet"
+        return reading.model_copy(update={"value": "Unknown"}) if anew or reading.name in approvals else reading
 
     counted = {r.name: counts(r) for r in readings}
     return decide(tree(when), counted).verdict == "Unmet"

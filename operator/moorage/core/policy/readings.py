@@ -23,6 +23,7 @@ INVALID_CONDITION: Final = "InvalidCondition"
 WRONG_VOTE: Final = frozenset({"NoSuchMember", "OutputUndeclared", "OutputSensitive"})
 DUPLICATE_NAME: Final = "DuplicateName"
 TOO_MANY: Final = "TooManyConditions"
+TOO_LONG: Final = "ExpressionsTooLong"
 NOT_READ_YET: Final = "NotReadYet"
 INVALID_REASONS: Final = frozenset(
     {
@@ -31,6 +32,7 @@ INVALID_REASONS: Final = frozenset(
         INVALID_CA_BUNDLE,
         DUPLICATE_NAME,
         TOO_MANY,
+        TOO_LONG,
         expressions.INVALID,
         expressions.TOO_EXPENSIVE,
         *INVALID_RESOURCES,
@@ -43,13 +45,11 @@ INVALID_REASONS: Final = frozenset(
 @dataclass(frozen=True, slots=True)
 class Observed:
     """What conditions are read from: the time (aware), the services that the policy may choose from, and what was
-    learnt outside, by the condition's name. ``resumed``: the policy is the one that its readings are of. ``too_old``:
-    what of the services' offerings is too old to decide by."""
+    learnt outside, by the condition's name. ``too_old``: what of the services' offerings is too old to decide by."""
 
     now: datetime
     services: expressions.Services
     samples: Mapping[str, Sample] = field(default_factory=dict)
-    resumed: bool = True
     too_old: str = ""
 
 
@@ -58,10 +58,10 @@ class RawReading:
     """What a condition is right now.
 
     ``since`` is the instant at which it became so, where it is known; unless ``exact``, it may have been so for longer.
-    ``next_check`` is the instant at which it may
-    change although nothing else does, None where only a change of the facts can change it. ``memory`` is what an
-    Unknown reading leaves of what was known before: Kept where nobody has looked since the process began, Dropped where
-    the question is a new one; Weighed is the rule.
+    ``next_check`` is the instant at which it may change although nothing else does, None where only a change of the
+    facts can change it; ``look_again`` is when to look where that instant is too far away to tell. ``memory`` is what
+    an Unknown reading leaves of what was known before: Kept where nobody has looked since the process began; Weighed is
+    the rule.
     """
 
     value: Verdict
@@ -70,7 +70,8 @@ class RawReading:
     since: datetime | None = None
     exact: bool = False
     next_check: datetime | None = None
-    memory: Literal["Weighed", "Kept", "Dropped"] = "Weighed"
+    look_again: datetime | None = None
+    memory: Literal["Weighed", "Kept"] = "Weighed"
 
 
 def read(condition: PolicyCondition, observed: Observed) -> RawReading:
@@ -85,7 +86,7 @@ def read(condition: PolicyCondition, observed: Observed) -> RawReading:
         case PolicyCondition(schedule=Schedule() as schedule):
             return _from_window(read_schedule(schedule, observed.now))
         case _:
-            return _from_sample(observed.samples.get(condition.name), resumed=observed.resumed)
+            return _from_sample(observed.samples.get(condition.name))
 
 
 def _read_service(text: str, observed: Observed) -> RawReading:
@@ -101,9 +102,9 @@ def _read_service(text: str, observed: Observed) -> RawReading:
     return RawReading("Unmet", "ExpressionFalse", "the expression is false")
 
 
-def _from_sample(sample: Sample | None, *, resumed: bool) -> RawReading:
+def _from_sample(sample: Sample | None) -> RawReading:
     if sample is None:
-        return RawReading("Unknown", NOT_READ_YET, "there is no answer yet", memory="Kept" if resumed else "Dropped")
+        return RawReading("Unknown", NOT_READ_YET, "there is no answer yet", memory="Kept")
     value: Verdict = "Unknown" if sample.holds is None else "Met" if sample.holds else "Unmet"
     return RawReading(value, sample.reason, sample.message, sample.at)
 
@@ -113,9 +114,10 @@ def _from_window(window: Window) -> RawReading:
         return RawReading("Unknown", INVALID_SCHEDULE, window.problem)
     if window.inside:
         message = f"within its schedule until {spell(window.edge)}" if window.edge else "within its schedule"
-        return RawReading("Met", "InSchedule", message, window.since, window.exact, window.check)
+        again = window.check if window.edge is None else None
+        return RawReading("Met", "InSchedule", message, window.since, window.exact, window.edge, again)
     message = f"outside its schedule until {spell(window.edge)}" if window.edge else "its schedule is over"
-    return RawReading("Unmet", "OutOfSchedule", message, window.since, window.exact, window.check)
+    return RawReading("Unmet", "OutOfSchedule", message, window.since, window.exact, window.edge)
 
 
 def spell(instant: datetime) -> str:

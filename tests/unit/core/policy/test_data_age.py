@@ -62,6 +62,6 @@ def test_old_prices_of_a_service_that_takes_no_servers_are_left_out_and_hold_not
 
 def test_it_is_looked_at_again_when_data_becomes_too_old_and_status_does_not_tell_when() -> None:
     result = evaluate(dated("a", 1), dated("b", 2))
-    assert result.wake_at == NOW + timedelta(seconds=1)
+    assert result.look_again == NOW + timedelta(seconds=1)
     assert result.next_check is None
     assert evaluate(dated("a", 1), dated("b", 2), now=NOW + timedelta(seconds=1)).verdict == "Unknown"

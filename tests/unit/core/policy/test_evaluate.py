@@ -137,6 +137,32 @@ def test_evaluating_again_changes_nothing() -> None:
     assert again == first
 
 
+def test_a_schedule_without_an_end_in_sight_is_looked_at_again_but_writes_no_time_of_it() -> None:
+    policy = spec(when={"all": [{"name": "always", "schedule": {"cron": "0 * * * *", "duration": "2h"}}]})
+    first = evaluate(policy)
+    assert first.next_check is None
+    assert first.look_again is not None
+    for hours in range(1, 200):
+        later = evaluate_policy(policy, (), status(first), NOW + timedelta(hours=hours), TEAM)
+        assert status(later) == status(first)
+        assert later.look_again is not None
+        assert later.look_again > NOW + timedelta(hours=hours)
+
+
+def test_a_window_that_ended_while_nobody_looked_is_held_from_its_end() -> None:
+    night = {"name": "n", "schedule": {"cron": "0 20 * * *", "duration": "10h"}, "holdFor": "30m"}
+    policy = spec(when={"all": [night]})
+    midnight = NOW.replace(hour=0)
+    met = status(evaluate(policy, now=midnight))
+    for minutes, value in ((6 * 60 + 10, "Met"), (6 * 60 + 30, "Unmet"), (11 * 60, "Unmet")):
+        after = evaluate_policy(policy, (), met, midnight + timedelta(minutes=minutes), TEAM)
+        assert after.readings[0].value == value
+        if value == "Unmet":
+            assert after.readings[0].since == NOW.replace(hour=6, minute=30)
+        else:
+            assert (after.readings[0].reason, after.next_check) == ("Held", NOW.replace(hour=6, minute=30))
+
+
 def test_a_group_keeps_since_while_the_verdict_of_the_same_policy_stays() -> None:
     policy = spec(when={"all": [HOURS]})
     inside, later = evaluate(policy), evaluate(policy, now=NOW + timedelta(hours=9))

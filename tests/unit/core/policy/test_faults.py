@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moorage.api.hostingpolicy import MAX_CONDITIONS, HostingPolicySpec, HostingPolicyStatus, Reading, Verdict, When
-from moorage.core.policy import PolicyResult, decide, evaluate_policy, never_met, why_never_met
+from moorage.core import expressions
+from moorage.core.policy import PolicyResult, decide, evaluate_policy, never_met, overlong, why_never_met
 from moorage.core.policy.verdict import tree
 from moorage.core.problems import NAMED
 
@@ -129,6 +130,24 @@ def test_two_conditions_of_one_name_in_different_places_are_unknown_and_the_rest
         ("b", "Met", "InSchedule"),
     ]
     assert (found.verdict, [r.name for r in found.invalid]) == ("Met", ["a"])
+
+
+def test_expressions_that_are_too_long_together_are_not_even_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "true || " * 500 + "true"
+    conditions: list[dict[str, Any]] = [{"name": f"c{n}", "service": {"expression": text}} for n in range(4)]
+    always = {"name": "always", "schedule": {"from": "2026-01-01T00:00:00Z"}}
+    assert evaluated(When.from_dict({"all": [*conditions, always]})).verdict == "Met"
+    pod = {"apiVersion": "v1", "kind": "Pod", "expression": text + " || true || true || true"}
+    compiled: list[str] = []
+    monkeypatch.setattr(expressions, "compile_expression", compiled.append)
+    found = evaluated(When.from_dict({"any": [*conditions, {**conditions[0], "name": "c4"}, always]}))
+    assert [(r.value, r.reason) for r in found.readings] == [("Unknown", "ExpressionsTooLong")] * 5 + [
+        ("Met", "InSchedule")
+    ]
+    assert "16,384 characters; shorten them" in found.invalid[0].message
+    assert not compiled
+    read = overlong(When.from_dict({"all": [{"name": "pods", "resource": pod}, *conditions, always]}))
+    assert read == {"pods", "c0", "c1", "c2", "c3"}
 
 
 def test_readings_that_are_not_there_rule_out_nothing() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
-from typing import Literal
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -90,39 +89,31 @@ def test_a_hold_that_ended_by_a_known_end_is_no_memory_of_having_been_met() -> N
     assert values(condition(for_=60, hold_for=30), series) == ["Unmet", "Met", "Met", "Unknown", "Met"]
 
 
-def unread(memory: Literal["Kept", "Dropped"]) -> RawReading:
-    return RawReading("Unknown", "NotReadYet", "there is no answer yet", memory=memory)
+UNREAD = RawReading("Unknown", "NotReadYet", "there is no answer yet", memory="Kept")
 
 
-def after_restart(
-    c: PolicyCondition, before: list[tuple[float, Verdict]], *memories: Literal["Kept", "Dropped"]
-) -> Reading:
-    """What stands in the status once the controller runs again and has no answer yet."""
+def after_restart(c: PolicyCondition, before: list[tuple[float, Verdict]]) -> Reading:
+    """What stands in the status once the controller runs again, looked twice and has no answer yet."""
     reading = run(c, before)[-1].reading
-    for memory in memories:
-        reading = settle(c, unread(memory), through_status(reading), at(40)).reading
+    for _ in range(2):
+        reading = settle(c, UNREAD, through_status(reading), at(40)).reading
     return reading
 
 
 def test_a_restart_ends_neither_for_nor_hold() -> None:
-    pending = after_restart(condition(for_=60), [(0, "Met")], "Kept", "Kept")
+    pending = after_restart(condition(for_=60), [(0, "Met")])
     assert (pending.value, pending.reason) == ("Unknown", "NotReadYet")
     assert settle(condition(for_=60), raw("Met"), pending, at(59)).reading.reason == "PendingAnew"
     assert settle(condition(for_=60), raw("Met"), pending, at(60)).reading.value == "Met"
     failed = settle(condition(for_=60), raw("Unknown"), pending, at(45)).reading
     assert settle(condition(for_=60), raw("Met"), failed, at(60)).reading.reason == "PendingAnew"
-    met = after_restart(condition(for_=20), [(0, "Met"), (20, "Met")], "Kept")
+    met = after_restart(condition(for_=20), [(0, "Met"), (20, "Met")])
     assert met.value == "Unknown"
     assert settle(condition(for_=20), raw("Met"), met, at(41)).reading.value == "Met"
-    held = after_restart(condition(hold_for=60), [(0, "Met"), (10, "Unmet")], "Kept")
+    held = after_restart(condition(hold_for=60), [(0, "Met"), (10, "Unmet")])
     assert (held.value, held.reason) == ("Met", "Held")
     assert settle(condition(hold_for=60), raw("Unmet"), held, at(69)).reading.value == "Met"
     assert settle(condition(hold_for=60), raw("Unmet"), held, at(70)).reading.value == "Unmet"
-
-
-def test_a_new_question_begins_for_anew() -> None:
-    met = after_restart(condition(for_=20), [(0, "Met"), (20, "Met")], "Dropped")
-    assert settle(condition(for_=20), raw("Met"), met, at(41)).reading.reason == "PendingAnew"
 
 
 def test_what_nobody_saw_false_is_told_from_what_was_false() -> None:

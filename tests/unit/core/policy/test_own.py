@@ -127,6 +127,15 @@ def test_what_is_unmet_beside_an_approval_still_releases() -> None:
     assert not may_release(when(all=[BUSY]), [reading("busy", "Unknown")])
 
 
+@pytest.mark.parametrize("value", ["Met", "Unmet", "Unknown"])
+def test_whether_somebody_approves_takes_nothing_away_under_not_either(value: Verdict) -> None:
+    frozen = when(all=[DAY, {"not": ASKED}])
+    assert not may_release(frozen, [reading("day", "Met"), reading("asked", value)])
+    assert may_release(frozen, [reading("day", "Unmet"), reading("asked", value)])
+    either = when(any=[NIGHT, {"not": ASKED}])
+    assert not may_release(either, [reading("night", "Unmet"), reading("asked", value)])
+
+
 def test_the_first_answer_to_a_new_question_releases_nothing_because_of_its_for() -> None:
     policy = when(all=[BUSY])
     anew = reading("busy", "Unmet").model_copy(update={"reason": "PendingAnew"})

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moorage.api.hostingpolicy import Schedule
+from moorage.core.policy import schedule as module
 from moorage.core.policy.schedule import Window, read_schedule
 
 ZURICH = ZoneInfo("Europe/Zurich")
@@ -98,6 +99,68 @@ def test_since_is_the_start_and_is_exact_after_a_gap() -> None:
     assert not read_schedule(cron("0 * * * *", "1h"), utc("2026-11-20T09:10:00")).exact
 
 
+@pytest.mark.parametrize(
+    ("schedule", "now", "since"),
+    [
+        (OFFICE, "2026-11-20T06:00:00", "2026-11-19T17:00:00"),
+        (OFFICE, "2026-11-23T06:00:00", "2026-11-20T17:00:00"),
+        (cron("0 0 29 2 *", "1h"), "2026-11-23T06:00:00", "2024-02-29T01:00:00"),
+        (cron("30 2 * * *", "10m", "Europe/Zurich"), "2026-10-25T01:30:00", "2026-10-25T00:40:00"),
+        (cron("0 22 * * *", "10h", "Europe/Zurich"), "2026-03-29T12:00:00", "2026-03-29T07:00:00"),
+    ],
+)
+def test_outside_a_window_since_is_the_end_of_the_one_before(schedule: Schedule, now: str, since: str) -> None:
+    window = read_schedule(schedule, utc(now))
+    assert (window.inside, window.since, window.exact) == (False, utc(since), True)
+
+
+class Counting(CronSim):
+    """Counts how many starts are looked for."""
+
+    steps = 0
+
+    def __next__(self) -> datetime:
+        Counting.steps += 1
+        return super().__next__()
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        cron("59 23 L 12 *", "8784h", "America/Sao_Paulo"),
+        cron("* * * * *", "1m", "America/Sao_Paulo"),
+        cron("* * * * *", "8784h", "America/Sao_Paulo"),
+        cron("* * * * *", "10h"),
+        cron("*/2 0-22 * * *", "3m", "America/Sao_Paulo"),
+        cron("0 * * * *", "2h"),
+    ],
+)
+def test_a_schedule_costs_little_and_nothing_until_it_can_change(
+    schedule: Schedule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CronSim", Counting)
+    module._WINDOWS.clear()
+    now, Counting.steps = utc("2026-11-20T12:00:30"), 0
+    window = read_schedule(schedule, now)
+    assert window.inside
+    assert window.check is not None
+    assert Counting.steps <= 2 * module.MAX_TOUCHING + 8
+    before = Counting.steps
+    assert read_schedule(schedule, window.check - timedelta(seconds=1)) == window
+    assert Counting.steps == before
+    assert read_schedule(schedule, window.check).inside
+    assert read_schedule(schedule, now - timedelta(days=1)).inside, "a clock that was set back"
+    assert Counting.steps > before
+
+
+def test_what_is_remembered_of_schedules_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "KEPT", 3)
+    module._WINDOWS.clear()
+    for minute in range(10):
+        read_schedule(cron(f"{minute} * * * *", "1m"), utc("2026-11-20T12:00:30"))
+    assert len(module._WINDOWS) == 3
+
+
 INTERVAL = {"from": "2026-11-20T08:00:00Z", "until": "2026-11-21T08:00:00+01:00"}
 
 
@@ -149,6 +212,9 @@ def test_a_line_that_never_fires_is_a_problem() -> None:
     problem = read_schedule(cron("0 0 31 4 MON#5", "1h"), utc("2026-11-20T08:00:00")).problem
     # In cron, a day of the month and a day of the week that are both given mean either of them.
     assert problem == ""
+    for line in ("0 0 */30 * SUN#2", "0 0 */30 2 MON#5"):
+        assert "never occur together" in read_schedule(cron(line, "1h"), utc("2026-11-20T08:00:00")).problem
+    assert not read_schedule(cron("0 0 29 2 */7", "1h"), utc("2026-11-20T08:00:00")).problem, "in 2032"
     assert "never occurs" in read_schedule(cron("0 0 31 2,4,6 *", "1h"), utc("2026-11-20T08:00:00")).problem
 
 
@@ -189,5 +255,6 @@ def test_inside_and_edge_agree_with_walking_through_all_starts(
         assert brute(line, duration, ZURICH, window.edge) != window.inside
         assert brute(line, duration, ZURICH, window.edge - timedelta(seconds=1)) == window.inside
     if window.since is not None:
-        assert brute(line, duration, ZURICH, window.since)
-        assert window.exact == (not brute(line, duration, ZURICH, window.since - timedelta(seconds=1)))
+        assert brute(line, duration, ZURICH, window.since) == window.inside
+        changed = brute(line, duration, ZURICH, window.since - timedelta(seconds=1)) != window.inside
+        assert window.exact == changed
