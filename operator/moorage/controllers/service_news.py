@@ -36,6 +36,10 @@ class ServiceNews:
                 meta = obj["metadata"]
                 self._context.enqueue(VIRTUAL_SERVER, meta["namespace"], meta["name"], hot=True)
         self._wake_missing(service)
+        for group in self._tables.groups.by_index("service", service):
+            if (group.get("status") or {}).get("failover"):
+                # It may wait for just this before it gives servers up.
+                self._context.enqueue(SERVER_GROUP, *key_of(group))
         self._context.enqueue(HOSTING_SERVICE, "", service)
 
     def on_event(self, service: str, provider_id: str, lookup: Lookup) -> bool:

@@ -67,13 +67,19 @@ class ServiceViews:
             service = None
         if service is None:
             return UNKNOWN
-        connection = self._context.connections.get(placement.service_uid)
-        if connection is not None and connection.answers:
-            # Its status, which may still say otherwise, follows.
-            return Reach(known=True)
-        known = self._context.knows(placement.service_uid)
         told = c.find(service.status.conditions, c.AVAILABLE)
-        return Reach(known, service.status.unreachable_since, "" if told is None else told.message)
+        message = "" if told is None else told.message
+        connection = self._context.connections.get(placement.service_uid)
+        if connection is None:
+            known, doubt = self._context.knows(placement.service_uid), message or "it was not reached yet"
+            answers = told is not None and told.status == "True"
+            return Reach(known, service.status.unreachable_since, message, "" if answers else doubt)
+        looked = None if connection.latest is None else connection.latest.started
+        if connection.answers:
+            # Its status, which may still say otherwise, follows.
+            return Reach(known=True, doubt=connection.doubt, looked=looked)
+        known = self._context.knows(placement.service_uid)
+        return Reach(known, service.status.unreachable_since, message, connection.doubt, looked)
 
     def beside(self, group: ServerGroup) -> dict[str, int]:
         """Servers of the policy's other groups, by service."""

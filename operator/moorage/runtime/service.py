@@ -149,6 +149,17 @@ class ServiceConnection:
         return self.latest is not None and self.error is None and not self.is_shut
 
     @property
+    def doubt(self) -> str:
+        """Why the end of a server could not be confirmed by this service now; "" where it could."""
+        if self.foreign_account is not None:
+            return "it answers for another account than at first contact"
+        if self.is_refused:
+            return f"it refuses us: {self.problem}"
+        if self.frozen:
+            return self.frozen
+        return "" if self.answers else self.problem or "it does not answer"
+
+    @property
     def is_settled(self) -> bool:
         """Whether direct answers can be trusted: they come from the account that we know, and no inventory is due that
         might tell otherwise."""

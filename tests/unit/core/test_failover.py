@@ -128,6 +128,35 @@ def test_without_overlap_a_service_that_cannot_be_reached_is_never_left() -> Non
     assert place(w) == ("one", 1)
 
 
+def test_without_overlap_a_service_that_refuses_us_is_never_left() -> None:
+    """Revoked credentials, another account, a freeze: every server would be given up, and none made elsewhere."""
+    w = running(rule=failover(overlap="Forbidden"))
+    ill(w, 3)
+    before = dict(w.servers)
+    w.refusing.add("one")
+    until(w, 60)
+    assert w.servers == before
+    assert (place(w), pending(w).reason) == (("one", 1), "OverlapForbidden")
+    assert "one could confirm none now (it refuses us): it stays until that is mended" in pending(w).message
+    w.refusing.clear()
+    until(w, 20)
+    assert place(w) == ("two", 2)
+
+
+def test_without_overlap_no_server_is_given_up_on_an_inventory_from_before_the_occasion() -> None:
+    """It may have ceased to answer since, and nobody has noticed yet."""
+    w = running(rule=failover(overlap="Forbidden"))
+    ill(w, 3)
+    before = dict(w.servers)
+    plan = until(w, 20, look=False)
+    assert w.servers == before
+    assert pending(w).reason == "InventoryAwaited"
+    assert plan.failover.newer_than == plan.failover.cause.due
+    w.look()
+    until(w, 1, look=False)
+    assert place(w) is None
+
+
 def test_a_service_that_is_lost_half_way_is_told_and_waited_for() -> None:
     w = running(rule=failover(overlap="Forbidden"))
     ill(w, 3)
@@ -300,7 +329,7 @@ def test_the_world_of_these_tests_does_move_groups_and_kill_the_controller() -> 
     """Or the property above would say nothing."""
     moves, kills = 0, 0
     held: set[str] = set()
-    for seed in range(12):
+    for seed in range(24):
         chaos = iter([(seed * 7919 + n * n * 31 + n * 17) % 1001 for n in range(1500)])
         w = FailoverWorld(iter(()), make_group(), rule=failover())
         settle(w)
