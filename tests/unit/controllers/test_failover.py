@@ -184,7 +184,7 @@ async def test_without_overlap_nothing_is_done_about_a_service_that_cannot_be_re
     assert set(scene.servers()) == {"g-m-0"}
 
 
-ILL = {"when": {"unhealthyShare": "50%", "unhealthyFor": "5m"}, "action": "Rebuild"}
+ILL: dict[str, Any] = {"when": {"unhealthyShare": "50%", "unhealthyFor": "5m"}, "action": "Rebuild"}
 
 
 @pytest.mark.parametrize("answers", [True, False])
