@@ -48,7 +48,7 @@ from moorage.core.placement import (
 )
 from moorage.core.policy import namespace_services, selected_services
 from moorage.core.rollout import GroupServer, MemberWant, Template
-from moorage.core.server_status import failure_of, unhealthy_since
+from moorage.core.server_status import failure_of
 from moorage.core.timing import earliest
 from moorage.hosting.abilities import Retag
 from moorage.kube.store import Obj
@@ -254,7 +254,7 @@ class GroupObserver:
             joined=joined(self._tables, server),
             configured=fresh and c.is_true(status.conditions, c.CONFIGURED),
             ready=is_ready,
-            unhealthy_since=unhealthy_since(current),
+            unhealthy_since=status.unhealthy_since,
             failed=reason,
             failed_at=stalled.last_transition_time if stalled is not None else None,
             message=_told(meta.deleting, is_ready, ready),

@@ -90,7 +90,7 @@ class Scene:
 
     def ill(self) -> None:
         """The group's server runs, and has not been ready for long."""
-        status = ready()
+        status = ready() | {"unhealthySince": SINCE}
         status["conditions"][-1] = told("Ready", "False", "ReadinessFailed")
         changed = self.bench.api.change(VIRTUAL_SERVER, "ns", "g-m-0", status=status)
         self.bench.context.store.ingest(VIRTUAL_SERVER, changed)
