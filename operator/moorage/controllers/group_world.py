@@ -324,7 +324,7 @@ class GroupObserver:
             ceilings=ceilings,
             avoided=avoided(group.status.failed_over, group.status.placement, now),
         )
-        views = self.services.views()
+        views = self.services.candidates()
         eligible = selected_services(policy.spec.select.services, namespace_services(views, labels))
         unseen, until = awaited(eligible, now)
         if unseen:

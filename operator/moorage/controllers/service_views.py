@@ -12,7 +12,7 @@ from moorage.controllers.observation import is_observed
 from moorage.controllers.tables import Tables
 from moorage.core.failover import UNKNOWN, Reach
 from moorage.core.group import granted
-from moorage.core.services import ServiceView, service_view
+from moorage.core.services import ServiceView, not_seen_yet, service_view
 from moorage.kube.errors import InvalidObject
 from moorage.kube.store import Obj, key_of
 
@@ -35,6 +35,12 @@ class ServiceViews:
                 service = self._tables.services.parse(obj)
                 found.append(service_view(service, servers=self._count(obj), promised=self._promised(obj)))
         return found
+
+    def candidates(self) -> list[ServiceView]:
+        """All services as a placement may see them: of one that this process has not looked at, nothing counts yet."""
+        found = self.views()
+        unseen = {view.uid for view in found if not self._context.knows(view.uid)}
+        return [not_seen_yet(view, self._context.began()) if view.uid in unseen else view for view in found]
 
     def _count(self, service: Obj) -> int:
         return sum(not is_observed(o) for o in self._tables.servers.by_index("service", service["metadata"]["name"]))
