@@ -20,7 +20,7 @@ from moorage.controllers.deadlocks import Deadlocks
 from moorage.controllers.derived import Derived
 from moorage.controllers.exhaustion import attempted, next_settings, spot_settings
 from moorage.controllers.observation import joined
-from moorage.controllers.references import MemberConfig, References
+from moorage.controllers.references import GroupPolicy, MemberConfig, References
 from moorage.controllers.server import summary_of
 from moorage.controllers.service_views import ServiceViews
 from moorage.controllers.spending import Spending
@@ -84,7 +84,7 @@ class GroupObserver:
         room = Exhaustion(group.status.exhausted, now, next_settings)
         seen = [self._group_server(group, s, status, members) for s, status in servers]
         own = present(seen, group.status.placement)
-        wants = [self._want(group, policy, m, sum(s.member == m.member.name for s in own), room) for m in members]
+        wants = [self._want(group, found, m, sum(s.member == m.member.name for s in own), room) for m in members]
         ceilings = self.spending.ceilings(group)
         allowance = self.spending.allowance(group, view, wants, ceilings) if ceilings else None
         if group.status.placement is not None:
@@ -124,11 +124,9 @@ class GroupObserver:
 
     # Policy and members
 
-    def _want(
-        self, group: ServerGroup, policy: HostingPolicy | None, m: MemberConfig, have: int, room: Exhaustion
-    ) -> MemberWant:
+    def _want(self, group: ServerGroup, found: GroupPolicy, m: MemberConfig, have: int, room: Exhaustion) -> MemberWant:
         status = next((s for s in group.status.members if s.name == m.member.name), None)
-        template, problem, exhausted, instead = self._template(group, policy, m, room)
+        template, problem, exhausted, instead = self._template(group, found, m, room)
         if have < group.spec.replicas_of(m.member):
             problem = self._closing(group) or problem
         return MemberWant(
@@ -145,7 +143,7 @@ class GroupObserver:
         )
 
     def _template(
-        self, group: ServerGroup, policy: HostingPolicy | None, m: MemberConfig, room: Exhaustion
+        self, group: ServerGroup, found: GroupPolicy, m: MemberConfig, room: Exhaustion
     ) -> tuple[Template | None, tuple[str, str] | None, str, str]:
         """What servers of a member are made from; or why there is nothing; why no room is expected for them; and why
         it is not what comes first."""
@@ -157,13 +155,31 @@ class GroupObserver:
         service = self._service(placement.service, placement.service_uid)
         if service is None:
             return None, ("ServiceNotFound", f"HostingService {placement.service} does not exist any more"), "", ""
-        turns = self._derived.turns(m.config, service, policy)
+        turns = self._turns(group, m.member.name, m.config, service, found.policy)
         if isinstance(turns, Rejection):
-            return None, (turns.word, f"member {m.member.name} on {placement.service}: {turns.detail}"), "", ""
+            told = f"member {m.member.name} on {placement.service}: {turns.detail}"
+            if found.policy is None and found.view.problem is not None:
+                reason, message = found.view.problem
+                return None, (reason, f"{message}; nothing else is made until then ({told})"), "", ""
+            return None, (turns.word, told), "", ""
         left = first_with_room(turns, service.metadata.uid, service.spec.type, room)
         if isinstance(left, MemberTemplate):
             return template_of(left), None, "", left.instead
         return template_of(turns[0]), None, left.detail, ""
+
+    def _turns(
+        self,
+        group: ServerGroup,
+        member: str,
+        config: VirtualServerConfig,
+        service: HostingService,
+        policy: HostingPolicy | None,
+    ) -> tuple[MemberTemplate, ...] | Rejection:
+        """As the policy says; without one, what it said last: its requirements do not go with it."""
+        if policy is not None:
+            return self._derived.turns(config, service, policy)
+        recorded = next((m.offering for m in group.status.members if m.name == member), None)
+        return self._derived.turns_of(config, service, recorded or "")
 
     def _closing(self, group: ServerGroup) -> tuple[str, str] | None:
         """Why no server can be added where the group is: its service is on its way out."""
@@ -278,7 +294,8 @@ class GroupObserver:
         service = None if placement is None else self._service(placement.service, placement.service_uid)
         if service is None:
             return False
-        turns = self._derived.turns(config, service, self._references.readable_policy(group))
+        policy = self._references.readable_policy(group)
+        turns = self._turns(group, server.spec.member or "", config, service, policy)
         if isinstance(turns, Rejection):
             return False
         own = Template(server.spec.image or "", server.spec.offering or "", server.spec.settings)
