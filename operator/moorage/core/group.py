@@ -14,7 +14,7 @@ from moorage.core.ceilings import NOTHING, Allowance, Cost
 from moorage.core.exhaustion import remembered
 from moorage.core.failover import NOTHING as NO_OCCASION
 from moorage.core.failover import UNKNOWN, Case, Judgement, Reach, entry, judge, remaining, without_refuge
-from moorage.core.gate import earlier, is_complete, opened, present, wanted
+from moorage.core.gate import earlier, is_complete, is_kept, opened, present, wanted
 from moorage.core.obstacles import Obstacle
 from moorage.core.rollout import (
     Creation,
@@ -123,6 +123,7 @@ def wants_elsewhere(
     return (
         placement is not None
         and not is_complete(group, placement)
+        and not is_kept(group, placement)
         # Who may go on to a third generation must first be rid of the first.
         and not earlier(servers, placement)
         and not group.metadata.deleting
@@ -260,6 +261,12 @@ def _place(world: GroupWorld) -> GroupPlan:
     """No placement is recorded: record one, or say why not. Servers of an earlier one are cleared away first."""
     moves = bool(world.group.status.exhausted or world.group.status.failed_over)
     leftovers = _removals(world.servers, "Moved" if moves else "Released", "the group has no placement")
+    if leftovers and _protects_leftovers(world):
+        message = (
+            f"deletionProtection keeps the servers of the last placement: {remaining(world.servers)}; "
+            "set spec.deletionProtection to false to have them removed, and the group placed again"
+        )
+        return GroupPlan(None, retain=_retain(world), phase="DeletionProtected", message=message)
     if world.servers:
         message = f"servers of the last placement are going: {remaining(world.servers)}"
         return GroupPlan(None, removals=leftovers, retain=_retain(world), phase="Releasing", message=message)
@@ -267,6 +274,14 @@ def _place(world: GroupWorld) -> GroupPlan:
         return GroupPlan(world.proposal, commit=True)
     until = (problem.until for problem in (*world.problems, world.proposal) if problem is not None)
     return GroupPlan(None, phase="Unplaced", wake_at=earliest(*until))
+
+
+def _protects_leftovers(world: GroupWorld) -> bool:
+    """Whether deletionProtection, set since the placement was given up, keeps what is left of it: servers of a service
+    that the group is to fail over from, or that have configuration. Others hold nothing yet."""
+    status = world.group.status
+    fails_over = any(left.placement == status.placements for left in status.failed_over)
+    return _protected(world) and (fails_over or any(s.configured and not s.deleting for s in world.servers))
 
 
 def _removals(servers: Sequence[GroupServer], reason: str, message: str) -> tuple[Removal, ...]:

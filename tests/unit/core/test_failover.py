@@ -213,6 +213,24 @@ def test_a_protected_group_loses_no_server(overlap: str) -> None:
         assert "deletionProtection keeps them" in pending(w).message
 
 
+def test_protection_that_is_set_once_the_placement_is_given_up_keeps_what_is_left() -> None:
+    w = running(rule=failover(overlap="Forbidden"))
+    ill(w, 3)
+    while place(w) is not None:
+        until(w, 1)
+    before = set(w.servers)
+    status = w.group.status
+    w.group = make_group(deletionProtection=True).model_copy(update={"status": status})
+    until(w, 20)
+    assert set(w.servers) == before
+    assert not any(s.deleting for s in w.servers.values())
+    assert pending(w).reason == ready(w).reason == "DeletionProtected"
+    assert "set spec.deletionProtection to false" in pending(w).message
+    w.group = make_group().model_copy(update={"status": w.group.status})
+    settle(w)
+    assert place(w) == ("two", 2)
+
+
 def test_retained_servers_are_settled_before_they_go() -> None:
     w = running(spec={"deletionPolicy": "Retain"})
     w.servers = {name: replace(s, retain=False) for name, s in w.servers.items()}
