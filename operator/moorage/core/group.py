@@ -181,7 +181,9 @@ def _decide(world: GroupWorld, now: datetime) -> GroupPlan:
     if group.metadata.deleting:
         return _deletion(world)
     if group.spec.suspend:
-        return GroupPlan(placement, phase="Suspended", message="suspend is set: nothing is changed")
+        return GroupPlan(
+            placement, phase="Suspended", message="suspend is set: no server is made, replaced, moved or removed"
+        )
     if placement is None:
         return _place(world)
     if world.policy.verdict == "Unmet" and world.policy.when_unmet_release and world.policy.problem is None:
