@@ -144,7 +144,14 @@ def _unhealthy(case: Case) -> Cause | None:
         f"{len(ill)} of {total} servers are unhealthy ({names}{more}), {needed} of them since {_at(since)} or longer, "
         f"more than {format_duration(limit)} ago (unhealthyShare: {share})"
     )
-    return Cause("ServersUnhealthy", message, since, since + limit)
+    return Cause("ServersUnhealthy", message, _still(case, "ServersUnhealthy") or since, since + limit)
+
+
+def _still(case: Case, reason: str) -> datetime | None:
+    """Since when the same occasion has been told: one server that is well for a moment makes no other one of it, and
+    what a person said of it holds as long as it is due without a break."""
+    told = case.group.status.failover
+    return told.since if told is not None and (told.placement, told.reason) == (case.placement.number, reason) else None
 
 
 def _held(case: Case, cause: Cause) -> tuple[str, str] | None:

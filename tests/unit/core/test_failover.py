@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.failover_world import FailoverWorld, failover, settle, until
-from tests.support.group_world import make_group
+from tests.support.group_world import S, make_group
 
 from moorage.api.conditions import find
 from moorage.api.meta import Condition
@@ -197,6 +197,46 @@ def test_ask_waits_for_a_person_and_a_word_about_another_occasion_does_not_count
     w.approve()
     until(w, 2)
     assert place(w) == ("two", 2)
+
+
+def test_what_a_person_approved_holds_though_one_of_the_unhealthy_servers_blinks() -> None:
+    w = running(rule=failover("Ask"))
+    w.down |= {"two", "three"}
+    ill(w, 4)
+    until(w, 10)
+    told = w.group.status.failover
+    assert told is not None
+    w.approve()
+    until(w, 2)
+    assert pending(w).reason == "NoCandidate", "it waits for a service, not for a person"
+    first = sorted(w.servers)[0]
+    w.servers[first] = replace(w.servers[first], ready=True, unhealthy_since=None)
+    until(w, 3)
+    w.servers[sorted(w.servers)[4]] = w._worse(w.servers[sorted(w.servers)[4]], "ill")
+    for name in sorted(w.servers)[1:3]:
+        w.servers[name] = replace(w.servers[name], unhealthy_since=w.now - 6 * S)
+    until(w, 2)
+    assert w.group.status.failover == told
+    w.down.clear()
+    until(w, 2)
+    assert place(w) == ("two", 2)
+
+
+def test_an_approval_does_not_hold_for_servers_that_were_well_in_between() -> None:
+    w = running(rule=failover("Ask"))
+    w.down |= {"two", "three"}
+    ill(w, 4)
+    until(w, 10)
+    w.approve()
+    w.heal()
+    for name, server in w.servers.items():
+        w.servers[name] = replace(server, ready=True)
+    until(w, 2)
+    assert w.group.status.failover is None
+    w.down.clear()
+    ill(w, 4)
+    until(w, 10)
+    assert (place(w), pending(w).reason) == (("one", 1), "FailoverNotApproved")
 
 
 @pytest.mark.parametrize("overlap", ["Forbidden", "Allowed"])
