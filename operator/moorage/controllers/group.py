@@ -210,7 +210,7 @@ class GroupController:
         if not await self._hold(obj, placement):
             self._look_again(world.group)
             return []
-        for name in sorted({member.config_ref.name for member in world.group.spec.members}):
+        for name in sorted({want.config for want in world.wants}):
             config = self._tables.configs.parsed(world.group.metadata.namespace, name)
             if config is not None:
                 await ensure_revision(self._context, self._tables, config)
@@ -294,7 +294,7 @@ class GroupController:
         return True
 
     async def _revise(self, group: ServerGroup, revision: Revision) -> bool:
-        names = sorted({m.config_ref.name for m in group.spec.members})
+        names = sorted({m.config_ref.name for m in group.spec.members} | {m.config for m in group.status.members})
         configs = [self._tables.configs.parsed(group.metadata.namespace, name) for name in names]
         for config in configs:
             if config is None or revision_name(config.metadata.name, config.spec) != revision.revision:

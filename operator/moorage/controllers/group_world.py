@@ -76,10 +76,14 @@ class GroupObserver:
         servers = self._servers(group)
         found = self._references.policy(group, now, lambda: votes(group, members, servers))
         policy, view = found.policy, found.view
+        held: list[Obstacle] = []
+        if view.unapproved:
+            members, held = self._references.approved(group, members, now)
         problems = [m.problem for m in members if m.problem is not None]
         problems += self._deadlocks.find(group, members)
         if found.problem is not None:
             problems.append(found.problem)
+        problems += held
         problems += self._retention(group) + self._taken(group, now)
         room = Exhaustion(group.status.exhausted, now, next_settings)
         seen = [self._group_server(group, s, status, members) for s, status in servers]

@@ -36,7 +36,8 @@ class PolicyView:
     """What the group's policy says. ``problem`` is set where there is no such policy or it cannot be read.
 
     ``when_unmet_release`` also says that what is unmet is a reason to release. ``readings`` are those of the group's
-    own conditions; ``wake_at`` is when one of them can change by itself.
+    own conditions; ``wake_at`` is when one of them can change by itself. ``unapproved``: an approval is missing, or no
+    policy is there that could ask for one, so that no member goes on to another configuration than it had leave for.
     """
 
     name: str
@@ -47,6 +48,7 @@ class PolicyView:
     readings: tuple[Reading, ...] = ()
     wake_at: datetime | None = None
     failover: Failover | None = None
+    unapproved: bool = False
 
 
 @dataclass(frozen=True, slots=True)

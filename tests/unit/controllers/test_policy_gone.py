@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 from tests.support.controller_bench import Bench
 
+from moorage.api.names import ANNOTATION_APPROVAL
 from moorage.api.virtualserverconfig import VirtualServerConfigSpec
 from moorage.controllers.edges import Edges
 from moorage.controllers.group import GroupController
 from moorage.controllers.group_world import GroupObserver
 from moorage.controllers.revisions import revision_name
+from moorage.core.policy.approval import Approval
 from moorage.kube.kinds import HOSTING_POLICY, HOSTING_SERVICE, SERVER_GROUP, VIRTUAL_SERVER, VIRTUAL_SERVER_CONFIG
 
 Obj = dict[str, Any]
@@ -54,9 +56,9 @@ class Scene:
         for number in (0, 1):
             await self.server(number)
 
-    async def policy(self, name: str, arch: str) -> None:
-        """A policy that is met."""
-        when = {"all": [{"name": "always", "schedule": {"from": SINCE}}]}
+    async def policy(self, name: str, arch: str, *more: Obj) -> None:
+        """A policy that is met, but for what each group decides by itself."""
+        when = {"all": [{"name": "always", "schedule": {"from": SINCE}}, *more]}
         select = {"requirements": [{"key": "arch", "operator": "In", "values": [arch]}]}
         readings = [{"name": "always", "value": "Met", "since": SINCE}]
         status = {"observedGeneration": 1, "readings": readings}
@@ -81,6 +83,19 @@ class Scene:
         """A server is gone, as after it was lost."""
         gone = self.bench.api.objects.pop((VIRTUAL_SERVER.plural, "ns", name))
         self.bench.context.store.table(VIRTUAL_SERVER).removed(gone["metadata"]["uid"])
+
+    def approve(self) -> None:
+        """A person approves the group as it is now."""
+        meta = dict(self.bench.api.stored(SERVER_GROUP, "ns", "g")["metadata"])
+        said = Approval(meta["uid"], meta["generation"], "jane", self.bench.context.clock.now())
+        meta["annotations"] = {ANNOTATION_APPROVAL: said.encode()}
+        self.bench.context.store.ingest(SERVER_GROUP, self.bench.api.change(SERVER_GROUP, "ns", "g", metadata=meta))
+
+    def images(self) -> dict[str, str]:
+        """The image of each server that is there to stay."""
+        objects = self.bench.api.objects.items()
+        there = [o for (kind, _, _), o in objects if kind == VIRTUAL_SERVER.plural]
+        return {o["metadata"]["name"]: o["spec"]["image"] for o in there if "deletionTimestamp" not in o["metadata"]}
 
     def forget(self, policy: str) -> None:
         gone = self.bench.api.objects.pop((HOSTING_POLICY.plural, "ns", policy))
@@ -148,3 +163,54 @@ async def test_a_group_between_two_policies_stays_and_keeps_its_offering_until_t
     assert await scene.reconcile() == {"g-m-0": "arm", "g-m-1": "arm", "g-m-2": "x86"}, "what runs is not replaced"
     scene.drop("g-m-0")
     assert (await scene.reconcile())["g-m-0"] == "x86"
+
+
+OTHER = [{"name": "m", "configRef": {"name": "other"}, "replicas": 2}]
+
+
+async def other(scene: Scene) -> None:
+    """Another configuration, of another image."""
+    await scene.bench.put(VIRTUAL_SERVER_CONFIG, "other", {"images": [{"image": "not-approved"}]})
+
+
+async def test_what_was_approved_is_not_replaced_by_a_configuration_that_nobody_approved(scene: Scene) -> None:
+    """An approval decides what may be made: an edit that lapses it makes nothing of what it asks for."""
+    scene.forget("p")
+    await scene.policy("p", "arm64", {"name": "asked", "approval": {}})
+    await other(scene)
+    scene.approve()
+    await scene.reconcile()
+    assert scene.condition("Ready")[0] == "Ready"
+    scene.change(members=OTHER)
+    scene.drop("g-m-1")
+    await scene.reconcile()
+    assert scene.images() == {"g-m-0": "i", "g-m-1": "i"}, "neither rolled, nor made again from it"
+    reason, message = scene.condition("Ready")
+    assert reason == "ConfigNotApproved"
+    assert "configuration other waits until policy p allows it" in message
+    assert scene.bench.api.stored(SERVER_GROUP, "ns", "g")["status"]["members"][0]["config"] == "c"
+    scene.approve()
+    await scene.reconcile()
+    assert scene.condition("Ready")[0] != "ConfigNotApproved"
+    assert len(scene.images()) == 1, "one is being replaced"
+
+
+async def test_a_policy_that_does_not_exist_is_no_way_round_an_approval(scene: Scene) -> None:
+    await other(scene)
+    scene.change(members=OTHER, policyRef={"name": "nowhere"})
+    scene.drop("g-m-1")
+    await scene.reconcile()
+    assert scene.images() == {"g-m-0": "i", "g-m-1": "i"}
+
+
+async def test_a_policy_that_is_unmet_for_another_reason_holds_no_configuration_back(scene: Scene) -> None:
+    scene.forget("p")
+    await scene.policy("p", "arm64")
+    stored = scene.bench.api.stored(HOSTING_POLICY, "ns", "p")
+    readings = [{"name": "always", "value": "Unmet", "since": SINCE}]
+    changed = scene.bench.api.change(HOSTING_POLICY, "ns", "p", status={**stored["status"], "readings": readings})
+    scene.bench.context.store.ingest(HOSTING_POLICY, changed)
+    await other(scene)
+    scene.change(members=OTHER)
+    await scene.reconcile()
+    assert "not-approved" in scene.images().values(), "it only stops growth"
