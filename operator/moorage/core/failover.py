@@ -212,14 +212,31 @@ def _unconfirmed(case: Case, cause: Cause) -> tuple[str, str] | None:
 # What a person says
 
 
-def order(placement: int, since: datetime) -> str:
-    """The value of the annotation that lets the group leave, for exactly this occasion."""
-    return f"{placement}@{_at(since)}"
+_BY: Final = " by "
+MAX_NAME: Final = 128
+
+
+def order(placement: int, since: datetime, by: str = "") -> str:
+    """The value of the annotation that lets the group leave, for exactly this occasion; ``by`` is who says so."""
+    name = _printable(by)
+    return f"{placement}@{_at(since)}{_BY if name else ''}{name}"
 
 
 def approved(group: ServerGroup, placement: Placement, cause: Cause) -> bool:
     """Whether a person has said so for this placement and this occasion; of an earlier one it says nothing."""
-    return group.metadata.annotations.get(ANNOTATION_FAILOVER) == order(placement.number, cause.since)
+    text = group.metadata.annotations.get(ANNOTATION_FAILOVER, "")
+    return text.partition(_BY)[0] == order(placement.number, cause.since)
+
+
+def asked_by(group: ServerGroup, spec: Failover) -> str:
+    """Who let the group leave, by their own account, where a person was asked; "" where nobody is named."""
+    if spec.action != "Ask":
+        return ""
+    return _printable(group.metadata.annotations.get(ANNOTATION_FAILOVER, "").partition(_BY)[2])
+
+
+def _printable(name: str) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in name[:MAX_NAME]).split())
 
 
 def _misread(group: ServerGroup) -> str:

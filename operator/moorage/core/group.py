@@ -13,7 +13,7 @@ from moorage.api.servergroup import Member, PendingItem, ServerGroup
 from moorage.core.ceilings import NOTHING, Allowance, Cost
 from moorage.core.exhaustion import remembered
 from moorage.core.failover import NOTHING as NO_OCCASION
-from moorage.core.failover import UNKNOWN, Case, Judgement, Reach, entry, judge, remaining, without_refuge
+from moorage.core.failover import UNKNOWN, Case, Judgement, Reach, asked_by, entry, judge, remaining, without_refuge
 from moorage.core.gate import earlier, is_complete, is_kept, opened, present, wanted
 from moorage.core.obstacles import Obstacle
 from moorage.core.rollout import (
@@ -245,13 +245,15 @@ def _fail_over(
     if spec is None or cause is None:
         raise ValueError("nothing to fail over for")
     overlaps = spec.overlap == "Allowed"
-    message = f"failed over from {placement.service}: {cause.message}; {refuge.message}"
+    by = asked_by(world.group, spec)
+    why = f"{cause.message}; {by} let it leave" if by else cause.message
+    message = f"failed over from {placement.service}: {why}; {refuge.message}"
     following = refuge.model_copy(update={"overlapping": True, "message": message[:1024]})
     return GroupPlan(
         following if overlaps else None,
         commit=True,
         phase="FailedOver" if overlaps else "FailingOver",
-        message=message if overlaps else f"failing over from {placement.service}: {cause.message}",
+        message=message if overlaps else f"failing over from {placement.service}: {why}",
         failures={want.name: 0 for want in world.wants},
         failed_over=(entry(placement, cause, spec, now),),
     )

@@ -14,6 +14,7 @@ from tests.support.group_world import S, make_group
 from moorage.api.conditions import find
 from moorage.api.meta import Condition
 from moorage.api.names import server_name
+from moorage.core.failover import order
 from moorage.core.group import decide_group
 
 CHAOS = st.lists(st.integers(0, 1000), max_size=300)
@@ -220,6 +221,20 @@ def test_what_a_person_approved_holds_though_one_of_the_unhealthy_servers_blinks
     w.down.clear()
     until(w, 2)
     assert place(w) == ("two", 2)
+
+
+def test_who_let_it_leave_is_named_and_a_name_changes_nothing_of_what_is_approved() -> None:
+    w = running(rule=failover("Ask", "Forbidden"))
+    ill(w, 3)
+    until(w, 10)
+    told = w.group.status.failover
+    assert told is not None
+    note = {"moorage.dev/failover": order(told.placement, told.since, "jane\n<b>")}
+    meta = w.group.metadata.model_copy(update={"annotations": note})
+    w.group = w.group.model_copy(update={"metadata": meta})
+    plan = until(w, 1)
+    assert plan.phase == "FailingOver"
+    assert plan.message.endswith("; jane <b> let it leave")
 
 
 def test_an_approval_does_not_hold_for_servers_that_were_well_in_between() -> None:
