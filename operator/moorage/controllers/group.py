@@ -80,20 +80,23 @@ class GroupController:
             return DONE
         plan = decide_group(world, now)
         self._observer.spending.promise(world.group, world.cost, waiting=cost_limit(world) is not None)
-        self._look_into(plan)
         if plan.commit:
             return await self._commit(obj, world, plan)
         if plan.drop_finalizer:
             return await self._finish(obj, world.group)
         changed = await self._act(obj, world, plan)
         written = await self._report(obj, world, plan, hard=False)
+        self._look_into(plan)
         if changed or written is Written.CONFLICT:
             return AGAIN
         after = None if plan.wake_at is None else max(0.001, (plan.wake_at - now) / timedelta(seconds=1))
         return Result(after=after)
 
     def _look_into(self, plan: GroupPlan) -> None:
-        """Have the service looked at that the group is to leave, where what is known of it is older than the reason."""
+        """Have the service looked at that the group is to leave, where what is known of it is older than the reason.
+
+        After status tells of the occasion: it is by that that the group is woken when the inventory is there.
+        """
         newer_than, placement = plan.failover.newer_than, plan.placement
         connection = None if placement is None else self._context.connections.get(placement.service_uid)
         if newer_than is not None and connection is not None:
