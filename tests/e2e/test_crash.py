@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from tests.support import cluster, life
+from tests.support import cluster, failover_life, life
 from tests.support.cluster import namespace_name
 from tests.support.needs import missing
 from tests.support.stack import SYSTEM, Api, Process, Stack, new_stack
@@ -148,6 +148,44 @@ async def test_killed_at_every_call_nothing_is_doubled_or_leaked(
     missed = sorted(set(todo) - done)
     sys.stdout.write(f"{program}: killed at {len(done)} of {len(todo)} crash points; not met again: {missed}\n")
     assert len(done) >= len(todo) * 0.8
+
+
+@pytest.mark.timeout(900 if not EVERY else 36000)
+async def test_killed_at_every_call_of_a_failover_no_server_is_doubled_leaked_or_made_too_early(
+    lonely_stack: Stack, tmp_path: Path
+) -> None:
+    recording = tmp_path / "record"
+    await one_failover(lonely_stack, "record", recording)
+    todo = points(recording.with_suffix(".calls"))
+    assert len(todo) > 10
+    done: set[str] = set()
+    for number, chosen in enumerate(rounds(todo)):
+        plan = tmp_path / f"plan{number}"
+        plan.write_text("\n".join(sorted(set(chosen) - done)) + "\n")
+        await one_failover(lonely_stack, str(number), plan)
+        tried = plan.with_suffix(".done")
+        done |= set(tried.read_text().splitlines()) if tried.exists() else set()
+    missed = sorted(set(todo) - done)
+    sys.stdout.write(f"failover: killed at {len(done)} of {len(todo)} crash points; not met again: {missed}\n")
+    assert len(done) >= len(todo) * 0.8
+
+
+async def one_failover(stack: Stack, name: str, plan: Path) -> None:
+    """A group that leaves its service, under a plan from when its servers were stopped until all of it is gone."""
+    await fresh_installation(stack)
+    first, second = (stack.hostd(f"{letter}-leave-{name}", "--simulate", "--boot-time", "0.2") for letter in ("a", "b"))
+    try:
+        async with namespace(stack, f"leave-{name}") as api:
+            with crashing(stack, plan.with_name(f"{plan.name}-before")):
+                await failover_life.begin(api, first, second)
+            failover_life.stop_servers(first)
+            with crashing(stack, plan):
+                await failover_life.go_on(api, first, second)
+                await no_secrets_left(api)
+            failover_life.assert_one_generation_after_the_other(first, second)
+    finally:
+        first.stop()
+        second.stop()
 
 
 def rounds(todo: list[str]) -> list[list[str]]:

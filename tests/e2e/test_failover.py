@@ -131,7 +131,7 @@ async def test_unhealthy_servers_have_the_group_made_anew_once_a_person_says_so(
         (scene.root(server, failing) / "ill").touch()
     assert "moorage failover g" in await pending(scene, "FailoverNotApproved")
     assert len(scene.here(failing)) == 2
-    told = await moorage(scene.stack, "failover", "g", "-n", scene.api.namespace)
+    told = await moorage(scene.stack, "failover", "g", "--yes", "-n", scene.api.namespace)
     assert "g: may leave" in told.stdout, told.stderr
     found = await placed(scene, second)
     assert found["status"]["failedOver"][0]["reason"] == "ServersUnhealthy"

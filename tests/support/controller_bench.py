@@ -65,6 +65,8 @@ class Bench:
         }
         obj = await self.api.create(kind, {"metadata": meta, "spec": spec, **more})
         self.context.store.ingest(kind, obj)
+        if kind is kinds.HOSTING_SERVICE:
+            self.context.looked_at.add(obj["metadata"]["uid"])
         return obj
 
     async def group(self, name: str = "g", *members: tuple[str, str], policy: str = "p", **more: Any) -> Obj:

@@ -37,6 +37,7 @@ TURNS = (
     "edit",
     "approve",
     "forbid",
+    "refuse",
     "verdict",
     "policy",
     "heal",
@@ -55,11 +56,17 @@ class Killed(Exception):
 
 @dataclass
 class FailoverWorld(World):
-    """`down` are the services that do not answer; `since` is what their status says; `looked` what this process saw."""
+    """`down` are the services that do not answer; `since` is what their status says; `looked` what this process saw.
+
+    `refusing` are those that answer and confirm nothing: revoked credentials, another account, a freeze. `listed` is
+    when the last complete inventory of each began.
+    """
 
     rule: Failover | None = field(default_factory=failover)
     missing: bool = False
     down: set[str] = field(default_factory=set)
+    refusing: set[str] = field(default_factory=set)
+    listed: dict[str, datetime] = field(default_factory=dict)
     since: dict[str, datetime] = field(default_factory=dict)
     looked: set[str] = field(default_factory=set)
     seen_up: dict[str, datetime] = field(default_factory=dict)
@@ -81,13 +88,16 @@ class FailoverWorld(World):
             else:
                 self.since.pop(name, None)
                 self.seen_up[name] = self.now
+                if name not in self.refusing:
+                    self.listed[name] = self.now
 
     def reach(self) -> Reach:
         """Of the service that the group is on."""
         placement = self.group.status.placement
         if placement is None:
             return UNKNOWN
-        return Reach(placement.service in self.looked, self.since.get(placement.service))
+        name, doubt = placement.service, "it refuses us" if placement.service in self.refusing else ""
+        return Reach(name in self.looked, self.since.get(name), doubt=doubt, looked=self.listed.get(name))
 
     def world(self) -> GroupWorld:
         problem = ("PolicyNotFound", "there is no HostingPolicy") if self.missing else None
@@ -106,7 +116,7 @@ class FailoverWorld(World):
         status = self.group.status
         left = avoided(status.failed_over, status.placement, self.now)
         for name in SERVICES:
-            if name in self.looked and name not in self.since and name not in left:
+            if name in self.looked and name not in self.since and name not in self.refusing | set(left):
                 return Placement(number=status.placements + 1, service=name, service_uid=name, time=self.now)
         ends = [e.until for e in status.failed_over if e.until > self.now]
         return Obstacle("NoFeasibleService", "no service can take it", stalled=False, until=min(ends, default=None))
@@ -118,10 +128,8 @@ class FailoverWorld(World):
         event, number = self.draw(TURNS), next(self.chaos, 0)
         name = SERVICES[number % 3]
         match event:
-            case "down":
-                self.down.add(name)
-            case "up":
-                self.down.discard(name)
+            case "down" | "up" | "refuse":
+                self._turn(name, event)
             case "restart":
                 self.restart()
             case "ill":
@@ -144,6 +152,13 @@ class FailoverWorld(World):
         if number % 4:
             self.look()
 
+    def _turn(self, name: str, event: str) -> None:
+        """A service ceases to answer, refuses us, or is itself again."""
+        self.down.discard(name)
+        self.refusing.discard(name)
+        if event != "up":
+            (self.down if event == "down" else self.refusing).add(name)
+
     def approve(self) -> None:
         """A person says yes to what status tells."""
         told = self.group.status.failover
@@ -160,9 +175,10 @@ class FailoverWorld(World):
     def restart(self) -> None:
         """Another process knows nothing but what the API server tells."""
         self.looked.clear()
+        self.listed.clear()
 
     def is_gone(self, s: GroupServer) -> bool:
-        return s.service not in self.down
+        return s.service not in self.down | self.refusing
 
     # What is done
 
@@ -238,6 +254,8 @@ class FailoverWorld(World):
         if spec.overlap == "Forbidden":
             assert before.service in self.looked, "left without knowing whether it answers"
             assert not unreachable, "left a service that cannot be reached"
+            assert before.service not in self.refusing, "left a service that confirms no server's end"
+            assert self.listed[before.service] > cause_due(world, before), "given up on an inventory from before"
             assert plan.placement is None
         else:
             assert plan.placement is not None
@@ -260,10 +278,18 @@ class FailoverWorld(World):
     overlapped: set[int] = field(default_factory=set)
 
 
+def cause_due(world: GroupWorld, placement: Placement) -> datetime:
+    """When half of the servers had been ill for long enough."""
+    ill = sorted(s.unhealthy_since for s in world.servers if s.unhealthy_since is not None and not s.deleting)
+    own = [s for s in world.servers if s.placement == placement.number and not s.deleting]
+    return ill[-(-len(own) // 2) - 1] + LIMIT
+
+
 def settle(world: FailoverWorld, limit: int = 600) -> None:
     """A fair world: all services answer, the controller lives, nobody is ill; until nothing changes any more."""
     world.chaos, world.slow, world.deadly, world.missing, world.verdict = iter(()), False, False, False, "Met"
     world.down.clear()
+    world.refusing.clear()
     still = 0
     for _ in range(limit):
         world.look()

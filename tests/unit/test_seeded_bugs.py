@@ -98,9 +98,35 @@ MUTANTS = {
     ),
     "placements overlap: without leave": Mutant(
         FAILOVER,
-        '    if spec.overlap == "Forbidden" and (not',
-        '    if spec.overlap == "Never" and (not',
+        '    if spec.overlap == "Forbidden" and (unconfirmed',
+        '    if spec.overlap == "Never" and (unconfirmed',
         "tests/unit/core/test_failover.py::test_without_overlap_a_service_that_cannot_be_reached_is_never_left",
+    ),
+    "servers are given up that the service could not confirm gone": Mutant(
+        FAILOVER,
+        "    if reach.doubt:\n",
+        "    if reach.doubt and not reach.known:\n",
+        "tests/unit/core/test_failover.py::test_without_overlap_a_service_that_refuses_us_is_never_left",
+    ),
+    "servers are given up on an inventory from before the occasion": Mutant(
+        FAILOVER,
+        "    if reach.looked is None or reach.looked <= cause.due:\n",
+        "    if reach.looked is None:\n",
+        "tests/unit/core/test_failover.py::"
+        "test_without_overlap_no_server_is_given_up_on_an_inventory_from_before_the_occasion",
+    ),
+    "a protected group with configured servers moves for lack of room": Mutant(
+        "moorage.core.group",
+        "        and not is_kept(group, placement)\n",
+        "",
+        "tests/unit/core/test_exhaustion.py::"
+        "test_a_protected_group_with_configured_servers_stays_where_there_is_no_room_and_says_so",
+    ),
+    "a frozen service confirms a deletion": Mutant(
+        DEPARTURE,
+        "    if not service.frozen or f.deleted_at is not None:\n",
+        "    if service.frozen or f.deleted_at is not None:\n",
+        "tests/unit/core/test_lifecycle_deletion.py",
     ),
     "a group moves on the word of a process that has ended": Mutant(
         FAILOVER,

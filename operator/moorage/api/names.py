@@ -32,7 +32,7 @@ configuration are taken out."""
 
 ANNOTATION_FAILOVER = f"{GROUP}/failover"
 """On a ServerGroup, by a person or `moorage failover`: that it may leave its service, as `<placement>@<since>` of what
-`status.failover` tells. Never written by the controller."""
+`status.failover` tells, or `<placement>@<since> by <name>`. Never written by the controller."""
 
 ANNOTATION_ORPHANS = f"{GROUP}/orphans"
 """On a HostingService, by a person or `moorage orphans`: which orphans to release or delete, as JSON. Never written by

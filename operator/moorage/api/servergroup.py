@@ -130,7 +130,8 @@ class ServerGroupSpec(Model):
     deletion_protection: bool = False
     """Whether the servers are kept although a deletion was asked for."""
     suspend: bool = False
-    """Whether Moorage leaves the group as it is."""
+    """Whether Moorage leaves the group as it is: no server is made, replaced, moved, removed or repaired. New values
+    still reach its servers, and deleting the group still removes them."""
     scale: Scale = Scale(replicas=0)
     """The member that `kubectl scale` and autoscalers act on. Default: none."""
     max_price_per_hour: Price | None = None

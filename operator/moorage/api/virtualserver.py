@@ -257,6 +257,8 @@ class VirtualServerStatus(Model):
     """Its state when it was last seen at the service."""
     lost: bool | None = None
     """Whether the server is gone for good without having been deleted."""
+    unhealthy_since: Timestamp | None = None
+    """Since when, without a break, it has been configured and yet not ready, or stopped after it ran."""
     recorded_at: Timestamp | None = None
     """When `providerID` was recorded as this object's own; absent for a server that is only observed."""
     agent: AgentState | None = None

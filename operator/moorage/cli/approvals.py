@@ -33,7 +33,7 @@ async def approve_group(
             f"{name} is at generation {seen.metadata.generation} by now, not {generation}: it was changed",
             hint=f"look at it again: kubectl get servergroup {name} -n {cluster.namespace} -o yaml",
         )
-    user = await _whoami(cluster)
+    user = await whoami(cluster)
     await _check_permission(cluster, name, user)
     approval = Approval(seen.metadata.uid, seen.metadata.generation, user, now, until, reason)
     try:
@@ -87,7 +87,7 @@ def _refusal(error: Forbidden) -> CliError:
     return CliError(said, Exit.FORBIDDEN, hint=missing_rule(said))
 
 
-async def _whoami(cluster: Cluster) -> str:
+async def whoami(cluster: Cluster) -> str:
     """Who the API server says the user is, whatever the kubeconfig calls itself."""
     try:
         answer = await cluster.client.create(_REVIEW, {})

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal, Protocol
 
 from moorage.api.virtualserver import VirtualServerStatus
@@ -130,6 +130,9 @@ class Surroundings(Protocol):
     def knows(self, service_uid: str) -> bool:
         """Whether the service's status says what is so now, not what a process that ended saw last."""
 
+    def began(self) -> datetime:
+        """When this process began, by the time of day as it is now."""
+
 
 @dataclass(frozen=True, slots=True)
 class ChannelInfo:
@@ -167,6 +170,10 @@ class Context:
     secret_written: Callable[[Obj], None] = lambda _: None
     _writer: StatusWriter | None = None
     _placing: Counter[str] = field(default_factory=Counter)
+    _began: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._began = self.clock.monotonic()
 
     @property
     def writer(self) -> StatusWriter:
@@ -203,6 +210,10 @@ class Context:
     def knows(self, service_uid: str) -> bool:
         """Whether the status of the service says what this process itself has seen."""
         return service_uid in self.looked_at
+
+    def began(self) -> datetime:
+        """When this process began, counted back on the steady clock: the time of day may have been set since."""
+        return self.clock.now() - timedelta(seconds=self.clock.monotonic() - self._began)
 
     def memory(self, uid: str) -> ServerMemory:
         """What is remembered of the VirtualServer ``uid``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from moorage.api.hostingpolicy import HostingPolicy
@@ -67,6 +67,20 @@ class Derived:
             key,
             basis,
             lambda: resolve_turns(config.spec, service_view(service), select.requirements, spot),
+        )
+
+    def turns_of(
+        self, config: VirtualServerConfig, service: HostingService, offering: str
+    ) -> tuple[MemberTemplate, ...] | Rejection:
+        """What servers are made from where no policy can be read: of the offering that the last one let them have."""
+        found = self.turns(config, service, None)
+        same = () if isinstance(found, Rejection) else tuple(t for t in found if t.offering.name == offering)
+        if same:
+            return same
+        # It may be of another architecture than what would come first without any requirement.
+        view = service_view(service)
+        return resolve_turns(
+            config.spec, replace(view, offerings=tuple(o for o in view.offerings if o.name == offering))
         )
 
 

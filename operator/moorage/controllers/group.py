@@ -85,10 +85,21 @@ class GroupController:
             return await self._finish(obj, world.group)
         changed = await self._act(obj, world, plan)
         written = await self._report(obj, world, plan, hard=False)
+        self._look_into(plan)
         if changed or written is Written.CONFLICT:
             return AGAIN
         after = None if plan.wake_at is None else max(0.001, (plan.wake_at - now) / timedelta(seconds=1))
         return Result(after=after)
+
+    def _look_into(self, plan: GroupPlan) -> None:
+        """Have the service looked at that the group is to leave, where what is known of it is older than the reason.
+
+        After status tells of the occasion: it is by that that the group is woken when the inventory is there.
+        """
+        newer_than, placement = plan.failover.newer_than, plan.placement
+        connection = None if placement is None else self._context.connections.get(placement.service_uid)
+        if newer_than is not None and connection is not None:
+            connection.need_inventory(newer_than)
 
     # Report
 
@@ -192,7 +203,7 @@ class GroupController:
         if not await self._hold(obj, placement):
             self._look_again(world.group)
             return []
-        for name in sorted({member.config_ref.name for member in world.group.spec.members}):
+        for name in sorted({want.config for want in world.wants}):
             config = self._tables.configs.parsed(world.group.metadata.namespace, name)
             if config is not None:
                 await ensure_revision(self._context, self._tables, config)
@@ -276,7 +287,7 @@ class GroupController:
         return True
 
     async def _revise(self, group: ServerGroup, revision: Revision) -> bool:
-        names = sorted({m.config_ref.name for m in group.spec.members})
+        names = sorted({m.config_ref.name for m in group.spec.members} | {m.config for m in group.status.members})
         configs = [self._tables.configs.parsed(group.metadata.namespace, name) for name in names]
         for config in configs:
             if config is None or revision_name(config.metadata.name, config.spec) != revision.revision:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from moorage.api import conditions as c
 from moorage.api.hostingpolicy import HostingPolicy
-from moorage.api.hostingservice import HostingService
 from moorage.api.meta import Condition
 from moorage.api.names import server_name
 from moorage.api.placement import Placement
@@ -26,12 +25,13 @@ from moorage.controllers.service_views import ServiceViews
 from moorage.controllers.spending import Spending
 from moorage.controllers.tables import Tables
 from moorage.controllers.voting import votes
+from moorage.controllers.wants import Wants, template_of
 from moorage.core.ceilings import NOTHING, Ceiling
 from moorage.core.configuration import pending_items
 from moorage.core.exhaustion import NO_ROOM, Exhaustion
 from moorage.core.failover import avoided
 from moorage.core.gate import present
-from moorage.core.group import GroupWorld, granted, judge_failover, wants_elsewhere, wants_placement
+from moorage.core.group import GroupWorld, judge_failover, wants_elsewhere, wants_placement
 from moorage.core.limits import made_of, within
 from moorage.core.obstacles import Obstacle, together
 from moorage.core.placement import (
@@ -40,7 +40,6 @@ from moorage.core.placement import (
     PlacementRequest,
     Rejection,
     awaited,
-    first_with_room,
     group_cost,
     place,
     tried_in_turn,
@@ -48,26 +47,14 @@ from moorage.core.placement import (
 )
 from moorage.core.policy import namespace_services, selected_services
 from moorage.core.policy.data_age import within_age
-from moorage.core.rollout import GroupServer, MemberWant, Template
-from moorage.core.server_status import failure_of, unhealthy_since
+from moorage.core.rollout import GroupServer, Template
+from moorage.core.server_status import failure_of
 from moorage.core.timing import earliest
 from moorage.hosting.abilities import Retag
 from moorage.kube.store import Obj
 
 NAME_TAKEN_LOOK = timedelta(seconds=10)
 """How soon a name that somebody else's object had is looked at again."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Made:
-    """What servers of a member are made from, or the problem for which there is nothing; why no room is expected for
-    them; and why it is not the first that they could be made from."""
-
-    template: Template | None = None
-    problem: tuple[str, str] | None = None
-    exhausted: str = ""
-    instead: str = ""
-    first: Template | None = None
 
 
 class GroupObserver:
@@ -81,6 +68,7 @@ class GroupObserver:
         self._derived = Derived()
         self._references = References(tables, self._derived)
         self._deadlocks = Deadlocks(tables, self._derived, self._references)
+        self._wants = Wants(tables, self._derived)
 
     def observe(self, obj: Obj, now: datetime, *, as_if_met: bool = False) -> GroupWorld:
         """Raises InvalidObject where the group itself cannot be read. ``as_if_met``: whatever its policy says."""
@@ -88,16 +76,22 @@ class GroupObserver:
         members = [self._references.member(group, member, now) for member in group.spec.members]
         servers = self._servers(group)
         found = self._references.policy(group, now, lambda: votes(group, members, servers))
-        policy, view = found.policy, replace(found.view, verdict="Met") if as_if_met else found.view
+        policy, view = found.policy, found.view
+        if as_if_met:
+            view = replace(view, verdict="Met", unapproved=False)
+        held: list[Obstacle] = []
+        if view.unapproved:
+            members, held = self._references.approved(group, members, now)
         problems = [m.problem for m in members if m.problem is not None]
         problems += self._deadlocks.find(group, members)
         if found.problem is not None:
             problems.append(found.problem)
+        problems += held
         problems += self._retention(group) + self._taken(group, now)
         room = Exhaustion(group.status.exhausted, now, next_settings)
         seen = [self._group_server(group, s, status, members) for s, status in servers]
         own = present(seen, group.status.placement)
-        wants = [self._want(group, policy, m, sum(s.member == m.member.name for s in own), room) for m in members]
+        wants = [self._wants.want(group, found, m, sum(s.member == m.member.name for s in own), room) for m in members]
         ceilings = self.spending.ceilings(group)
         allowance = self.spending.allowance(group, view, wants, ceilings) if ceilings else None
         if group.status.placement is not None:
@@ -136,70 +130,6 @@ class GroupObserver:
         )
 
     # Policy and members
-
-    def _want(
-        self, group: ServerGroup, policy: HostingPolicy | None, m: MemberConfig, have: int, room: Exhaustion
-    ) -> MemberWant:
-        status = next((s for s in group.status.members if s.name == m.member.name), None)
-        made = self._made(group, policy, m, room)
-        problem = made.problem
-        if have < group.spec.replicas_of(m.member):
-            problem = self._closing(group) or problem
-        return MemberWant(
-            name=m.member.name,
-            config=m.member.config_ref.name,
-            replicas=group.spec.replicas_of(m.member),
-            granted=granted(group, m.member),
-            revision=self._derived.of_config(m.config).revision if m.config is not None else None,
-            template=made.template,
-            problem=problem,
-            failures=(status.failures or 0) if status is not None else 0,
-            exhausted=made.exhausted,
-            instead=made.instead,
-            first=made.first,
-        )
-
-    def _made(self, group: ServerGroup, policy: HostingPolicy | None, m: MemberConfig, room: Exhaustion) -> _Made:
-        placement = group.status.placement
-        if m.problem is not None:
-            return _Made(problem=(m.problem.reason, m.problem.message))
-        if placement is None or m.config is None:
-            return _Made()
-        service = self._service(placement.service, placement.service_uid)
-        if service is None:
-            return _Made(problem=self._gone(placement.service))
-        turns = self._derived.turns(m.config, service, policy)
-        if isinstance(turns, Rejection):
-            return _Made(problem=(turns.word, f"member {m.member.name} on {placement.service}: {turns.detail}"))
-        first = template_of(turns[0])
-        left = first_with_room(turns, service.metadata.uid, service.spec.type, room)
-        if isinstance(left, MemberTemplate):
-            return _Made(template_of(left), instead=left.instead, first=first)
-        return _Made(first, exhausted=left.detail, first=first)
-
-    def _gone(self, name: str) -> tuple[str, str]:
-        """That the service is gone: a new one of the same name has another uid, and knows none of these servers."""
-        message = f"HostingService {name} does not exist any more, and a new one of the same name is another one"
-        if self._tables.services.get(None, name) is not None:
-            message = f"HostingService {name} is another one (another uid) than the group was placed on, which is gone"
-        return "ServiceNotFound", f"{message}: restore it with its uid (from a backup of etcd), or make the group anew"
-
-    def _closing(self, group: ServerGroup) -> tuple[str, str] | None:
-        """Why no server can be added where the group is: its service is on its way out."""
-        placement = group.status.placement
-        service = None if placement is None else self._service(placement.service, placement.service_uid)
-        if service is None or not service.metadata.deleting:
-            return None
-        name = service.metadata.name
-        message = (
-            f"HostingService {name} is being deleted and takes no new server; it goes once nothing is on it. To have "
-            "the group elsewhere, delete it and make it anew"
-        )
-        return "ServiceDeleting", message
-
-    def _service(self, name: str, uid: str) -> HostingService | None:
-        service = self._tables.services.parsed(None, name)
-        return service if service is not None and uid in {"", service.metadata.uid} else None
 
     def _retention(self, group: ServerGroup) -> list[Obstacle]:
         """A service that cannot rewrite tags cannot let a server live on. Placement chooses none such; this is for a
@@ -276,7 +206,7 @@ class GroupObserver:
             joined=joined(self._tables, server),
             configured=fresh and c.is_true(status.conditions, c.CONFIGURED),
             ready=is_ready,
-            unhealthy_since=unhealthy_since(current),
+            unhealthy_since=status.unhealthy_since,
             failed=reason,
             failed_at=stalled.last_transition_time if stalled is not None else None,
             message=_told(meta.deleting, is_ready, ready),
@@ -297,10 +227,11 @@ class GroupObserver:
         if kept is not None and _hardware(kept.spec) == _hardware(config.spec):
             return False
         placement = group.status.placement
-        service = None if placement is None else self._service(placement.service, placement.service_uid)
+        service = None if placement is None else self._wants.service(placement.service, placement.service_uid)
         if service is None:
             return False
-        turns = self._derived.turns(config, service, self._references.readable_policy(group))
+        policy = self._references.readable_policy(group)
+        turns = self._wants.turns(group, server.spec.member or "", config, service, policy)
         if isinstance(turns, Rejection):
             return False
         own = Template(server.spec.image or "", server.spec.offering or "", server.spec.settings)
@@ -346,7 +277,7 @@ class GroupObserver:
             ceilings=ceilings,
             avoided=avoided(group.status.failed_over, group.status.placement, now),
         )
-        views = self.services.views()
+        views = self.services.candidates()
         eligible = selected_services(policy.spec.select.services, namespace_services(views, labels))
         unseen, until = awaited(eligible, now)
         if unseen:
@@ -376,11 +307,6 @@ class GroupObserver:
 
     def _next_number(self, group: ServerGroup) -> int:
         return group.status.placements + 1
-
-
-def template_of(resolved: MemberTemplate) -> Template:
-    """What a server is made from, without the price."""
-    return Template(resolved.image, resolved.offering.name, dict(resolved.settings), resolved.interruptible)
 
 
 def _told(deleting: bool, is_ready: bool, ready: Condition | None) -> str:

@@ -25,7 +25,7 @@ from moorage.core.pricing import Told
 from moorage.core.service_status import ServiceSight, service_status
 from moorage.hosting import contract
 from moorage.hosting.abilities import Ability, Spot, abilities_of
-from moorage.hosting.errors import AuthenticationError, HostingError, Invalid
+from moorage.hosting.errors import AuthenticationError, HostingError, Invalid, TimedOut, Unavailable
 from moorage.hosting.registry import backend
 from moorage.kube.apply import Written, add_finalizer, remove_finalizer
 from moorage.kube.errors import ApiError, InvalidObject, NotFound
@@ -35,6 +35,9 @@ from moorage.runtime.service import Hooks, ServiceConnection
 from moorage.runtime.workers import AGAIN, DONE, Result
 
 log = logging.getLogger(__name__)
+
+INVENTORY_OVERDUE = "InventoryOverdue"
+"""The reason of a service whose inventories do not come for another cause than that it gives no answer."""
 
 RETRY = 10.0
 RETRY_LONGEST = 60.0
@@ -301,6 +304,7 @@ class ServiceController:
             # Open until it closes: that a single call is on trial now and then is nothing to a reader.
             circuit="Closed" if connection.circuit.state == "Closed" else "Open",
             inventory_problem=connection.problem,
+            overdue=_overdue(connection),
             servers=servers,
             released=self._released(connection),
             orphans=tuple(orphans),
@@ -384,6 +388,14 @@ class ServiceController:
 
 def _words(problem: HostingError | None) -> tuple[str, str] | None:
     return None if problem is None else (problem.reason, problem.message)
+
+
+def _overdue(connection: ServiceConnection) -> tuple[str, str] | None:
+    """That inventories have not come for long: no answer at all, where it is for that, or else a reason of its own."""
+    if not connection.overdue or connection.expected_account is None:
+        return None
+    silent = isinstance(connection.error, Unavailable | TimedOut)
+    return connection.error.reason if silent and connection.error else INVENTORY_OVERDUE, connection.overdue
 
 
 def _fingerprint(service: HostingService, credentials: Mapping[str, bytes]) -> str:

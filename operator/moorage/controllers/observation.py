@@ -121,11 +121,14 @@ def observe(context: Context, tables: Tables, edges: Edges, obj: Obj, now: datet
 
 def _held(tables: Tables, server: VirtualServer) -> str:
     """Why no drift of the server is undone now: its group is to be left as it is."""
+    return "its group is suspended" if server.spec.drift_policy == "Repair" and _is_suspended(tables, server) else ""
+
+
+def _is_suspended(tables: Tables, server: VirtualServer) -> bool:
+    """Whether the server's group is to be left as it is."""
     group = server.spec.group
-    if group is None or server.spec.drift_policy != "Repair":
-        return ""
-    found = tables.groups.get(server.metadata.namespace, group.name)
-    return "its group is suspended" if found is not None and found["spec"].get("suspend") else ""
+    found = tables.groups.get(server.metadata.namespace, group.name) if group is not None else None
+    return found is not None and bool(found["spec"].get("suspend"))
 
 
 def _state(secret: Obj, memory: ServerMemory) -> SecretState | None:
@@ -188,11 +191,14 @@ def _released(context: Context, tables: Tables, server: VirtualServer) -> int:
 
 
 def refusal(tables: Tables, server: VirtualServer, released: int = 0) -> tuple[str, str] | None:
-    """Why the HostingService takes no such server: its namespace is not allowed there, or `limits.servers` is reached.
+    """Why the server is not to be made now: its group is suspended; or the HostingService takes no such server, for its
+    namespace is not allowed there, or `limits.servers` is reached.
 
     Servers that were ``released`` (or are orphans) and run on count first: or who may release could have any number.
     The others count in the order in which their objects were made, so that all come to the same end without asking.
     """
+    if _is_suspended(tables, server):
+        return "Suspended", "its group is suspended: nothing is made until spec.suspend of the group is false"
     name, meta = server.spec.service_ref.name, server.metadata
     service = tables.services.parsed(None, name)
     if service is None:

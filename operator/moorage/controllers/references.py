@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from moorage.api.hostingpolicy import HostingPolicy, Reading
+from moorage.api.meta import NameRef
 from moorage.api.servergroup import Member, ServerGroup
 from moorage.api.virtualserverconfig import VirtualServerConfig
 from moorage.controllers.derived import Derived
@@ -18,6 +19,7 @@ from moorage.core.policy import (
     GroupFacts,
     Votes,
     group_verdict,
+    lacks_approval,
     may_release,
     never_met,
     own_conditions,
@@ -114,6 +116,7 @@ class References:
             readings=own.readings,
             wake_at=earliest(own.next_check, ruling.next_check),
             failover=policy.spec.failover,
+            unapproved=state.verdict != "Met" and lacks_approval(when, own.readings),
         )
         if group.status.placement is None and (wrong := invalid_expressions(policy.spec.select)):
             message = f"HostingPolicy {name} cannot choose a service: {joined(wrong)}"
@@ -167,6 +170,26 @@ class References:
         self._found(group, ("ConfigNotFound", name))
         return MemberConfig(member, config, self._derived.of_config(config).problem)
 
+    def approved(
+        self, group: ServerGroup, members: list[MemberConfig], now: datetime
+    ) -> tuple[list[MemberConfig], list[Obstacle]]:
+        """The members with the configurations that a placed group had leave for, and what is held back thereby."""
+        recorded = {m.name: m.config for m in group.status.members if m.desired}
+        found, held = list(members), []
+        for number, m in enumerate(members):
+            asked, had = m.member.config_ref.name, recorded.get(m.member.name)
+            if group.status.placement is None or had is None or had == asked:
+                continue
+            before = m.member.model_copy(update={"config_ref": NameRef(name=had)})
+            found[number] = self.member(group, before, now)
+            policy = group.spec.policy_ref.name
+            message = (
+                f"member {m.member.name}: configuration {asked} waits until policy {policy} allows it; until then its "
+                f"servers stay what they are, and are made again from {had}"
+            )
+            held.append(Obstacle("ConfigNotApproved", message, stalled=False))
+        return found, held
+
     def _absent(self, reason: str, name: str, message: str, group: ServerGroup, now: datetime) -> Obstacle:
         """Counted from when this process missed it; a clock that was set back begins anew."""
         missed = self._missed.setdefault(group.metadata.uid, {})
@@ -192,9 +215,8 @@ class References:
 
 
 def _unusable(name: str, problem: Obstacle) -> GroupPolicy:
-    return GroupPolicy(
-        None, PolicyView(name, "Unknown", problem.message, problem=(problem.reason, problem.message)), problem
-    )
+    told = problem.reason, problem.message
+    return GroupPolicy(None, PolicyView(name, "Unknown", problem.message, problem=told, unapproved=True), problem)
 
 
 def _waits_for_policy(group: ServerGroup) -> bool:

@@ -259,6 +259,7 @@ def _is_hard(old: VirtualServerStatus, new: VirtualServerStatus) -> bool:
         or old.provider_id != new.provider_id
         or old.recorded_at != new.recorded_at
         or old.lost != new.lost
+        or old.unhealthy_since != new.unhealthy_since
         or _states(old).get("Ready") != _states(new).get("Ready")
         or _states(old).get("Stalled") != _states(new).get("Stalled")
         or _states(old).get("Drifted") != _states(new).get("Drifted")
@@ -280,7 +281,7 @@ def _summary(status: VirtualServerStatus) -> tuple[object, ...]:
         for i in (status.configuration.items if status.configuration else ())
         if i.state == "Pending"
     )
-    return _states(status), status.observed_generation, pending, status.lost
+    return _states(status), status.observed_generation, pending, status.lost, status.unhealthy_since
 
 
 def summary_of(context: Surroundings, obj: Obj, parsed: VirtualServerStatus) -> VirtualServerStatus:

@@ -36,6 +36,10 @@ class ServiceNews:
                 meta = obj["metadata"]
                 self._context.enqueue(VIRTUAL_SERVER, meta["namespace"], meta["name"], hot=True)
         self._wake_missing(service)
+        for group in self._tables.groups.by_index("service", service):
+            if (group.get("status") or {}).get("failover"):
+                # It may wait for just this before it gives servers up.
+                self._context.enqueue(SERVER_GROUP, *key_of(group))
         self._context.enqueue(HOSTING_SERVICE, "", service)
 
     def on_event(self, service: str, provider_id: str, lookup: Lookup) -> bool:
@@ -67,11 +71,15 @@ class ServiceNews:
                 self._context.enqueue(VIRTUAL_SERVER, meta["namespace"], meta["name"])
 
     def looked_at(self, service: HostingService) -> None:
-        """The first status of this process: whether a group has to leave the service may be judged from now on."""
-        if service.metadata.uid not in self._context.looked_at:
-            self._context.looked_at.add(service.metadata.uid)
-            for group in self._tables.groups.by_index("service", service.metadata.name):
-                self._context.enqueue(SERVER_GROUP, *key_of(group))
+        """The first status of this process: from now on groups may be placed there, or be found to have to leave."""
+        if service.metadata.uid in self._context.looked_at:
+            return
+        self._context.looked_at.add(service.metadata.uid)
+        there = {key_of(group) for group in self._tables.groups.by_index("service", service.metadata.name)}
+        for group in self._tables.groups:
+            status, key = group.get("status") or {}, key_of(group)
+            if key in there or not status.get("placement") or status.get("failover") or status.get("exhausted"):
+                self._context.enqueue(SERVER_GROUP, *key)
 
     def wake_waiting(self, service: HostingService) -> None:
         """Servers that could do nothing while the service was out of reach."""

@@ -13,7 +13,7 @@ from moorage.controllers.released import count
 from moorage.controllers.tables import Tables
 from moorage.core.failover import UNKNOWN, Reach
 from moorage.core.group import granted
-from moorage.core.services import ServiceView, service_view
+from moorage.core.services import ServiceView, not_seen_yet, service_view
 from moorage.kube.errors import InvalidObject
 from moorage.kube.store import Obj, key_of
 
@@ -43,6 +43,12 @@ class ServiceViews:
                     )
                 )
         return found
+
+    def candidates(self) -> list[ServiceView]:
+        """All services as a placement may see them: of one that this process has not looked at, nothing counts yet."""
+        found = self.views()
+        unseen = {view.uid for view in found if not self._context.knows(view.uid)}
+        return [not_seen_yet(view, self._context.began()) if view.uid in unseen else view for view in found]
 
     def _count(self, service: Obj) -> int:
         return sum(not is_observed(o) for o in self._tables.servers.by_index("service", service["metadata"]["name"]))
@@ -75,13 +81,19 @@ class ServiceViews:
             service = None
         if service is None:
             return UNKNOWN
-        connection = self._context.connections.get(placement.service_uid)
-        if connection is not None and connection.answers:
-            # Its status, which may still say otherwise, follows.
-            return Reach(known=True)
-        known = self._context.knows(placement.service_uid)
         told = c.find(service.status.conditions, c.AVAILABLE)
-        return Reach(known, service.status.unreachable_since, "" if told is None else told.message)
+        message = "" if told is None else told.message
+        connection = self._context.connections.get(placement.service_uid)
+        if connection is None:
+            known, doubt = self._context.knows(placement.service_uid), message or "it was not reached yet"
+            answers = told is not None and told.status == "True"
+            return Reach(known, service.status.unreachable_since, message, "" if answers else doubt)
+        looked = None if connection.latest is None else connection.latest.started
+        if connection.answers:
+            # Its status, which may still say otherwise, follows.
+            return Reach(known=True, doubt=connection.doubt, looked=looked)
+        known = self._context.knows(placement.service_uid)
+        return Reach(known, service.status.unreachable_since, message, connection.doubt, looked)
 
     def beside(self, group: ServerGroup) -> dict[str, int]:
         """Servers of the policy's other groups, by service."""

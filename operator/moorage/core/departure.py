@@ -71,7 +71,21 @@ def _delete_by_identity(f: ServerFacts, service: ServiceFacts, now: datetime) ->
         ids = tuple(seen.provider_id for seen in carriers)
         return on_sight(f, service, _release(service, ids[0]) if f.retain else Destroy(ids), ids)
     unsettled = why_unsettled(f, service, now)
-    return unsettled if unsettled is not None else DropFinalizer()
+    return unsettled or _disbelieved(f, service) or DropFinalizer()
+
+
+def _disbelieved(f: ServerFacts, service: ServiceFacts) -> Wait | None:
+    """Why it is not believed that this server is gone although the service does not show it; None: it may be.
+
+    While more is missing than may be believed, only the end of what this process itself had removed is.
+    """
+    if not service.frozen or f.deleted_at is not None:
+        return None
+    return Wait(
+        "OvershootFreeze",
+        f"{service.frozen}; that this one is gone is not believed until the freeze ends: with an inventory that shows "
+        "the servers, or once the VirtualServers of those that are really gone have been deleted",
+    )
 
 
 def _delete_by_id(f: ServerFacts, service: ServiceFacts, provider_id: str, now: datetime) -> Step:
@@ -87,6 +101,8 @@ def _delete_by_id(f: ServerFacts, service: ServiceFacts, provider_id: str, now: 
                 return Ask(provider_id)
             until = now + timedelta(seconds=shown - f.steady, milliseconds=1)
             return Wait("Deleting", "waiting until the service's listings are reliable", until)
+        if (disbelieved := _disbelieved(f, service)) is not None:
+            return disbelieved
         return _delete_rest(f, service, provider_id, now)
     assert lookup.seen is not None  # noqa: S101  (FOUND carries what was found)
     owner = lookup.seen.owner

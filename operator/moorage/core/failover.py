@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final
 
 from moorage.api.failover import Failover
@@ -29,12 +29,15 @@ class Reach:
     """Whether the service that a group is on answers.
 
     ``known`` is false until this process itself has looked: what another one wrote may be long over.
-    ``unreachable_since`` is None while it answers.
+    ``unreachable_since`` is None while it answers. ``doubt`` is why its word on the end of a server could not be taken
+    now, "" where it could; ``looked`` is when its last complete inventory began.
     """
 
     known: bool = False
     unreachable_since: datetime | None = None
     message: str = ""
+    doubt: str = ""
+    looked: datetime | None = None
 
 
 UNKNOWN: Final = Reach()
@@ -42,11 +45,12 @@ UNKNOWN: Final = Reach()
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """An occasion to fail over that is due: a reason, a sentence, and since when it has been so."""
+    """An occasion to fail over: a reason, a sentence, since when it has been so, and when that is long enough."""
 
     reason: str
     message: str
     since: datetime
+    due: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,7 @@ class Judgement:
     """What is to be said of failing over. ``go``: nothing is missing but another service; ``refuge`` is that one.
 
     Where there is a ``cause`` and it does not come to that, ``reason`` and ``message`` say what keeps it.
+    ``newer_than``: what keeps it is that no complete inventory of the service began after that moment.
     """
 
     cause: Cause | None = None
@@ -62,6 +67,7 @@ class Judgement:
     wake_at: datetime | None = None
     go: bool = False
     refuge: Placement | None = None
+    newer_than: datetime | None = None
 
 
 NOTHING: Final = Judgement()
@@ -94,43 +100,43 @@ def judge(case: Case, now: datetime) -> Judgement:
     held = _held(case, cause)
     if held is not None:
         reason, message = held
-        return Judgement(cause, reason, f"{cause.message}; {message}", wake_at)
+        awaited = cause.due if reason == "InventoryAwaited" else None
+        return Judgement(cause, reason, f"{cause.message}; {message}", wake_at, newer_than=awaited)
     return Judgement(cause, wake_at=wake_at, go=True)
 
 
 def find_cause(case: Case, now: datetime) -> tuple[Cause | None, datetime | None]:
     """The occasion that is due, that the service cannot be reached first; or None, and when the next one may be."""
     due: list[datetime] = []
-    for cause, limit in (_unreachable(case), _unhealthy(case)):
-        if cause is None or limit is None:
+    for cause in (_unreachable(case), _unhealthy(case)):
+        if cause is None:
             continue
-        if now >= cause.since + limit:
+        if now >= cause.due:
             return cause, None
-        due.append(cause.since + limit)
+        due.append(cause.due)
     return None, earliest(*due)
 
 
-def _unreachable(case: Case) -> tuple[Cause | None, timedelta | None]:
+def _unreachable(case: Case) -> Cause | None:
     limit, since, name = case.spec.when.unreachable_for, case.reach.unreachable_since, case.placement.service
     if limit is None or since is None or not case.reach.known:
-        return None, None
+        return None
     message = f"{name} has not answered since {_at(since)}, more than {format_duration(limit)} ago"
-    return Cause(
-        "ServiceUnreachable", f"{message} ({case.reach.message})" if case.reach.message else message, since
-    ), limit
+    message = f"{message} ({case.reach.message})" if case.reach.message else message
+    return Cause("ServiceUnreachable", message, since, since + limit)
 
 
-def _unhealthy(case: Case) -> tuple[Cause | None, timedelta | None]:
+def _unhealthy(case: Case) -> Cause | None:
     share, limit = case.spec.when.unhealthy_share, case.spec.when.unhealthy_for
     if share is None or limit is None:
-        return None, None
+        return None
     ill = sorted(
         (s.unhealthy_since, s.name) for s in case.current if s.unhealthy_since is not None and s.failed is None
     )
     total = max(case.size, len(case.current))
     needed = max(1, share.of(total, round_up=True))
     if len(ill) < needed:
-        return None, None
+        return None
     since = ill[needed - 1][0]
     names = ", ".join(sorted(name for _, name in ill)[:_NAMED])
     more = f" and {len(ill) - _NAMED} more" if len(ill) > _NAMED else ""
@@ -138,7 +144,14 @@ def _unhealthy(case: Case) -> tuple[Cause | None, timedelta | None]:
         f"{len(ill)} of {total} servers are unhealthy ({names}{more}), {needed} of them since {_at(since)} or longer, "
         f"more than {format_duration(limit)} ago (unhealthyShare: {share})"
     )
-    return Cause("ServersUnhealthy", message, since), limit
+    return Cause("ServersUnhealthy", message, _still(case, "ServersUnhealthy") or since, since + limit)
+
+
+def _still(case: Case, reason: str) -> datetime | None:
+    """Since when the same occasion has been told: one server that is well for a moment makes no other one of it, and
+    what a person said of it holds as long as it is due without a break."""
+    told = case.group.status.failover
+    return told.since if told is not None and (told.placement, told.reason) == (case.placement.number, reason) else None
 
 
 def _held(case: Case, cause: Cause) -> tuple[str, str] | None:
@@ -163,12 +176,8 @@ def _held(case: Case, cause: Cause) -> tuple[str, str] | None:
             "deletionProtection keeps its servers: to have it made anew elsewhere, set spec.deletionProtection to "
             f"false, or failover.overlap: Allowed in policy {case.policy}"
         )
-    if spec.overlap == "Forbidden" and (not case.reach.known or case.reach.unreachable_since is not None):
-        why = "cannot be reached" if case.reach.known else "was not looked at yet"
-        return "OverlapForbidden", (
-            f"nothing is made elsewhere before its servers are confirmed gone, and {name} {why}: it stays until "
-            f"{name} answers; set failover.overlap: Allowed in policy {case.policy} to have it made anew meanwhile"
-        )
+    if spec.overlap == "Forbidden" and (unconfirmed := _unconfirmed(case, cause)) is not None:
+        return unconfirmed
     if spec.action == "Ask" and not approved(case.group, case.placement, cause):
         return "FailoverNotApproved", (
             f"a person decides whether it leaves {name}: moorage failover {case.group.metadata.name} "
@@ -177,17 +186,57 @@ def _held(case: Case, cause: Cause) -> tuple[str, str] | None:
     return None
 
 
+def _unconfirmed(case: Case, cause: Cause) -> tuple[str, str] | None:
+    """Why no server's end could be confirmed now: to give any up would leave the group with none, here or elsewhere."""
+    reach, name = case.reach, case.placement.service
+    first = "nothing is made elsewhere before its servers are confirmed gone"
+    if not reach.known or reach.unreachable_since is not None:
+        why = "cannot be reached" if reach.known else "was not looked at yet"
+        return "OverlapForbidden", (
+            f"{first}, and {name} {why}: it stays until {name} answers; "
+            f"set failover.overlap: Allowed in policy {case.policy} to have it made anew meanwhile"
+        )
+    if reach.doubt:
+        return "OverlapForbidden", (
+            f"{first}, and {name} could confirm none now ({reach.doubt}): it stays until that is mended; "
+            f"set failover.overlap: Allowed in policy {case.policy} to have it made anew meanwhile"
+        )
+    if reach.looked is None or reach.looked <= cause.due:
+        return "InventoryAwaited", (
+            f"{first}, and whether {name} still tells what is there, an inventory shows that begins after "
+            f"{_at(cause.due)}: it is being taken"
+        )
+    return None
+
+
 # What a person says
 
 
-def order(placement: int, since: datetime) -> str:
-    """The value of the annotation that lets the group leave, for exactly this occasion."""
-    return f"{placement}@{_at(since)}"
+_BY: Final = " by "
+MAX_NAME: Final = 128
+
+
+def order(placement: int, since: datetime, by: str = "") -> str:
+    """The value of the annotation that lets the group leave, for exactly this occasion; ``by`` is who says so."""
+    name = _printable(by)
+    return f"{placement}@{_at(since)}{_BY if name else ''}{name}"
 
 
 def approved(group: ServerGroup, placement: Placement, cause: Cause) -> bool:
     """Whether a person has said so for this placement and this occasion; of an earlier one it says nothing."""
-    return group.metadata.annotations.get(ANNOTATION_FAILOVER) == order(placement.number, cause.since)
+    text = group.metadata.annotations.get(ANNOTATION_FAILOVER, "")
+    return text.partition(_BY)[0] == order(placement.number, cause.since)
+
+
+def asked_by(group: ServerGroup, spec: Failover) -> str:
+    """Who let the group leave, by their own account, where a person was asked; "" where nobody is named."""
+    if spec.action != "Ask":
+        return ""
+    return _printable(group.metadata.annotations.get(ANNOTATION_FAILOVER, "").partition(_BY)[2])
+
+
+def _printable(name: str) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in name[:MAX_NAME]).split())
 
 
 def _misread(group: ServerGroup) -> str:

@@ -38,6 +38,12 @@ def is_complete(group: ServerGroup, placement: Placement) -> bool:
     return placement.gate_opened is not None and group.spec.configure_when == "GroupInstantiated"
 
 
+def is_kept(group: ServerGroup, placement: Placement) -> bool:
+    """Whether deletionProtection keeps the placement's servers, though there is no room for all of them: configuration
+    has flowed to some. Before that no server holds anything yet."""
+    return group.spec.deletion_protection and placement.gate_opened is not None
+
+
 def opened(
     group: ServerGroup, placement: Placement, servers: Sequence[GroupServer], places: set[Place], now: datetime
 ) -> Placement | None:

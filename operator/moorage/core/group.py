@@ -13,8 +13,8 @@ from moorage.api.servergroup import Member, PendingItem, ServerGroup
 from moorage.core.ceilings import NOTHING, Allowance, Cost
 from moorage.core.exhaustion import remembered
 from moorage.core.failover import NOTHING as NO_OCCASION
-from moorage.core.failover import UNKNOWN, Case, Judgement, Reach, entry, judge, remaining, without_refuge
-from moorage.core.gate import earlier, is_complete, opened, present, wanted
+from moorage.core.failover import UNKNOWN, Case, Judgement, Reach, asked_by, entry, judge, remaining, without_refuge
+from moorage.core.gate import earlier, is_complete, is_kept, opened, present, wanted
 from moorage.core.obstacles import Obstacle
 from moorage.core.rollout import (
     Creation,
@@ -37,7 +37,8 @@ class PolicyView:
     """What the group's policy says. ``problem`` is set where there is no such policy or it cannot be read.
 
     ``when_unmet_release`` also says that what is unmet is a reason to release. ``readings`` are those of the group's
-    own conditions; ``wake_at`` is when one of them can change by itself.
+    own conditions; ``wake_at`` is when one of them can change by itself. ``unapproved``: an approval is missing, or no
+    policy is there that could ask for one, so that no member goes on to another configuration than it had leave for.
     """
 
     name: str
@@ -48,6 +49,7 @@ class PolicyView:
     readings: tuple[Reading, ...] = ()
     wake_at: datetime | None = None
     failover: Failover | None = None
+    unapproved: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,7 @@ def wants_elsewhere(
     return (
         placement is not None
         and not is_complete(group, placement)
+        and not is_kept(group, placement)
         # Who may go on to a third generation must first be rid of the first.
         and not earlier(servers, placement)
         and not group.metadata.deleting
@@ -181,7 +184,9 @@ def _decide(world: GroupWorld, now: datetime) -> GroupPlan:
     if group.metadata.deleting:
         return _deletion(world)
     if group.spec.suspend:
-        return GroupPlan(placement, phase="Suspended", message="suspend is set: nothing is changed")
+        return GroupPlan(
+            placement, phase="Suspended", message="suspend is set: no server is made, replaced, moved or removed"
+        )
     if placement is None:
         return _place(world)
     if world.policy.verdict == "Unmet" and world.policy.when_unmet_release and world.policy.problem is None:
@@ -241,13 +246,15 @@ def _fail_over(
     if spec is None or cause is None:
         raise ValueError("nothing to fail over for")
     overlaps = spec.overlap == "Allowed"
-    message = f"failed over from {placement.service}: {cause.message}; {refuge.message}"
+    by = asked_by(world.group, spec)
+    why = f"{cause.message}; {by} let it leave" if by else cause.message
+    message = f"failed over from {placement.service}: {why}; {refuge.message}"
     following = refuge.model_copy(update={"overlapping": True, "message": message[:1024]})
     return GroupPlan(
         following if overlaps else None,
         commit=True,
         phase="FailedOver" if overlaps else "FailingOver",
-        message=message if overlaps else f"failing over from {placement.service}: {cause.message}",
+        message=message if overlaps else f"failing over from {placement.service}: {why}",
         failures={want.name: 0 for want in world.wants},
         failed_over=(entry(placement, cause, spec, now),),
     )
@@ -261,6 +268,12 @@ def _place(world: GroupWorld) -> GroupPlan:
     """No placement is recorded: record one, or say why not. Servers of an earlier one are cleared away first."""
     moves = bool(world.group.status.exhausted or world.group.status.failed_over)
     leftovers = _removals(world.servers, "Moved" if moves else "Released", "the group has no placement")
+    if leftovers and _protects_leftovers(world):
+        message = (
+            f"deletionProtection keeps the servers of the last placement: {remaining(world.servers)}; "
+            "set spec.deletionProtection to false to have them removed, and the group placed again"
+        )
+        return GroupPlan(None, retain=_retain(world), phase="DeletionProtected", message=message)
     if world.servers:
         message = f"servers of the last placement are going: {remaining(world.servers)}"
         return GroupPlan(None, removals=leftovers, retain=_retain(world), phase="Releasing", message=message)
@@ -268,6 +281,14 @@ def _place(world: GroupWorld) -> GroupPlan:
         return GroupPlan(world.proposal, commit=True)
     until = (problem.until for problem in (*world.problems, world.proposal) if problem is not None)
     return GroupPlan(None, phase="Unplaced", wake_at=earliest(*until))
+
+
+def _protects_leftovers(world: GroupWorld) -> bool:
+    """Whether deletionProtection, set since the placement was given up, keeps what is left of it: servers of a service
+    that the group is to fail over from, or that have configuration. Others hold nothing yet."""
+    status = world.group.status
+    fails_over = any(left.placement == status.placements for left in status.failed_over)
+    return _protected(world) and (fails_over or any(s.configured and not s.deleting for s in world.servers))
 
 
 def _removals(servers: Sequence[GroupServer], reason: str, message: str) -> tuple[Removal, ...]:

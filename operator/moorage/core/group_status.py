@@ -12,7 +12,7 @@ from moorage.api.placement import Candidate, LastPlacement, Placement
 from moorage.api.servergroup import MemberStatus, PolicyState, ScaleStatus, ServerGroupStatus
 from moorage.core.exhaustion import remembered
 from moorage.core.failover import kept, occasion, remaining
-from moorage.core.gate import earlier, is_complete, present
+from moorage.core.gate import earlier, is_complete, is_kept, present
 from moorage.core.group import GroupPlan, GroupWorld
 from moorage.core.limits import cost_limit, growth_refused, scale_limit
 from moorage.core.obstacles import Obstacle, together
@@ -164,6 +164,8 @@ def _failover_pending(world: GroupWorld, plan: GroupPlan) -> tuple[str, str] | N
     if not left:
         return None
     message = f"{len(left)} servers of the service that was left are still there: {remaining(left)}"
+    if plan.placement is None and plan.phase == "DeletionProtected":
+        return plan.phase, plan.message
     if plan.placement is None:
         message += "; the group is placed again once they are confirmed gone"
     elif all(s.deleting for s in left):
@@ -199,7 +201,7 @@ def _placed(world: GroupWorld, plan: GroupPlan) -> tuple[bool, str, str]:
         return True, "Placed", plan.placement.message
     if isinstance(world.proposal, Obstacle):
         return False, world.proposal.reason, world.proposal.message
-    if plan.phase in {"Released", "Releasing", "Moving", "FailingOver"}:
+    if plan.phase in {"Released", "Releasing", "Moving", "FailingOver", "DeletionProtected"}:
         return False, plan.phase, plan.message or "servers of the last placement are going"
     if world.policy.problem is not None:
         return False, world.policy.problem[0], world.policy.problem[1]
@@ -259,6 +261,11 @@ def _no_room(world: GroupWorld, placement: Placement) -> list[tuple[bool, str, s
         return []
     if is_complete(world.group, placement):
         stays = "configuration has flowed, so the group stays where it is"
+    elif is_kept(world.group, placement):
+        stays = (
+            "deletionProtection keeps its servers, some of which have configuration: set spec.deletionProtection to "
+            "false to have the group made elsewhere"
+        )
     elif earlier(world.servers, placement):
         stays = "servers of an earlier placement are still there, so no third service is looked for"
     elif isinstance(world.elsewhere, Obstacle):

@@ -107,15 +107,17 @@ def server_status(
     lost = True if isinstance(step, steps.DeclareLost) or old.lost else None
     instantiated = is_instantiated(server, facts.joined, seen)
     sight = _Sight(server, facts, step, seen, configuration, instantiated, bool(lost), make)
+    conditions = c.replace(old.conditions, tuple(_conditions(sight)))
     return VirtualServerStatus(
         observed_generation=generation,
-        conditions=c.replace(old.conditions, tuple(_conditions(sight))),
+        conditions=conditions,
         provider_id=provider_id,
         recorded_at=recorded_at,
         offering=_offering(facts, seen),
         addresses=_addresses(old.addresses, seen),
         state=seen.state.value if seen is not None else old.state,
         lost=lost,
+        unhealthy_since=(old.unhealthy_since or now.replace(microsecond=0)) if is_unhealthy(conditions) else None,
         configuration=_configuration(old.configuration, configuration),
         dependents=configuration.dependents,
     )
@@ -227,7 +229,11 @@ def _readiness(sight: _Sight) -> tuple[bool, str, str]:
     if not sight.instantiated:
         return False, *_progress(facts, step)
     if seen is not None and seen.state in STOPPED_STATES:
-        return False, f"Server{seen.state.value}", seen.message or f"the service reports it {seen.state.value}"
+        return False, _stopped(seen.state), seen.message or f"the service reports it {seen.state.value}"
+    old = c.find(sight.server.status.conditions, c.READY)
+    if seen is None and old is not None and old.reason in {_stopped(state) for state in STOPPED_STATES}:
+        # As after a start, until the first inventory: what its agent said before it was stopped is older.
+        return False, old.reason, old.message
     if not needs_configuration(sight.server):
         return _readiness_as_seen(sight)
     if view.problem is not None:
@@ -291,14 +297,19 @@ def _progress(facts: ServerFacts, step: steps.Step) -> tuple[str, str]:
             return "Booting", f"{service} has the server; waiting until it runs or its agent joins"
 
 
-def unhealthy_since(server: VirtualServer) -> datetime | None:
-    """Since when a server that was configured has not been ready, or one that ran has been stopped."""
-    ready = c.find(server.status.conditions, c.READY)
+def is_unhealthy(conditions: Iterable[Condition]) -> bool:
+    """Whether a server that was configured is not ready, or one that ran is stopped.
+
+    Since when, no condition tells: one that is False for another reason before keeps the time of that.
+    """
+    found = tuple(conditions)
+    ready = c.find(found, c.READY)
     if ready is None or ready.status == "True":
-        return None
-    if ready.reason in {f"Server{state.value}" for state in STOPPED_STATES}:
-        return ready.last_transition_time
-    configured = c.find(server.status.conditions, c.CONFIGURED)
-    if configured is None or configured.status != "True" or ready.reason not in {"ReadinessFailed", "StepFailed"}:
-        return None
-    return max(ready.last_transition_time, configured.last_transition_time)
+        return False
+    if ready.reason in {_stopped(state) for state in STOPPED_STATES}:
+        return True
+    return c.is_true(found, c.CONFIGURED) and ready.reason in {"ReadinessFailed", "StepFailed"}
+
+
+def _stopped(state: SeenState) -> str:
+    return f"Server{state.value}"

@@ -33,7 +33,10 @@ UNREACHABLE = frozenset({"CircuitOpen", "Unavailable", "TimedOut"})
 
 @dataclass(frozen=True, slots=True)
 class ServiceSight:
-    """What is known of a service. ``invalid``: only a change of its spec can mend the problem."""
+    """What is known of a service. ``invalid``: only a change of its spec can mend the problem.
+
+    ``overdue``: no complete inventory has come for long, as a reason and a sentence.
+    """
 
     problem: tuple[str, str] | None = None
     invalid: bool = False
@@ -49,6 +52,7 @@ class ServiceSight:
     used: int | None = None
     circuit: CircuitState = "Closed"
     inventory_problem: str = ""
+    overdue: tuple[str, str] | None = None
     servers: int = 0
     released: int | None = None
     orphans: Sequence[Orphan] = ()
@@ -102,6 +106,9 @@ def _available(service: HostingService, sight: ServiceSight) -> tuple[bool, str,
             "CircuitOpen",
             sight.inventory_problem or "the service failed repeatedly and is left alone a while",
         )
+    if sight.overdue is not None:
+        reason, message = sight.overdue
+        return False, reason, f"{message}; what is lost or made there would not be noticed, so no group is placed there"
     if sight.frozen:
         return False, "OvershootFreeze", sight.frozen
     if sight.account is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
@@ -14,6 +14,7 @@ from moorage.api.meta import LabelSelector
 
 STATUS_IMAGES: Final = 200
 NOT_SEEN_YET: Final = "NotSeenYet"
+DELETING: Final = "Deleting"
 EVERY: Final = LabelSelector()
 
 
@@ -23,7 +24,8 @@ class ServiceView:
 
     ``room`` is how many more servers it takes, None where neither the service nor ``spec.limits`` sets a bound.
     ``images`` is None where the service does not list its images. ``usable`` is false while no new server may be made
-    there; ``why_not`` then holds one CamelCase word and one sentence. ``created`` is when its object was made.
+    there; ``why_not`` then holds one CamelCase word and one sentence. ``new_since`` is since when a first look at it is
+    due: when its object was made, or when this process began.
     ``retags`` is whether tags of its servers can be rewritten, without which none can be retained.
     """
 
@@ -41,7 +43,7 @@ class ServiceView:
     servers: int = 0
     usable: bool = True
     why_not: tuple[str, str] = ("", "")
-    created: datetime | None = None
+    new_since: datetime | None = None
     retags: bool = True
     sources: tuple[DataSource, ...] = ()
     """Where its offerings come from, and how old what each of them says is."""
@@ -120,12 +122,20 @@ def service_view(
         servers=here,
         usable=usable,
         why_not=why_not,
-        created=service.metadata.creation_timestamp,
+        new_since=service.metadata.creation_timestamp,
         retags="Retag" in status.abilities,
         sources=status.sources,
         boot_seconds=status.measured.boot_seconds if status.measured is not None else None,
         failure_rate=status.measured.failure_rate if status.measured is not None else None,
     )
+
+
+def not_seen_yet(view: ServiceView, since: datetime) -> ServiceView:
+    """The view of a service that this process, which began at ``since``, has not looked at: its status may be old."""
+    if not view.usable and view.why_not[0] == DELETING:
+        return view
+    why_not = NOT_SEEN_YET, "the controller has not looked at it since it was started"
+    return replace(view, usable=False, why_not=why_not, new_since=max(since, view.new_since or since))
 
 
 def _offerings(service: HostingService) -> tuple[Offering, ...]:
@@ -156,7 +166,7 @@ def _room(service: HostingService, servers: int, promised: int, released: int) -
 
 def _usable(service: HostingService) -> tuple[bool, tuple[str, str]]:
     if service.metadata.deleting:
-        return False, ("Deleting", "the HostingService is being deleted")
+        return False, (DELETING, "the HostingService is being deleted")
     circuit = service.status.circuit
     if circuit is not None and circuit.state == "Open":
         return False, ("CircuitOpen", "the service failed repeatedly and is left alone for a while")

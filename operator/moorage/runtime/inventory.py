@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from moorage.core.facts import Inventory, Seen, SeenState
+from moorage.core.lifecycle import overshoot
 from moorage.hosting.contract import (
     RELEASED,
     TAG_INSTALLATION,
@@ -23,6 +24,9 @@ from moorage.hosting.contract import Inventory as Listing
 JITTER = 0.1
 ATTENTION = 5.0
 """Seconds between inventories while a server is awaited that nothing else announces."""
+OVERDUE = 5
+"""With no complete inventory for so many times the seconds between two of them, a service is not available: that a
+server is lost, or was made after all, would not be noticed."""
 EVENTS_FACTOR = 10
 EVENTS_LONGEST = 600.0
 EVENTS_ATTENTION = 30.0
@@ -96,6 +100,14 @@ def owned_uids(listing: Listing, installation: str, service_uid: str) -> dict[st
     }
 
 
+def patience(pace: float, longest: float) -> float:
+    """Seconds that the next complete inventory may be in coming: some that failed, or one that takes its time.
+
+    ``pace`` are those between two of them, ``longest`` those that one may take.
+    """
+    return max(OVERDUE * pace, pace + longest)
+
+
 def pause_after(failures: int, interval: float) -> float:
     """Seconds until an inventory is tried again that failed so many times in a row; at most the interval."""
     return min(0.5 * float(1 << min(failures, 16)), interval)
@@ -126,14 +138,16 @@ class Timetable:
         """A server is awaited: look more often until the next inventory."""
         self._attention = True
 
+    @property
+    def pace(self) -> float:
+        """Seconds between two inventories, while nothing is awaited."""
+        return max(self.interval, min(EVENTS_FACTOR * self.interval, EVENTS_LONGEST)) if self.flows else self.interval
+
     def delay(self, last: datetime | None, now: datetime) -> float:
         """Seconds until the next inventory shall start."""
         if last is None:
             return 0.0
-        interval = self.interval
-        if self.flows:
-            interval = max(interval, min(EVENTS_FACTOR * interval, EVENTS_LONGEST))
-        wait = interval * (1 + JITTER * (2 * self.jitter() - 1))
+        wait = self.pace * (1 + JITTER * (2 * self.jitter() - 1))
         if self._attention:
             wait = min(wait, EVENTS_ATTENTION if self.flows else ATTENTION)
         due = min(last, now) + timedelta(seconds=wait)
@@ -146,6 +160,16 @@ class Timetable:
         self._attention = False
         if self._newer_than is not None and started > self._newer_than:
             self._newer_than = None
+
+
+def freeze(service: str, recorded: int, missing: int) -> str:
+    """Why no absence is believed now; "" where it may be."""
+    if not overshoot(recorded, missing):
+        return ""
+    return (
+        f"{missing} of {recorded} servers are missing from {service} at once: none is called lost before a person has "
+        "looked (are endpoint, project and credentials the right ones?)"
+    )
 
 
 def missing_share(recorded: Iterable[tuple[str, float]], inventory: Inventory, lag: timedelta) -> tuple[int, int]:

@@ -9,13 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TypeVar
 
 from moorage.core.facts import Inventory, Lookup, LookupResult, Seen, ServiceFacts
-from moorage.core.lifecycle import overshoot
 from moorage.hosting.abilities import BatchDelete, BatchGet, Events, Images, Power, Resize, Retag
 from moorage.hosting.contract import TAG_NAMESPACE, Backend, CreateRequest, ServerRecord
 from moorage.hosting.errors import AuthenticationError, HostingError, Invalid, NotFound
@@ -25,13 +23,16 @@ from moorage.runtime.blame import Ask
 from moorage.runtime.budget import Budget
 from moorage.runtime.clock import Clock
 from moorage.runtime.events import Follower
+from moorage.runtime.hooks import Hooks
 from moorage.runtime.inventory import (
     Timetable,
     changed_keys,
+    freeze,
     inventory_of,
     kept_inventory,
     missing_share,
     owned_uids,
+    patience,
     pause_after,
     seen_of,
 )
@@ -43,25 +44,6 @@ __all__ = ["CallObserver", "Hooks", "ServiceCall", "ServiceConnection"]
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-
-
-@dataclass(slots=True)
-class Hooks:
-    """What a connection needs of its surroundings.
-
-    ``guard`` raises where this process may not act; ``recorded`` tells the provider ids in status with since when;
-    ``on_inventory`` gets the keys that changed after each complete inventory, ``on_trouble`` is told when the
-    connection's own state (circuit, account, freeze) changed. ``on_event`` gets a direct answer that an event led to,
-    and tells whether it concerns anybody; ``on_room`` gets the key of a server that may be created now.
-    """
-
-    guard: Callable[[], None]
-    recorded: Callable[[], Iterable[tuple[str, float]]]
-    on_inventory: Callable[[set[str]], None]
-    on_trouble: Callable[[], None]
-    observers: list[CallObserver] = field(default_factory=list)
-    on_event: Callable[[str, Lookup], bool] = lambda _id, _lookup: False
-    on_room: Callable[[tuple[str, str]], None] = lambda _: None
 
 
 class ServiceConnection:
@@ -105,6 +87,8 @@ class ServiceConnection:
         self._task: asyncio.Task[None] | None = None
         self._follower = Follower(self, backend) if isinstance(backend, Events) else None
         self._looked: datetime | None = None
+        self._complete = clock.monotonic()
+        self._told_overdue = False
 
     # What is known
 
@@ -146,9 +130,28 @@ class ServiceConnection:
         return isinstance(self.error, AuthenticationError | Invalid)
 
     @property
+    def overdue(self) -> str:
+        """That no complete inventory has come for long, though single calls may go well; "" where one has."""
+        limit = patience(self.timetable.pace, INVENTORY_TIMEOUT)
+        if self._clock.monotonic() <= self._complete + limit:
+            return ""
+        return f"no complete inventory came within {limit:g} s: {self.problem or 'the controller log has the cause'}"
+
+    @property
     def answers(self) -> bool:
-        """Whether the last inventory went well and nothing has failed repeatedly since."""
-        return self.latest is not None and self.error is None and not self.is_shut
+        """Whether the last inventory went well, not too long ago, and nothing has failed repeatedly since."""
+        return self.latest is not None and self.error is None and not self.is_shut and not self.overdue
+
+    @property
+    def doubt(self) -> str:
+        """Why the end of a server could not be confirmed by this service now; "" where it could."""
+        if self.foreign_account is not None:
+            return "it answers for another account than at first contact"
+        if self.is_refused:
+            return f"it refuses us: {self.problem}"
+        if self.frozen:
+            return self.frozen
+        return "" if self.answers else self.overdue or self.problem or "it does not answer"
 
     @property
     def is_settled(self) -> bool:
@@ -166,6 +169,7 @@ class ServiceConnection:
     def start(self) -> None:
         """Begin to take inventories."""
         if self._task is None:
+            self._complete = self._clock.monotonic()
             self._task = asyncio.get_running_loop().create_task(self._poll(), name=f"inventory {self.name}")
             if self._follower is not None:
                 self._follower.start()
@@ -207,6 +211,14 @@ class ServiceConnection:
                 # A fault of ours or of the backend's: without inventories nothing would ever be confirmed again.
                 log.exception("the inventory of %s failed", self.name)
                 failures += 1
+            self._judge_age()
+
+    def _judge_age(self) -> None:
+        """Tell once that inventories are overdue; that one came is told anyway."""
+        overdue = bool(self.overdue)
+        if overdue and not self._told_overdue:
+            self._hooks.on_trouble()
+        self._told_overdue = overdue
 
     async def _woken(self, seconds: float) -> bool:
         """Wait so long, or until something is wanted sooner: True then."""
@@ -248,6 +260,7 @@ class ServiceConnection:
         self.previous, self.latest = kept_inventory(self.previous, self.latest, lag), inventory
         self.released.inventory(inventory, self.backend.capabilities.listing_lag)
         self.timetable.done(started)
+        self._complete = self._clock.monotonic()
         self._judge_missing(inventory)
         self._trouble(None)
         if self._follower is not None:
@@ -257,13 +270,7 @@ class ServiceConnection:
 
     def _judge_missing(self, inventory: Inventory) -> None:
         lag = timedelta(seconds=self.backend.capabilities.listing_lag)
-        recorded, missing = missing_share(self._hooks.recorded(), inventory, lag)
-        frozen = ""
-        if overshoot(recorded, missing):
-            frozen = (
-                f"{missing} of {recorded} servers are missing from {self.name} at once: none is called lost before a "
-                "person has looked (are endpoint, project and credentials the right ones?)"
-            )
+        frozen = freeze(self.name, *missing_share(self._hooks.recorded(), inventory, lag))
         if frozen != self.frozen:
             self.frozen = frozen
             self._hooks.on_trouble()

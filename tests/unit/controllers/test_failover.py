@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import datetime
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from tests.support.controller_bench import Bench
@@ -13,6 +15,8 @@ from moorage.controllers.group import GroupController
 from moorage.controllers.group_world import GroupObserver
 from moorage.controllers.revisions import revision_name
 from moorage.kube.kinds import HOSTING_POLICY, HOSTING_SERVICE, SERVER_GROUP, VIRTUAL_SERVER
+from moorage.runtime.released import Released
+from moorage.runtime.service import ServiceConnection
 
 Obj = dict[str, Any]
 SINCE = "2020-01-01T00:00:00Z"
@@ -59,6 +63,7 @@ class Scene:
         members = [{"name": "m", "config": "c", "desired": 1, "offering": "small-one"}]
         status = {"observedGeneration": 1, "placement": placement, "placements": 1, "members": members}
         asked: Obj = {"policyRef": {"name": "p"}, "members": [{"name": "m", "configRef": {"name": "c"}}]}
+        asked["remediation"] = {"maxUnhealthy": 0}
         asked |= {} if ceiling is None else {"maxPricePerHour": ceiling}
         metadata = {"finalizers": ["moorage.dev/group"]}
         self.group = await self.bench.put(SERVER_GROUP, "g", asked, metadata=metadata, status=status)
@@ -83,6 +88,29 @@ class Scene:
         changed = self.bench.api.change(HOSTING_SERVICE, None, "one", status={**status, "unreachableSince": SINCE})
         self.bench.context.store.ingest(HOSTING_SERVICE, changed)
         self.bench.context.looked_at |= {self.one, self.two}
+
+    def ill(self) -> None:
+        """The group's server runs, and has not been ready for long."""
+        status = ready() | {"unhealthySince": SINCE}
+        status["conditions"][-1] = told("Ready", "False", "ReadinessFailed")
+        changed = self.bench.api.change(VIRTUAL_SERVER, "ns", "g-m-0", status=status)
+        self.bench.context.store.ingest(VIRTUAL_SERVER, changed)
+
+    def connected(self, *, answers: bool = True, doubt: str = "", looked: datetime | None = None) -> list[datetime]:
+        """This process has a connection to `one`; gives the inventories that are asked for there."""
+        asked: list[datetime] = []
+        latest = None if looked is None else SimpleNamespace(started=looked, by_id={})
+        there = SimpleNamespace(
+            answers=answers,
+            doubt=doubt,
+            latest=latest,
+            backend=None,
+            need_inventory=asked.append,
+            released=Released(self.one),
+        )
+        self.bench.context.connections[self.one] = cast(ServiceConnection, there)
+        self.bench.context.looked_at |= {self.one, self.two}
+        return asked
 
     async def reconcile(self, times: int = 6) -> None:
         for _ in range(times):
@@ -162,6 +190,35 @@ async def test_without_overlap_nothing_is_done_about_a_service_that_cannot_be_re
     await scene.reconcile()
     assert (scene.status["placement"]["service"], scene.pending()) == ("one", "OverlapForbidden")
     assert set(scene.servers()) == {"g-m-0"}
+
+
+ILL: dict[str, Any] = {"when": {"unhealthyShare": "50%", "unhealthyFor": "5m"}, "action": "Rebuild"}
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_without_overlap_no_server_is_given_up_where_the_service_could_not_confirm_its_end(
+    scene: Scene, answers: bool
+) -> None:
+    """Its status says that it is available: it does answer, for another account or to refuse the credentials."""
+    await scene.begin(**ILL)
+    scene.connected(answers=answers, doubt="told", looked=scene.bench.context.clock.now())
+    scene.ill()
+    await scene.reconcile()
+    assert (scene.status["placement"]["service"], scene.pending()) == ("one", "OverlapForbidden")
+    assert "deletionTimestamp" not in scene.servers()["g-m-0"]["metadata"]
+
+
+async def test_without_overlap_a_service_is_looked_into_before_its_servers_are_given_up(scene: Scene) -> None:
+    await scene.begin(**ILL)
+    asked = scene.connected(looked=datetime.fromisoformat("2020-01-01T00:05:00Z"))
+    scene.ill()
+    await scene.reconcile()
+    assert (scene.status["placement"]["service"], scene.pending()) == ("one", "InventoryAwaited")
+    assert set(asked) == {datetime.fromisoformat("2020-01-01T00:05:00Z")}
+    scene.connected(looked=datetime.fromisoformat("2020-01-01T00:05:01Z"))
+    await scene.reconcile()
+    assert "placement" not in scene.status
+    assert "deletionTimestamp" in scene.servers()["g-m-0"]["metadata"]
 
 
 async def test_the_annotation_of_a_person_lets_it_go(scene: Scene) -> None:

@@ -15,8 +15,8 @@ from tests.unit.runtime.test_service import FakeBackend, record
 from moorage.controllers import hostingservice
 from moorage.controllers.hostingservice import ServiceController
 from moorage.controllers.service_news import ServiceNews
-from moorage.hosting.contract import RELEASED, TAG_SERVER, Capacity, Offering, identity_tags
-from moorage.hosting.errors import AuthenticationError, Unavailable
+from moorage.hosting.contract import RELEASED, TAG_SERVER, Capacity, Inventory, Offering, identity_tags
+from moorage.hosting.errors import AuthenticationError, HostingError, Unavailable, Unknown
 from moorage.kube.kinds import CONFIG_MAP, HOSTING_POLICY, HOSTING_SERVICE, VIRTUAL_SERVER
 from moorage.runtime.clock import ManualClock
 from moorage.runtime.service import ServiceConnection
@@ -29,6 +29,12 @@ class Fallible(FakeBackend):
     """A service that is there, or is not."""
 
     down: bool = True
+    listing: HostingError | None = None
+
+    async def inventory(self) -> Inventory:
+        if self.listing is not None:
+            raise self.listing
+        return await super().inventory()
 
     async def _called(self, name: str) -> None:
         self.calls.append(name)
@@ -89,6 +95,48 @@ async def scene(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Scene:
     status = {"observedGeneration": -1}
     await bench.put(HOSTING_SERVICE, "s", spec, namespace=None, status=status)
     return Scene(bench, service)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "unreachable"),
+    [(Unavailable("the listing fails"), "Unavailable", True), (Unknown("what is this"), "InventoryOverdue", False)],
+)
+async def test_a_service_without_an_inventory_for_long_is_not_available_though_single_calls_go_well(
+    scene: Scene, error: HostingError, reason: str, unreachable: bool
+) -> None:
+    """No loss would be noticed there, and the outcome of no creation settled."""
+    scene.service.down = False
+    await scene.look(2, 10.0)
+    scene.service.listing = error
+    [connection] = scene.bench.context.connections.values()
+    for _ in range(30):
+        await scene.look(1, 10.0)
+        await connection.describe("account", scene.service.account())
+        if scene.available() != "Available":
+            break
+    assert scene.available() == reason
+    assert not connection.answers
+    assert "no complete inventory came within 210 s" in condition(scene, "Available")[2]
+    assert ("unreachableSince" in scene.status()) == unreachable
+    assert await scene.look(3, 1.0) == 0, "it is told once"
+    scene.service.listing = None
+    await scene.look(2, 10.0)
+    assert scene.available() == "Available"
+    assert "unreachableSince" not in scene.status()
+
+
+async def test_that_inventories_are_overdue_is_told_when_the_time_is_over(scene: Scene) -> None:
+    scene.service.down = False
+    await scene.look(2, 10.0)
+    [connection] = scene.bench.context.connections.values()
+    scene.bench.asked()
+    connection._judge_age()
+    assert not scene.bench.asked()
+    scene.clock.advance(211.0)
+    connection._judge_age()
+    assert scene.bench.asked() == {("HostingService", "", "s")}
+    connection._judge_age()
+    assert not scene.bench.asked()
 
 
 async def test_a_service_that_stays_down_costs_no_writes(scene: Scene) -> None:

@@ -52,6 +52,15 @@ def test_the_uid_of_a_service_does_not_open_it_under_the_name_of_another(tables:
     assert connection_of(context, tables, honest) is connections["uid-guarded"]
 
 
+def test_a_server_of_a_suspended_group_is_not_made_although_its_object_is_there(tables: Tables) -> None:
+    server = put_server(tables, "posted", "shop", {"name": "open"})
+    spec: dict[str, Any] = {"policyRef": {"name": "p"}, "members": [{"name": "m", "configRef": {"name": "c"}}]}
+    put(tables.groups, "g", "u", namespace="shop", spec={**spec, "suspend": True})
+    assert (refusal(tables, server) or ("",))[0] == "Suspended"
+    put(tables.groups, "g", "u", namespace="shop", spec=spec, metadata={"resourceVersion": "2"})
+    assert refusal(tables, server) is None
+
+
 def test_objects_of_a_namespace_that_is_not_allowed_take_no_place_from_others(tables: Tables) -> None:
     for number in range(3):
         stranger = put_server(tables, f"stranger-{number}", "lab", {"name": "guarded"})

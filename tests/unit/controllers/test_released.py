@@ -44,7 +44,12 @@ def connect(bench: Bench, *servers: Seen) -> Released:
     released.inventory(inventory(*servers), 0)
     shown = inventory(*servers)
     connection = SimpleNamespace(
-        released=released, latest=shown, backend=None, answers=True, known=lambda key: shown.by_id.get(key)
+        released=released,
+        latest=shown,
+        backend=None,
+        answers=True,
+        doubt="",
+        known=lambda key: shown.by_id.get(key),
     )
     bench.context.connections[uid] = cast("ServiceConnection", connection)
     return released

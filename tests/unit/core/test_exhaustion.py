@@ -130,6 +130,48 @@ def test_a_group_that_is_configured_server_by_server_is_placed_elsewhere_until_a
     assert w.moves == ["one"], "what was whole stays"
 
 
+def test_a_protected_group_with_configured_servers_stays_where_there_is_no_room_and_says_so() -> None:
+    group = make_group(configureWhen="ServerInstantiated", deletionProtection=True)
+    w = CapacityWorld(iter(()), group, room={("one", ""): 3, ("one", "demand"): 0})
+    for _ in range(60):
+        w.step()
+        w.get_on()
+    kept = {s.name for s in w.servers.values() if s.configured}
+    assert (w.moves, len(kept)) == ([], 3)
+    ready = next(c for c in w.group.status.conditions if c.type == "Ready")
+    assert ready.reason == "NoRoom"
+    assert "deletionProtection keeps its servers, some of which have configuration" in ready.message
+    w.group = make_group(configureWhen="ServerInstantiated").model_copy(update={"status": w.group.status})
+    run(w)
+    assert w.moves == ["one"], "the protection was lifted"
+
+
+def test_protection_does_not_keep_a_group_without_room_while_no_configuration_has_flowed() -> None:
+    w = run(CapacityWorld(iter(()), make_group(deletionProtection=True), room={("one", ""): 3, ("one", "demand"): 0}))
+    assert w.moves == ["one"]
+    assert len(w.servers) == 5
+
+
+def test_protection_that_is_set_while_a_group_moves_keeps_what_has_configuration() -> None:
+    group = make_group(configureWhen="ServerInstantiated")
+    w = CapacityWorld(iter(()), group, room={("one", ""): 3, ("one", "demand"): 0})
+    while not w.moves:
+        w.step()
+        w.get_on()
+    kept = {s.name for s in w.servers.values() if s.configured}
+    assert kept
+    status = w.group.status
+    w.group = make_group(configureWhen="ServerInstantiated", deletionProtection=True).model_copy(
+        update={"status": status}
+    )
+    for _ in range(20):
+        w.step()
+        w.get_on()
+    assert kept <= set(w.servers)
+    placed = next(c for c in w.group.status.conditions if c.type == "Placed")
+    assert (placed.reason, w.group.status.placement) == ("DeletionProtected", None)
+
+
 def test_a_group_whose_configuration_flows_stays_and_says_so() -> None:
     w = run(CapacityWorld(iter(()), make_group(), room={("one", ""): 5, ("one", "demand"): 0}))
     w.replicas["a"] = 4

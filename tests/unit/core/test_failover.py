@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.failover_world import FailoverWorld, failover, settle, until
-from tests.support.group_world import make_group
+from tests.support.group_world import S, make_group
 
 from moorage.api.conditions import find
 from moorage.api.meta import Condition
 from moorage.api.names import server_name
+from moorage.core.failover import order
 from moorage.core.group import decide_group
 
 CHAOS = st.lists(st.integers(0, 1000), max_size=300)
@@ -128,6 +129,35 @@ def test_without_overlap_a_service_that_cannot_be_reached_is_never_left() -> Non
     assert place(w) == ("one", 1)
 
 
+def test_without_overlap_a_service_that_refuses_us_is_never_left() -> None:
+    """Revoked credentials, another account, a freeze: every server would be given up, and none made elsewhere."""
+    w = running(rule=failover(overlap="Forbidden"))
+    ill(w, 3)
+    before = dict(w.servers)
+    w.refusing.add("one")
+    until(w, 60)
+    assert w.servers == before
+    assert (place(w), pending(w).reason) == (("one", 1), "OverlapForbidden")
+    assert "one could confirm none now (it refuses us): it stays until that is mended" in pending(w).message
+    w.refusing.clear()
+    until(w, 20)
+    assert place(w) == ("two", 2)
+
+
+def test_without_overlap_no_server_is_given_up_on_an_inventory_from_before_the_occasion() -> None:
+    """It may have ceased to answer since, and nobody has noticed yet."""
+    w = running(rule=failover(overlap="Forbidden"))
+    ill(w, 3)
+    before = dict(w.servers)
+    plan = until(w, 20, look=False)
+    assert w.servers == before
+    assert pending(w).reason == "InventoryAwaited"
+    assert plan.failover.newer_than == plan.failover.cause.due
+    w.look()
+    until(w, 1, look=False)
+    assert place(w) is None
+
+
 def test_a_service_that_is_lost_half_way_is_told_and_waited_for() -> None:
     w = running(rule=failover(overlap="Forbidden"))
     ill(w, 3)
@@ -170,6 +200,60 @@ def test_ask_waits_for_a_person_and_a_word_about_another_occasion_does_not_count
     assert place(w) == ("two", 2)
 
 
+def test_what_a_person_approved_holds_though_one_of_the_unhealthy_servers_blinks() -> None:
+    w = running(rule=failover("Ask"))
+    w.down |= {"two", "three"}
+    ill(w, 4)
+    until(w, 10)
+    told = w.group.status.failover
+    assert told is not None
+    w.approve()
+    until(w, 2)
+    assert pending(w).reason == "NoCandidate", "it waits for a service, not for a person"
+    first = sorted(w.servers)[0]
+    w.servers[first] = replace(w.servers[first], ready=True, unhealthy_since=None)
+    until(w, 3)
+    w.servers[sorted(w.servers)[4]] = w._worse(w.servers[sorted(w.servers)[4]], "ill")
+    for name in sorted(w.servers)[1:3]:
+        w.servers[name] = replace(w.servers[name], unhealthy_since=w.now - 6 * S)
+    until(w, 2)
+    assert w.group.status.failover == told
+    w.down.clear()
+    until(w, 2)
+    assert place(w) == ("two", 2)
+
+
+def test_who_let_it_leave_is_named_and_a_name_changes_nothing_of_what_is_approved() -> None:
+    w = running(rule=failover("Ask", "Forbidden"))
+    ill(w, 3)
+    until(w, 10)
+    told = w.group.status.failover
+    assert told is not None
+    note = {"moorage.dev/failover": order(told.placement, told.since, "jane\n<b>")}
+    meta = w.group.metadata.model_copy(update={"annotations": note})
+    w.group = w.group.model_copy(update={"metadata": meta})
+    plan = until(w, 1)
+    assert plan.phase == "FailingOver"
+    assert plan.message.endswith("; jane <b> let it leave")
+
+
+def test_an_approval_does_not_hold_for_servers_that_were_well_in_between() -> None:
+    w = running(rule=failover("Ask"))
+    w.down |= {"two", "three"}
+    ill(w, 4)
+    until(w, 10)
+    w.approve()
+    w.heal()
+    for name, server in w.servers.items():
+        w.servers[name] = replace(server, ready=True)
+    until(w, 2)
+    assert w.group.status.failover is None
+    w.down.clear()
+    ill(w, 4)
+    until(w, 10)
+    assert (place(w), pending(w).reason) == (("one", 1), "FailoverNotApproved")
+
+
 @pytest.mark.parametrize("overlap", ["Forbidden", "Allowed"])
 def test_a_protected_group_loses_no_server(overlap: str) -> None:
     w = running(rule=failover(overlap=overlap), spec={"deletionProtection": True})
@@ -182,6 +266,24 @@ def test_a_protected_group_loses_no_server(overlap: str) -> None:
     else:
         assert (place(w), pending(w).reason) == (("two", 2), "EarlierServersRemain")
         assert "deletionProtection keeps them" in pending(w).message
+
+
+def test_protection_that_is_set_once_the_placement_is_given_up_keeps_what_is_left() -> None:
+    w = running(rule=failover(overlap="Forbidden"))
+    ill(w, 3)
+    while place(w) is not None:
+        until(w, 1)
+    before = set(w.servers)
+    status = w.group.status
+    w.group = make_group(deletionProtection=True).model_copy(update={"status": status})
+    until(w, 20)
+    assert set(w.servers) == before
+    assert not any(s.deleting for s in w.servers.values())
+    assert pending(w).reason == ready(w).reason == "DeletionProtected"
+    assert "set spec.deletionProtection to false" in pending(w).message
+    w.group = make_group().model_copy(update={"status": w.group.status})
+    settle(w)
+    assert place(w) == ("two", 2)
 
 
 def test_retained_servers_are_settled_before_they_go() -> None:
@@ -300,7 +402,7 @@ def test_the_world_of_these_tests_does_move_groups_and_kill_the_controller() -> 
     """Or the property above would say nothing."""
     moves, kills = 0, 0
     held: set[str] = set()
-    for seed in range(12):
+    for seed in range(24):
         chaos = iter([(seed * 7919 + n * n * 31 + n * 17) % 1001 for n in range(1500)])
         w = FailoverWorld(iter(()), make_group(), rule=failover())
         settle(w)

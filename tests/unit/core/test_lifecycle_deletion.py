@@ -97,6 +97,26 @@ DELETING: Cases = {
         leaving(**UNASKED, secret=SETTLED, service=svc(latest=inventory(29 * S))),
         DropFinalizer(),
     ),
+    "not found, while too many are missing at once": (
+        leaving(lookup=NOT_FOUND, service=svc(frozen="90 of 100")),
+        "OvershootFreeze",
+    ),
+    "not found, while too many are missing at once, and removed by this process": (
+        leaving(lookup=NOT_FOUND, service=svc(frozen="90 of 100"), deleted_at=NOW - S),
+        DropFinalizer(),
+    ),
+    "not found, where the account is another's": (
+        leaving(lookup=NOT_FOUND, service=svc(trusted=False)),
+        "ScopeChanged",
+    ),
+    "unknown outcome, absent, while too many are missing at once": (
+        leaving(**UNASKED, secret=SETTLED, service=svc(latest=inventory(29 * S), frozen="90 of 100")),
+        "OvershootFreeze",
+    ),
+    "found, while too many are missing at once": (
+        leaving(lookup=FOUND, service=svc(frozen="90 of 100")),
+        Destroy(("s1",)),
+    ),
     "damaged: anything may have been tried": (
         leaving(**UNASKED, secret=SecretFacts(damaged=True), service=svc(latest=inventory(S))),
         "CreateOutcomeUnknown",

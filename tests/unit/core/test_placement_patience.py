@@ -11,7 +11,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def view(name: str, age: float, reason: str = "NotSeenYet") -> ServiceView:
-    return ServiceView(name, usable=not reason, why_not=(reason, ""), created=NOW - timedelta(seconds=age))
+    return ServiceView(name, usable=not reason, why_not=(reason, ""), new_since=NOW - timedelta(seconds=age))
 
 
 def test_only_new_services_that_nobody_has_reached_are_waited_for() -> None:

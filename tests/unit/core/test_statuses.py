@@ -10,13 +10,13 @@ from tests.support.group_world import World, make_group, run
 
 from moorage.api.hostingservice import HostingService, HostingServiceStatus, Orphan
 from moorage.api.placement import Candidate
-from moorage.api.virtualserver import VirtualServer
+from moorage.api.virtualserver import AgentState, VirtualServer
 from moorage.core import steps
 from moorage.core.facts import CallFailure, Identity, Seen, SeenState, ServerFacts, ServiceFacts
 from moorage.core.group import GroupPlan, GroupWorld, PolicyView, decide_group
 from moorage.core.group_status import group_status
 from moorage.core.obstacles import Obstacle
-from moorage.core.server_status import ConfigurationView, failure_of, server_status, unhealthy_since
+from moorage.core.server_status import ConfigurationView, failure_of, server_status
 from moorage.core.service_status import ServiceSight, service_status
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -313,11 +313,66 @@ def test_unhealthy_is_what_was_configured_and_is_not_ready() -> None:
     def after(view: ConfigurationView, agent: dict[str, Any]) -> datetime | None:
         server = vs(agent=agent)
         status = server_status(server, facts(), steps.Settled(), RUNNING, view, NOW)
-        return unhealthy_since(server.model_copy(update={"status": status}))
+        return status.unhealthy_since
 
     assert after(DONE, {"sequence": 1}) == NOW
     assert after(DONE, READY_AGENT) is None
     assert after(ConfigurationView(), {"sequence": 1}) is None
+
+
+class Course:
+    """One server, whose status is made anew from the last one as time passes."""
+
+    def __init__(self, **status: Any) -> None:
+        self.server = vs(**status)
+
+    def goes_on(
+        self, at: int, *, step: steps.Step | None = None, sight: Seen | None = RUNNING, done: bool = True, ready: bool
+    ) -> datetime | None:
+        agent = self.server.status.agent or AgentState()
+        status = self.server.status.model_copy(update={"agent": agent.model_copy(update={"ready": ready})})
+        self.server = self.server.model_copy(update={"status": status})
+        view = DONE if done else ConfigurationView(reason="ItemsPending", message="told")
+        found = server_status(self.server, facts(), step or steps.Settled(), sight, view, NOW + at * S)
+        self.server = self.server.model_copy(update={"status": found.model_copy(update={"agent": status.agent})})
+        return found.unhealthy_since
+
+
+STOPPED = Seen("s1", "m-u", "inst/u", SeenState.STOPPED)
+
+
+def test_a_server_that_was_not_ready_for_another_reason_is_unhealthy_only_from_when_it_stopped() -> None:
+    course = Course()
+    assert course.goes_on(0, done=False, ready=False) is None
+    assert course.goes_on(7200, done=False, ready=False, sight=STOPPED) == NOW + 7200 * S
+    assert course.goes_on(9000, done=False, ready=False, sight=STOPPED) == NOW + 7200 * S
+    assert course.goes_on(9001, done=False, ready=False) is None
+
+
+def test_a_freeze_of_an_hour_does_not_make_a_server_unhealthy_for_an_hour() -> None:
+    course = Course()
+    course.goes_on(0, ready=True)
+    freeze = steps.Wait("OvershootFreeze", "told")
+    assert course.goes_on(10, ready=True, step=freeze) is None
+    assert course.goes_on(3600, ready=False) == NOW + 3600 * S
+    assert course.goes_on(3601, ready=True) is None
+
+
+def test_a_status_of_an_older_release_begins_to_count_now() -> None:
+    conditions = [
+        {"type": type_, "status": status, "reason": reason, "message": "", "lastTransitionTime": "2020-01-01T00:00:00Z"}
+        for type_, status, reason in (("Ready", "False", "ReadinessFailed"), ("Configured", "True", "Configured"))
+    ]
+    assert Course(conditions=conditions).goes_on(5, ready=False) == NOW + 5 * S
+
+
+def test_a_stopped_server_stays_unhealthy_through_a_start_of_the_controller() -> None:
+    course = Course()
+    course.goes_on(0, ready=True)
+    assert course.goes_on(10, ready=True, sight=STOPPED) == NOW + 10 * S
+    waits = steps.Wait("ServiceUnavailable", "told")
+    assert course.goes_on(20, ready=True, sight=None, step=waits) == NOW + 10 * S
+    assert course.goes_on(30, ready=True, sight=STOPPED) == NOW + 10 * S
 
 
 # Services

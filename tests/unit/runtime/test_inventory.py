@@ -18,6 +18,7 @@ from moorage.runtime.inventory import (
     kept_inventory,
     missing_share,
     owned_uids,
+    patience,
     pause_after,
     seen_of,
 )
@@ -35,6 +36,15 @@ def record(id_: str, uid: str = "u1", installation: str = "inst", service: str =
 
 def empty(at: datetime, *ids: str) -> Inventory:
     return Inventory(at, (at - NOW) / S, {i: seen_of(record(i)) for i in ids}, {})
+
+
+def test_an_inventory_is_waited_for_five_times_its_pace_and_as_long_as_one_may_take() -> None:
+    assert patience(60, 180) == 300
+    assert patience(5, 180) == 185
+    table = Timetable(60)
+    assert table.pace == 60
+    table.flows = True
+    assert table.pace == 600
 
 
 def test_seen_of_a_server_of_ours_a_released_and_a_foreign_one() -> None:

@@ -21,7 +21,15 @@ from moorage.hosting.contract import (
     ServerState,
     identity_tags,
 )
-from moorage.hosting.errors import CapacityError, HostingError, NotFound, Throttled, TimedOut, Unavailable
+from moorage.hosting.errors import (
+    AuthenticationError,
+    CapacityError,
+    HostingError,
+    NotFound,
+    Throttled,
+    TimedOut,
+    Unavailable,
+)
 from moorage.runtime.budget import Budget
 from moorage.runtime.circuit import THRESHOLD
 from moorage.runtime.clock import SystemClock
@@ -202,6 +210,26 @@ async def test_too_many_missing_at_once_freeze(setting: Setting) -> None:
     assert "4 of 4 servers are missing" in setting.connection.facts().frozen
     setting.watcher.recorded = setting.watcher.recorded[:2]
     await setting.until(lambda: not setting.connection.frozen)
+
+
+async def test_whose_word_on_the_end_of_a_server_could_not_be_taken_says_why(setting: Setting) -> None:
+    connection = setting.connection
+    assert connection.doubt == "it does not answer"
+    await connection._take()
+    assert connection.doubt == ""
+    setting.backend.errors = [Unavailable("page 2 failed")]
+    await connection._take()
+    assert connection.doubt == "page 2 failed"
+    setting.backend.errors = [AuthenticationError("the token was revoked")]
+    await connection._take()
+    assert connection.doubt == "it refuses us: the token was revoked"
+    setting.backend.of = "other"
+    await connection._take()
+    assert connection.doubt == "it answers for another account than at first contact"
+    setting.backend.of = "account"
+    setting.watcher.recorded = [(f"s{n}", time.monotonic() - 60) for n in range(4)]
+    await connection._take()
+    assert connection.doubt.startswith("4 of 4 servers are missing")
 
 
 async def test_create_is_bounded_by_the_deadline_of_its_attempt(setting: Setting) -> None:

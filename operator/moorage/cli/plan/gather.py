@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from moorage.api.names import GROUP
@@ -50,6 +51,10 @@ class Onlooker:
     def knows(self, service_uid: str) -> bool:
         """The controller that runs has looked, or will have when it decides."""
         return True
+
+    def began(self) -> datetime:
+        """Nothing is waited for that is known."""
+        return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,6 +110,12 @@ def may_release(when: When, readings: Iterable[Reading]) -> bool:
     return decide(tree(when), counted).verdict == "Unmet"
 
 
+def lacks_approval(when: When, own: Iterable[Reading]) -> bool:
+    """Whether an approval that the policy asks for is not there."""
+    approvals = {c.name for c in when.conditions if c.approval is not None}
+    return any(r.name in approvals and r.value != "Met" for r in own)
+
+
 def waits_for_servers(when: When, own: Iterable[Reading]) -> tuple[str, ...]:
     """The votes without which the policy cannot be met before it has placed the group: it never will."""
     votes = {r.name for r in own if r.reason == NO_SERVERS}

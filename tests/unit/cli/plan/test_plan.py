@@ -365,7 +365,7 @@ async def test_a_suspended_group_is_left_as_it_is() -> None:
     await harbour.group(3, running=1, suspend=True)
     view = harbour.plan()
     assert view.changes == ()
-    assert "nothing to be done: suspend is set: nothing is changed" in harbour.text(view)
+    assert "nothing to be done: suspend is set: no server is made, replaced, moved or removed" in harbour.text(view)
 
 
 async def test_the_plan_is_ascii_where_the_terminal_is() -> None:
