@@ -270,7 +270,9 @@ async def _idle(running: Controller, api: Api, calls: Path) -> None:
     made = inventories() - first
     assert made <= (time.monotonic() - began) / 1.5 * 1.2 + 1, "one an interval, which is a second and a half"
     assert others() == other
-    assert [w for w in recorded_writes(calls)[len(writes) :] if "leases" not in w] == []
+    later = [w for w in recorded_writes(calls)[len(writes) :] if "leases" not in w]
+    # The namespace of an earlier test may still be going.
+    assert [w for w in later if " t-" not in w or api.namespace in w] == []
     assert await _versions(api) == versions
 
 
