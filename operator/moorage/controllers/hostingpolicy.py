@@ -54,13 +54,15 @@ class PolicyController:
         if policy.metadata.deleting:
             self._forget(key)
             return DONE
-        now = self._context.clock.now()
+        now, uid = self._context.clock.now(), policy.metadata.uid
         probed, seen = self._probes.samples(policy), self._resources.samples(policy, now)
         labels = self._tables.namespace_labels(policy.metadata.namespace)
         # Seeing all services costs as much as there are: who does not read them does not pay for it.
-        services = self._services.views() if reads_services(policy.spec.when) else ()
+        reads = reads_services(policy.spec.when)
+        services = self._services.candidates() if reads else ()
+        unread = self._services.unread_until(now) if reads else None
         samples = {**probed, **seen}
-        result = evaluate_policy(policy.spec, services, policy.status, now, labels, samples, uid=policy.metadata.uid)
+        result = evaluate_policy(policy.spec, services, policy.status, now, labels, samples, uid=uid, unread=unread)
         status = self._status(policy, result)
         changed = [(r.name, r.value) for r in status.readings] != [(r.name, r.value) for r in policy.status.readings]
         written = await self._context.writer.write(

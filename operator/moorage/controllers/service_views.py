@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from datetime import datetime
 
 from moorage.api import conditions as c
 from moorage.api.placement import Placement
@@ -13,7 +14,8 @@ from moorage.controllers.released import count
 from moorage.controllers.tables import Tables
 from moorage.core.failover import UNKNOWN, Reach
 from moorage.core.group import granted
-from moorage.core.services import ServiceView, not_seen_yet, service_view
+from moorage.core.placement.patience import FIRST_CONTACT
+from moorage.core.services import NOT_SEEN_YET, ServiceView, not_seen_yet, service_view
 from moorage.kube.errors import InvalidObject
 from moorage.kube.store import Obj, key_of
 
@@ -49,6 +51,14 @@ class ServiceViews:
         found = self.views()
         unseen = {view.uid for view in found if not self._context.knows(view.uid)}
         return [not_seen_yet(view, self._context.began()) if view.uid in unseen else view for view in found]
+
+    def unread_until(self, now: datetime) -> datetime | None:
+        """Until when to wait for what a process before this one saw last to be seen anew; None: no longer."""
+        end = self._context.began() + FIRST_CONTACT
+        if now >= end:
+            return None
+        seen = (v for v in self.views() if v.why_not[0] != NOT_SEEN_YET)
+        return end if any(not self._context.knows(view.uid) for view in seen) else None
 
     def _count(self, service: Obj) -> int:
         return sum(not is_observed(o) for o in self._tables.servers.by_index("service", service["metadata"]["name"]))

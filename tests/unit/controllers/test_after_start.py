@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import cast
 
 import pytest
-from tests.support.controller_bench import Bench
+from tests.support.controller_bench import Bench, read_policy
 from tests.unit.controllers.test_failover import Scene
 
 from moorage.api.hostingservice import HostingService
 from moorage.controllers.service_news import ServiceNews
-from moorage.kube.kinds import HOSTING_SERVICE, SERVER_GROUP, VIRTUAL_SERVER
+from moorage.kube.kinds import HOSTING_POLICY, HOSTING_SERVICE, SERVER_GROUP, VIRTUAL_SERVER
 from moorage.runtime.clock import ManualClock
 
 
@@ -70,3 +70,27 @@ async def test_where_none_is_looked_at_in_time_the_group_waits_and_is_woken_by_t
     assert ("ServerGroup", "ns", "g") in scene.bench.asked()
     await scene.reconcile()
     assert placed(scene) == "one"
+
+
+async def test_a_condition_about_services_is_unknown_until_they_were_looked_at_and_remembers(scene: Scene) -> None:
+    bench = scene.bench
+    condition = {"name": "room", "service": {"expression": "services.exists(s, s.available)"}, "for": "1h"}
+    await bench.put(HOSTING_POLICY, "q", {"when": {"all": [condition]}})
+
+    async def read() -> dict[str, str]:
+        await read_policy(bench, "q")
+        await bench.context.writer.flush()
+        (found,) = bench.api.stored(HOSTING_POLICY, "ns", "q")["status"]["readings"]
+        return dict(found)
+
+    for name in ("one", "two"):
+        look(scene, name)
+    before = await read()
+    assert before["reason"] == "PendingAnew"
+    bench.context.looked_at.clear()
+    look(scene, "one")
+    unread = await read()
+    assert (unread["value"], unread["reason"], unread["trueSince"]) == ("Unknown", "NotReadYet", before["trueSince"])
+    cast(ManualClock, bench.context.clock).advance(11)
+    after = await read()
+    assert after["trueSince"] == before["trueSince"], "what nobody could see did not end"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from types import MappingProxyType
 from typing import Final
@@ -33,6 +33,8 @@ from moorage.core.services import ServiceView
 from moorage.core.timing import earliest
 
 MESSAGE_LENGTH = 1024
+SOON: Final = timedelta(seconds=1)
+"""How soon it is looked whether all services were looked at, after a start."""
 NO_SAMPLES: Final[Mapping[str, Sample]] = MappingProxyType({})
 
 
@@ -64,16 +66,18 @@ def evaluate_policy(
     samples: Mapping[str, Sample] = NO_SAMPLES,
     *,
     uid: str = "",
+    unread: datetime | None = None,
 ) -> PolicyResult:
     """Read every condition that groups share at ``now`` (aware) and apply hysteresis to what ``previous`` says.
 
     Expressions see those of ``services`` that the policy may choose: allowed in the namespace (of ``namespace_labels``)
     and selected by `select.services`. ``samples`` is what was learnt outside, by the condition's name; ``uid`` is
-    the policy's. Deterministic, and the order of ``services`` does not matter.
+    the policy's. Until ``unread`` some of the services are still to be looked at by this process: what the one before
+    saw last decides nothing, and it is looked again soon. Deterministic, and the order of ``services`` does not matter.
     """
     visible = selected_services(spec.select.services, namespace_services(services, namespace_labels))
     aged = within_age(visible if reads_services(spec.when) else (), spec.select.max_data_age, now)
-    observed = Observed(now, Services(aged.services), samples, aged.problem)
+    observed = Observed(now, Services(aged.services), samples, aged.problem, unread is not None)
     before = {r.name: r for r in previous.readings}
     faults = structural_faults(spec.when)
     settled, raws = [], []
@@ -86,10 +90,11 @@ def evaluate_policy(
     readings = tuple(s.reading for s in settled)
     by_name = {r.name: r for r in readings}
     decided = decide(tree(spec.when), by_name)
+    soon = None if unread is None else min(unread, now + SOON)
     return PolicyResult(
         readings=readings,
         next_check=earliest(*(s.next_check for s in settled)),
-        look_again=earliest(aged.crossing, *(raw.look_again for raw in raws)),
+        look_again=earliest(aged.crossing, soon, *(raw.look_again for raw in raws)),
         verdict=decided.verdict,
         message=shared_message(spec.when, by_name)[:MESSAGE_LENGTH],
         invalid=invalid(readings),

@@ -45,12 +45,14 @@ INVALID_REASONS: Final = frozenset(
 @dataclass(frozen=True, slots=True)
 class Observed:
     """What conditions are read from: the time (aware), the services that the policy may choose from, and what was
-    learnt outside, by the condition's name. ``too_old``: what of the services' offerings is too old to decide by."""
+    learnt outside, by the condition's name. ``too_old``: what of the services' offerings is too old to decide by.
+    ``unread``: some of them this process has still to look at."""
 
     now: datetime
     services: expressions.Services
     samples: Mapping[str, Sample] = field(default_factory=dict)
     too_old: str = ""
+    unread: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,9 @@ def read(condition: PolicyCondition, observed: Observed) -> RawReading:
 def _read_service(text: str, observed: Observed) -> RawReading:
     try:
         expression = expressions.compile_expression(text)
+        if observed.unread:
+            message = "the services are still to be looked at after the controller's start"
+            return RawReading("Unknown", NOT_READ_YET, message, memory="Kept")
         if observed.too_old and reads_offerings(text):
             return RawReading("Unknown", DATA_TOO_OLD, observed.too_old)
         holds = expressions.evaluate(expression, observed.services)
