@@ -131,7 +131,7 @@ class Surroundings(Protocol):
         """Whether the service's status says what is so now, not what a process that ended saw last."""
 
     def began(self) -> datetime:
-        """When this process began, by the time of day as it is now."""
+        """When this process began to decide, by the time of day as it is now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +173,10 @@ class Context:
     _began: float = 0.0
 
     def __post_init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """From now on this process decides: a standby may have waited for days, and looked at no service meanwhile."""
         self._began = self.clock.monotonic()
 
     @property
@@ -212,7 +216,7 @@ class Context:
         return service_uid in self.looked_at
 
     def began(self) -> datetime:
-        """When this process began, counted back on the steady clock: the time of day may have been set since."""
+        """When this process began to decide, counted back on the steady clock: the time of day may have been set."""
         return self.clock.now() - timedelta(seconds=self.clock.monotonic() - self._began)
 
     def memory(self, uid: str) -> ServerMemory:

@@ -183,6 +183,7 @@ class Operator:
         lease_task = self._spawn(lease.run(), "lease")
         try:
             if await _before(stop, lease.wait_held()):
+                parts.context.begin()
                 self._reconcile(parts.context, parts.tables)
                 states.pop("lease", None)
                 if on_ready is not None:

@@ -52,6 +52,13 @@ async def test_a_group_is_not_placed_on_the_word_of_the_process_before(scene: Sc
     assert placed(scene) == "one"
 
 
+async def test_a_standby_that_takes_over_looks_first_however_long_it_waited(scene: Scene) -> None:
+    cast(ManualClock, scene.bench.context.clock).advance(200_000)
+    scene.bench.context.begin()
+    await scene.reconcile()
+    assert placed(scene) == "ServicesNotSeenYet"
+
+
 async def test_a_service_that_takes_long_to_be_looked_at_is_done_without(scene: Scene) -> None:
     look(scene, "two")
     await scene.reconcile()
@@ -94,3 +101,14 @@ async def test_a_condition_about_services_is_unknown_until_they_were_looked_at_a
     cast(ManualClock, bench.context.clock).advance(11)
     after = await read()
     assert after["trueSince"] == before["trueSince"], "what nobody could see did not end"
+
+
+async def test_a_service_that_is_not_looked_at_in_time_is_not_called_unavailable(scene: Scene) -> None:
+    """What runs there would be released on it."""
+    bench = scene.bench
+    condition = {"name": "room", "service": {"expression": "services.exists(s, s.available)"}}
+    await bench.put(HOSTING_POLICY, "q", {"when": {"all": [condition]}})
+    cast(ManualClock, bench.context.clock).advance(11)
+    await read_policy(bench, "q")
+    await bench.context.writer.flush()
+    assert bench.api.stored(HOSTING_POLICY, "ns", "q")["status"]["readings"][0]["value"] == "Met"
