@@ -16,6 +16,8 @@ pytestmark = pytest.mark.bed("ec2")
 class TestEc2(BackendContract):
     """EC2."""
 
+    under_test = Ec2Service
+
     @pytest.fixture
     async def service(self) -> AsyncIterator[Ec2Service]:
         """The bed, empty and without faults."""

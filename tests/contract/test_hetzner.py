@@ -24,6 +24,8 @@ pytestmark = pytest.mark.bed("hetzner")
 class TestHetzner(BackendContract):
     """The Hetzner Cloud."""
 
+    under_test = HetznerService
+
     @pytest.fixture
     async def service(self) -> AsyncIterator[HetznerService]:
         """The bed, empty and without faults."""

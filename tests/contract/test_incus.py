@@ -30,6 +30,8 @@ class TestIncus(
 ):
     """All of it; each fault at one call of each operation."""
 
+    under_test = IncusService
+
     @pytest.fixture
     async def service(self) -> AsyncIterator[IncusService]:
         """The bed's project, empty and without faults."""

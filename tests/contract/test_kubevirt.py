@@ -16,6 +16,8 @@ pytestmark = pytest.mark.bed("kubevirt")
 class TestKubevirt(BackendContract):
     """All of it."""
 
+    under_test = KubevirtService
+
     @pytest.fixture
     async def service(self) -> AsyncIterator[KubevirtService]:
         async with KubevirtService(beds.running("kubevirt")) as service:

@@ -20,6 +20,8 @@ from moorage.testing.service import ServiceUnderTest
 class TestEc2Driver(BackendContract):
     """The driver `ec2`."""
 
+    under_test = LibcloudEc2Service
+
     @pytest.fixture
     async def service(self) -> AsyncIterator[LibcloudEc2Service]:
         """The bed, empty and without faults."""
@@ -30,6 +32,8 @@ class TestEc2Driver(BackendContract):
 @pytest.mark.bed("openstack")
 class TestOpenStackDriver(BackendContract):
     """The driver `openstack`."""
+
+    under_test = LibcloudOpenStackService
 
     @pytest.fixture
     async def service(self) -> AsyncIterator[LibcloudOpenStackService]:

@@ -38,6 +38,8 @@ class TestOpenStack(
 ):
     """All of it; each fault at one call of each operation."""
 
+    under_test = OpenStackService
+
     @pytest.fixture
     async def service(self) -> AsyncIterator[OpenStackService]:
         """The bed's project, empty and without faults."""

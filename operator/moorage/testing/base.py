@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 import pytest
 import pytest_asyncio
@@ -20,11 +20,21 @@ from moorage.testing.service import ServiceUnderTest
 Found = TypeVar("Found")
 PAUSE = 0.05
 TRIES = 20
+NO_HTTP: Final = "the service is not reached over HTTP"
 
 
 @pytest.mark.asyncio
 class Contract:
     """Base of the suite's classes. A subclass of them has an async fixture `service`."""
+
+    under_test: ClassVar[type[ServiceUnderTest] | None] = None
+    """The class of the service, where a subclass tells it: what cannot apply is then skipped before the service is made
+    ready, which may take longer than the test."""
+
+    @pytest.fixture(autouse=True)
+    def _told_beforehand(self, request: pytest.FixtureRequest) -> None:
+        if self.under_test is not None and not self.under_test.http and "proxy" in request.fixturenames:
+            not_applicable(NO_HTTP)
 
     @pytest.fixture
     def backend(self, service: ServiceUnderTest) -> Backend:
@@ -35,7 +45,7 @@ class Contract:
     async def proxy(self, service: ServiceUnderTest) -> AsyncIterator[FaultProxy]:
         """A proxy before the service, that breaks nothing yet."""
         if not service.http:
-            not_applicable("the service is not reached over HTTP")
+            not_applicable(NO_HTTP)
         async with FaultProxy(service.addresses(), upstream_tls=service.upstream_tls) as proxy:
             yield proxy
 

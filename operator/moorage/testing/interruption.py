@@ -49,6 +49,13 @@ _FEW = {
 class InterruptionContract(Contract):
     """One call at a time goes wrong."""
 
+    @pytest.fixture(autouse=True)
+    def _left_out(self, request: pytest.FixtureRequest) -> None:
+        callspec = getattr(request.node, "callspec", None)
+        params = callspec.params if callspec is not None else {}
+        if self.under_test is not None and {"name", "fault"} <= params.keys():
+            _leave_out(self.under_test, params["name"], params["fault"])
+
     @pytest.mark.parametrize("fault", FAULTS, ids=str)
     @pytest.mark.parametrize("name", BY_NAME)
     @keeps(
@@ -67,8 +74,7 @@ class InterruptionContract(Contract):
         backend = service.open()
         if not operation.possible(backend):
             not_applicable(f"the backend has not the ability {operation.ability}")
-        if fault not in _tried(service, name):
-            left_out(f"the service is slow; {EVERY_FAULT}=1 tries every fault with every operation")
+        _leave_out(type(service), name, fault)
         if name == "create" and fault in MAKES_TWO and not backend.capabilities.idempotent_create:
             not_applicable("a service without idempotent creation makes two servers of a request that comes twice")
         stage = await scene(service)
@@ -130,7 +136,12 @@ async def _record(operation: Operation, stage: Scene, proxy: FaultProxy) -> int:
     return calls
 
 
-def _tried(service: ServiceUnderTest, name: str) -> tuple[Fault, ...]:
+def _leave_out(service: type[ServiceUnderTest], name: str, fault: Fault) -> None:
+    if fault not in _tried(service, name):
+        left_out(f"the service is slow; {EVERY_FAULT}=1 tries every fault with every operation")
+
+
+def _tried(service: type[ServiceUnderTest], name: str) -> tuple[Fault, ...]:
     """The faults that are tried with the operation."""
     if service.faults_at == "every call" or os.environ.get(EVERY_FAULT):
         return FAULTS
