@@ -8,7 +8,8 @@ import itertools
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Self, cast
 
-from moorage.kube.client import Client, Listing, WatchEvent
+from moorage.kube.answers import Listing, WatchEvent
+from moorage.kube.client import Client
 from moorage.kube.errors import AlreadyExists, ApiError, Conflict, NotFound
 from moorage.kube.kinds import Kind
 

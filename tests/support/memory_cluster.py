@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from tests.support.memory_api import MemoryApi
 
-from moorage.kube.client import Listing
+from moorage.kube.answers import Listing
 from moorage.kube.errors import NotFound
 from moorage.kube.kinds import Kind
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Self
 
 import aiohttp
 
+from moorage.kube.answers import Listing, Obj, WatchEvent, lines
 from moorage.kube.calls import Call, Observer, body_fields
 from moorage.kube.credentials import Credentials, loader
 from moorage.kube.errors import Gone, TooLarge, Unavailable, from_status, parse_body
 from moorage.kube.kinds import DISCOVERY, Kind
 from moorage.kube.lanes import Lane
-from moorage.kube.lines import lines
 from moorage.kube.transport import (
     APPLY_PATCH,
     JSON,
@@ -28,25 +27,7 @@ from moorage.kube.transport import (
     Transport,
 )
 
-Obj = dict[str, Any]
-
 PAGE = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """A complete list: all items as of `resource_version`."""
-
-    items: list[Obj]
-    resource_version: str
-
-
-@dataclass(frozen=True, slots=True)
-class WatchEvent:
-    """`type` is ADDED, MODIFIED, DELETED or BOOKMARK."""
-
-    type: str
-    object: Obj = field(repr=False)
 
 
 class Client:

@@ -17,8 +17,9 @@ from typing import Any, Final
 from weakref import WeakValueDictionary
 
 from moorage.kube.allowance import Allowance
+from moorage.kube.answers import WatchEvent
 from moorage.kube.backoff import Backoff
-from moorage.kube.client import Client, WatchEvent
+from moorage.kube.client import Client
 from moorage.kube.discovery import Discovery
 from moorage.kube.errors import BadRequest, Forbidden, Gone, KubeError, NotFound, TooLarge, Unavailable
 from moorage.kube.kinds import SERVICE_ACCOUNT, Kind

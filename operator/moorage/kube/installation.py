@@ -9,7 +9,8 @@ import uuid
 from dataclasses import dataclass, field
 
 from moorage.api.names import MANAGER_CONTROLLER, SECRET_INSTALLATION
-from moorage.kube.client import Client, Obj
+from moorage.kube.answers import Obj
+from moorage.kube.client import Client
 from moorage.kube.errors import AlreadyExists, InvalidObject, NotFound
 from moorage.kube.kinds import SECRET
 

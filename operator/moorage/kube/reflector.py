@@ -8,8 +8,9 @@ import random
 from contextlib import aclosing
 from typing import Any
 
+from moorage.kube.answers import WatchEvent
 from moorage.kube.backoff import Backoff
-from moorage.kube.client import Client, WatchEvent
+from moorage.kube.client import Client
 from moorage.kube.errors import Gone, KubeError
 from moorage.kube.store import Ingested, Sweep, Table
 

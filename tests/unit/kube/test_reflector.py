@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from tests.support.memory_api import MemoryApi
 
+from moorage.kube.answers import WatchEvent
 from moorage.kube.backoff import Backoff, backoff_delay
-from moorage.kube.client import WatchEvent
 from moorage.kube.errors import ConfigError, Forbidden, Gone, Unavailable
 from moorage.kube.kinds import SECRET
 from moorage.kube.reflector import Reflector

@@ -1,16 +1,35 @@
-"""A stream of lines, as watches are."""
+"""What lists and watches answer. Objects are plain dicts, as the API server sends them."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import aiohttp
 
 from moorage.kube.errors import Unavailable
 
+Obj = dict[str, Any]
+
 MAX_LINE: Final = 16 * 1024 * 1024
 """Bytes of the longest line that is taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A complete list: all items as of `resource_version`."""
+
+    items: list[Obj]
+    resource_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class WatchEvent:
+    """`type` is ADDED, MODIFIED, DELETED or BOOKMARK."""
+
+    type: str
+    object: Obj = field(repr=False)
 
 
 async def lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
