@@ -130,6 +130,9 @@ class Surroundings(Protocol):
     def knows(self, service_uid: str) -> bool:
         """Whether the service's status says what is so now, not what a process that ended saw last."""
 
+    def judged(self, service_uid: str) -> bool:
+        """Whether it is known what runs on the service without an object."""
+
     def began(self) -> datetime:
         """When this process began to decide, by the time of day as it is now."""
 
@@ -214,6 +217,11 @@ class Context:
     def knows(self, service_uid: str) -> bool:
         """Whether the status of the service says what this process itself has seen."""
         return service_uid in self.looked_at
+
+    def judged(self, service_uid: str) -> bool:
+        """Whether this process has seen what runs on the service without an object, orphans included."""
+        connection = self.connections.get(service_uid)
+        return connection is not None and connection.released.orphans is not None
 
     def began(self) -> datetime:
         """When this process began to decide, counted back on the steady clock: the time of day may have been set."""

@@ -216,7 +216,7 @@ class ServiceController:
         )
         if previous is not None:
             connection.latest, connection.previous = previous.latest, previous.previous
-            connection.released = previous.released
+            connection.released, connection.owned = previous.released, previous.owned
         self._context.connections[uid] = connection
         self._opened[uid] = Opened(fingerprint)
 
@@ -284,8 +284,10 @@ class ServiceController:
         opened, connection = self._opened.get(uid), self._context.connections.get(uid)
         if opened is None or connection is None:
             return ServiceSight(problem=_words(problem), invalid=isinstance(problem, Invalid), servers=servers)
-        orphans = await self._orphans.look(service, connection) if connection.latest is not None else ()
-        connection.released.orphans = frozenset(orphan.provider_id for orphan in orphans)
+        first = connection.released.orphans is None
+        orphans = await self._orphans.look(service, connection)
+        if first and orphans is not None:
+            self._news.counted(service)
         used = len(connection.latest.by_id) if connection.latest is not None else None
         capacity, catalogue = opened.capacity, await self._catalogues.look(service)
         sight = ServiceSight(
@@ -307,7 +309,7 @@ class ServiceController:
             overdue=_overdue(connection),
             servers=servers,
             released=self._released(connection),
-            orphans=tuple(orphans),
+            orphans=orphans,
             outcomes=tuple(self._outcomes.of(uid)),
         )
         if connection.expected_account is None and opened.account is not None and opened.described_at is not None:

@@ -42,17 +42,26 @@ class Orphans:
         self._tables = tables
         self._since: dict[tuple[str, str], datetime] = {}
         self._missed: dict[str, dict[str, float]] = {}
+        self._began: dict[str, float] = {}
+        self._judged: set[str] = set()
         self._ordered: dict[tuple[str, str, str], float] = {}
         self._unread: dict[str, str] = {}
 
-    async def look(self, service: HostingService, connection: ServiceConnection) -> tuple[Orphan, ...]:
-        """The orphans of the latest inventory, the oldest first; deletes those past the quarantine if told so."""
+    async def look(self, service: HostingService, connection: ServiceConnection) -> tuple[Orphan, ...] | None:
+        """The orphans of the latest inventory, the oldest first; deletes those past the quarantine if told so.
+
+        They count from then on for ceilings and limits. None until this process could judge once: until then what
+        status tells, by an earlier one, is the best word.
+        """
         candidates = {
             provider_id: uid
             for provider_id, uid in connection.owned.items()
             if self._tables.servers.by_uid(uid) is None
         }
+        missing = bool(candidates)
         candidates = self._still_there(service.metadata.uid, connection, candidates)
+        if not self._may_judge(service.metadata.uid, connection, missing=missing):
+            return None
         if candidates:
             candidates = await self._confirmed(candidates)
         now, key = self._context.clock.now(), service.metadata.uid
@@ -73,6 +82,7 @@ class Orphans:
         orphans = await self._obey(service, connection, orphans)
         if service.spec.orphan_policy == "Delete":
             await self._delete(service, connection, orphans)
+        connection.released.orphans = frozenset(orphan.provider_id for orphan in orphans)
         return tuple(orphans)
 
     def _still_there(self, service: str, connection: ServiceConnection, missing: Mapping[str, str]) -> dict[str, str]:
@@ -89,6 +99,18 @@ class Orphans:
             for provider_id, uid in missing.items()
             if latest.steady > self._missed[service][provider_id] + lag
         }
+
+    def _may_judge(self, service: str, connection: ServiceConnection, *, missing: bool) -> bool:
+        """Whether an inventory tells of what was missed when this process first looked; from then on for good."""
+        if service in self._judged:
+            return True
+        if connection.latest is None:
+            return False
+        began = self._began.setdefault(service, self._context.clock.monotonic())
+        if missing and connection.latest.steady <= began + connection.backend.capabilities.listing_lag:
+            return False
+        self._judged.add(service)
+        return True
 
     async def _confirmed(self, candidates: Mapping[str, str]) -> dict[str, str]:
         """Only what a live, uncached list does not know either."""

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from moorage.controllers.context import Surroundings
 from moorage.controllers.tables import Tables
 from moorage.core.facts import Seen
+from moorage.kube.errors import InvalidObject
 from moorage.kube.store import Obj
 
 
@@ -23,10 +24,32 @@ def released(context: Surroundings, tables: Tables, service: Obj) -> list[Seen]:
 def count(context: Surroundings, tables: Tables, service: Obj, *, but: str = "") -> int:
     """How many there are, one that is about to be taken over apart; what status tells where nothing was seen yet."""
     connection = context.connections.get(service["metadata"]["uid"])
+    status = service.get("status") or {}
+    orphans = int(status.get("orphanCount") or 0)
     if connection is None or connection.latest is None:
-        status = service.get("status") or {}
-        return int((status.get("released") or 0) + (status.get("orphanCount") or 0))
-    return sum(seen.provider_id != but for seen in released(context, tables, service))
+        return int(status.get("released") or 0) + orphans
+    here = sum(seen.provider_id != but for seen in released(context, tables, service))
+    return here + (orphans if connection.released.orphans is None else 0)
+
+
+def untold(context: Surroundings, tables: Tables, service: Obj, namespace: str) -> int:
+    """How many there are by the word of an earlier process alone, which tells neither whose they are nor of what size.
+
+    0 where this process has judged for itself, and for a namespace that the service takes no servers of.
+    """
+    if context.judged(service["metadata"]["uid"]):
+        return 0
+    connection, status = context.connections.get(service["metadata"]["uid"]), service.get("status") or {}
+    let_go = 0 if connection is not None and connection.latest is not None else status.get("released") or 0
+    try:
+        spec = tables.services.parse(service).spec
+    except InvalidObject:
+        spec = None
+    found = tables.namespaces.get(None, namespace)
+    labels = ((found or {}).get("metadata") or {}).get("labels") or {}
+    if spec is not None and not spec.allowed_namespaces.matches(labels):
+        return 0
+    return int(let_go + (status.get("orphanCount") or 0))
 
 
 def offering_of(context: Surroundings, server: Obj) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from moorage.api.hostingservice import HostingService
+from moorage.api.names import ANNOTATION_MAX_PRICE
 from moorage.controllers.context import Context
 from moorage.controllers.tables import Tables
 from moorage.core.facts import Lookup
@@ -80,6 +81,15 @@ class ServiceNews:
             status, key = group.get("status") or {}, key_of(group)
             if key in there or not status.get("placement") or status.get("failover") or status.get("exhausted"):
                 self._context.enqueue(SERVER_GROUP, *key)
+
+    def counted(self, service: HostingService) -> None:
+        """This process knows now what runs there without an object: groups under a ceiling may have waited for it."""
+        if not (service.status.released or service.status.orphan_count):
+            return
+        for group in self._tables.groups:
+            namespace, name = key_of(group)
+            if ANNOTATION_MAX_PRICE in self._tables.namespace_annotations(namespace):
+                self._context.enqueue(SERVER_GROUP, namespace, name)
 
     def wake_waiting(self, service: HostingService) -> None:
         """Servers that could do nothing while the service was out of reach."""

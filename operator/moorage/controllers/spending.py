@@ -15,7 +15,7 @@ from moorage.api.hostingservice import Offering
 from moorage.api.servergroup import MemberStatus, ServerGroup
 from moorage.controllers.context import Surroundings
 from moorage.controllers.exhaustion import asks_for_spot
-from moorage.controllers.released import offering_of, released
+from moorage.controllers.released import offering_of, released, untold
 from moorage.controllers.tables import Tables
 from moorage.core.ceilings import NOTHING, OWN, Allowance, Bill, Ceiling, Cost, Offer, allow, namespace_ceiling
 from moorage.core.group import PolicyView, granted
@@ -26,6 +26,9 @@ from moorage.kube.store import Obj, key_of
 
 UNNAMED = "that is not told"
 """Of what a released server is made, where its service tells no offerings of servers."""
+
+UNSEEN = "of the {} servers without an object on {} (no inventory since the controller's start tells of them yet)"
+"""Of what those are that an earlier process has counted."""
 
 
 def _nobody(_namespace: str, _name: str) -> None:
@@ -121,13 +124,20 @@ class Spending:
 
     def _groupless(self, namespace: str) -> tuple[Cost, int]:
         """What servers cost that no group of the namespace has any more, and how many they are: those that were
-        released and run on, orphans, and those that were adopted, which may have been released before."""
-        prices = _Prices(self._tables)
+        released and run on, orphans, and those that were adopted, which may have been released before.
+
+        Of those that only an earlier process has seen the price is not known: a ceiling takes nothing back, so what
+        were added now would stay.
+        """
+        prices, unseen = _Prices(self._tables), 0
         found: list[Offer] = []
         for service in self._tables.services:
             where = service["metadata"]["name"], service["metadata"]["uid"]
             mine = (s for s in released(self._context, self._tables, service) if s.namespace == namespace)
             found += [prices.of(*where, seen.offering or UNNAMED) for seen in mine]
+            if number := untold(self._context, self._tables, service, namespace):
+                found.append(Offer(UNSEEN.format(number, where[0]), None))
+                unseen += number - 1
         for server in self._tables.servers.by_index("namespace", namespace):
             spec = server["spec"]
             if spec.get("adopt") and (server.get("status") or {}).get("recordedAt"):
@@ -135,7 +145,7 @@ class Spending:
                 offer = prices.of(ref["name"], ref.get("uid") or "", offering_of(self._context, server))
                 # Where nobody knows a price, none of a ceiling's servers can have been made.
                 found += [offer] if offer.amount is not None else []
-        return sum((offer.times(1) for offer in found), NOTHING), len(found)
+        return sum((offer.times(1) for offer in found), NOTHING), len(found) + unseen
 
     def _recorded(self, obj: Obj, prices: _Prices) -> Cost:
         """What a group costs by its servers and its status; it was not decided upon in this process yet."""

@@ -35,6 +35,7 @@ UNREACHABLE = frozenset({"CircuitOpen", "Unavailable", "TimedOut"})
 class ServiceSight:
     """What is known of a service. ``invalid``: only a change of its spec can mend the problem.
 
+    ``released`` and ``orphans`` are None where this process has not seen, or not judged, what there is.
     ``overdue``: no complete inventory has come for long, as a reason and a sentence.
     """
 
@@ -55,7 +56,7 @@ class ServiceSight:
     overdue: tuple[str, str] | None = None
     servers: int = 0
     released: int | None = None
-    orphans: Sequence[Orphan] = ()
+    orphans: Sequence[Orphan] | None = None
     outcomes: Sequence[Outcome] = ()
 
 
@@ -85,8 +86,8 @@ def service_status(service: HostingService, sight: ServiceSight, now: datetime) 
         measured=measured(outcomes),
         unreachable_since=_unreachable_since(old.unreachable_since, available, reason, now),
         last_error=_last_error(old.last_error, sight, now),
-        orphans=tuple(sight.orphans[:MAX_ORPHANS]),
-        orphan_count=len(sight.orphans),
+        orphans=old.orphans if sight.orphans is None else tuple(sight.orphans[:MAX_ORPHANS]),
+        orphan_count=old.orphan_count if sight.orphans is None else len(sight.orphans),
     )
 
 

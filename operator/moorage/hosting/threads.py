@@ -8,14 +8,11 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from moorage.hosting.errors import TimedOut, Unavailable
 
 T = TypeVar("T")
-SLOW: Final = frozenset({"create", "create volume"})
-"""Calls that may take minutes: they get no more than three quarters of the threads, so that a service on which
-creations hang is still looked at, and what is there can still be deleted."""
 
 
 class Threads:
@@ -24,19 +21,24 @@ class Threads:
     A thread cannot be killed: the SDK itself has to be told time-outs below the one given here, so that a call that
     was given up ends soon and has no effect after its deadline. What waits and was not begun when its time is up, or
     when its caller is cancelled, is never begun.
+
+    What is `slow`, as creations are, may take minutes: it gets no more than three quarters of the threads, so that a
+    service on which creations hang is still looked at, and what is there can still be deleted.
     """
 
     def __init__(self, name: str, size: int = 16) -> None:
         self._pool = _Pool(name, size)
         self._closed = False
 
-    async def run(self, seconds: float, what: str, call: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    async def run(
+        self, seconds: float, what: str, call: Callable[..., T], *args: Any, slow: bool = False, **kwargs: Any
+    ) -> T:
         """The call's answer or its exception. Raises TimedOut after `seconds`, the wait for a thread included, and
         Unavailable once closed."""
         if self._closed:
             raise Unavailable("the backend is closed")
         given_up = threading.Event()
-        begun = self._pool.submit(_unless(given_up, partial(call, *args, **kwargs)), slow=what in SLOW)
+        begun = self._pool.submit(_unless(given_up, partial(call, *args, **kwargs)), slow=slow)
         future = asyncio.wrap_future(begun)
         try:
             async with asyncio.timeout(seconds):

@@ -1,7 +1,7 @@
 """Asks what the conditions of all policies ask, each in its time.
 
 One heap holds when each question is due, and one timer is set, for the earliest. A question that is not due costs
-nothing. A target that hangs keeps one request of a namespace waiting, and nobody who asks elsewhere; whoever waits in
+nothing. A target that hangs keeps few requests of a namespace waiting, and nobody who asks elsewhere; whoever waits in
 vain for a turn there is told so.
 """
 

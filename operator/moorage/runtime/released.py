@@ -19,8 +19,8 @@ class Released:
         self._shown: dict[str, Seen] = {}
         self._noted: dict[str, tuple[Seen, float]] = {}
         self._listed: Mapping[str, Seen] = {}
-        self.orphans: frozenset[str] = frozenset()
-        """Those that are confirmed to be orphans."""
+        self.orphans: frozenset[str] | None = None
+        """Those that are confirmed to be orphans; None until this process has judged which are."""
 
     def note(self, seen: Seen, offering: str | None, steady: float) -> None:
         """One is about to be nobody's: it counts until an inventory tells."""
@@ -40,5 +40,5 @@ class Released:
 
     def servers(self) -> Mapping[str, Seen]:
         """By the service's id of them."""
-        lost = {key: self._listed[key] for key in self.orphans if key in self._listed}
+        lost = {key: self._listed[key] for key in self.orphans or () if key in self._listed}
         return {**self._shown, **lost, **{key: seen for key, (seen, _) in self._noted.items()}}

@@ -13,6 +13,9 @@ PER_TARGET: Final = 8
 """Requests to one target at a time."""
 PER_NAMESPACE: Final = 2
 """Of those for one namespace; one, after one of its own that had no answer in time."""
+COMMON: Final = PER_TARGET - PER_NAMESPACE
+"""As long as fewer are under way, a namespace may have more than that. The rest is kept for those that have less, so
+that who comes next waits for nobody."""
 
 
 class Waits(Protocol):
@@ -61,15 +64,18 @@ class Turns(Generic[T]):
 
         The namespaces in ``busy`` have as much under way elsewhere as they may.
         """
-        if self._running.total() >= PER_TARGET:
+        under_way = self._running.total()
+        if under_way >= PER_TARGET:
             return None
-        for namespace, queue in self._waiting.items():
-            most = 1 if namespace in self._slow else PER_NAMESPACE
-            if namespace not in busy and self._running[namespace] < most:
-                self._waiting.move_to_end(namespace)
-                self._running[namespace] += 1
-                return queue.popleft()
-        return None
+        free = [namespace for namespace in self._waiting if namespace not in busy]
+        found = next((n for n in free if self._running[n] < (1 if n in self._slow else PER_NAMESPACE)), None)
+        if found is None and under_way < COMMON:
+            found = next((n for n in free if n not in self._slow), None)
+        if found is None:
+            return None
+        self._waiting.move_to_end(found)
+        self._running[found] += 1
+        return self._waiting[found].popleft()
 
     def done(self, one: T) -> None:
         """It is under way no more."""

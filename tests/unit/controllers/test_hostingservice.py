@@ -12,12 +12,13 @@ import pytest
 from tests.support.controller_bench import Bench
 from tests.unit.runtime.test_service import FakeBackend, record
 
+from moorage.api.names import ANNOTATION_MAX_PRICE
 from moorage.controllers import hostingservice
 from moorage.controllers.hostingservice import ServiceController
 from moorage.controllers.service_news import ServiceNews
 from moorage.hosting.contract import RELEASED, TAG_SERVER, Capacity, Inventory, Offering, identity_tags
 from moorage.hosting.errors import AuthenticationError, HostingError, Unavailable, Unknown
-from moorage.kube.kinds import CONFIG_MAP, HOSTING_POLICY, HOSTING_SERVICE, VIRTUAL_SERVER
+from moorage.kube.kinds import CONFIG_MAP, HOSTING_POLICY, HOSTING_SERVICE, NAMESPACE, VIRTUAL_SERVER
 from moorage.runtime.clock import ManualClock
 from moorage.runtime.service import ServiceConnection
 
@@ -328,3 +329,45 @@ async def test_how_many_released_servers_run_on_is_in_the_status_and_costs_no_mo
     scene.service.servers = []
     await scene.look(1, 10.0)
     assert scene.status()["released"] == 0
+
+
+async def orphaned(scene: Scene, bench: Bench) -> None:
+    """A server without an object is told of."""
+    scene.service.down = False
+    installation = bench.context.installation.id
+    [obj] = bench.tables.services
+    tags = identity_tags(installation, "ns", obj["metadata"]["uid"], "nobody")
+    scene.service.servers.append(replace(record("i-1"), tags=tags))
+    await scene.look(3, 60)
+    assert [o["providerID"] for o in scene.status()["orphans"]] == ["i-1"]
+
+
+async def test_a_restart_forgets_no_orphan_and_has_groups_under_a_ceiling_looked_at_once_they_are_judged(
+    scene: Scene, bench: Bench
+) -> None:
+    await orphaned(scene, bench)
+    await bench.put(NAMESPACE, "ns", {}, None, metadata={"annotations": {ANNOTATION_MAX_PRICE: "1"}})
+    await bench.group("bounded")
+    await bench.group("free", metadata={"namespace": "elsewhere"})
+    before = scene.status()["orphans"]
+    bench.context.connections.clear()
+    scene.controller, scene.service.down = ServiceController(bench.context, bench.tables), True
+    await scene.look(2, 60)
+    assert (scene.status()["orphans"], scene.status()["orphanCount"]) == (before, 1), "the service is out of reach"
+    scene.service.down = False
+    await scene.look(1, 60)
+    assert (scene.status()["orphans"], scene.status()["orphanCount"]) == (before, 1), "one inventory does not judge"
+    bench.asked()
+    await scene.look(2, 60)
+    assert scene.status()["orphans"] == before, "since when is what it was"
+    assert {key for key in bench.asked() if key[0] == "ServerGroup"} == {("ServerGroup", "ns", "bounded")}
+
+
+async def test_an_edited_service_keeps_its_orphans(scene: Scene, bench: Bench) -> None:
+    await orphaned(scene, bench)
+    stored = bench.api.stored(HOSTING_SERVICE, None, "s")
+    changed = {**stored["spec"], "limits": {"requestsPerSecond": 3}}
+    bench.context.store.ingest(HOSTING_SERVICE, bench.api.change(HOSTING_SERVICE, None, "s", spec=changed))
+    await scene.controller.reconcile(("", "s"))
+    await bench.context.writer.flush()
+    assert [o["providerID"] for o in scene.status()["orphans"]] == ["i-1"]

@@ -63,13 +63,29 @@ class Scene:
         key = identity_key(self.bench.context.installation.id, uid)
         self.backend.servers.append(ServerRecord(f"s{number}", key, tags, ServerState.RUNNING))
 
-    async def look(self, seconds: float = 0.0) -> tuple[Orphan, ...]:
+    async def judge(self, seconds: float = 0.0) -> tuple[Orphan, ...] | None:
         """Some time later: a complete inventory, and what follows."""
         self.clock.advance(seconds)
         await self.connection._take()
+        return await self.judge_again()
+
+    async def judge_again(self) -> tuple[Orphan, ...] | None:
+        """Without a younger inventory."""
         service = self.bench.tables.services.parsed(None, "s")
         assert service is not None
         return await self.orphans.look(service, self.connection)
+
+    async def look(self, seconds: float = 0.0) -> tuple[Orphan, ...]:
+        """Some time later: a complete inventory, and what is known then."""
+        return await self.judge(seconds) or ()
+
+    def counted(self) -> frozenset[str] | None:
+        """What counts for ceilings and limits."""
+        return self.connection.released.orphans
+
+    async def look_again(self) -> tuple[Orphan, ...]:
+        """Without a younger inventory."""
+        return await self.judge_again() or ()
 
     async def deleted(self) -> bool:
         """Whether anything is deleted in the usual course of a quarantine."""
@@ -111,13 +127,29 @@ async def scene(bench: Bench) -> Scene:
 
 
 async def test_it_is_deleted_after_the_quarantine_and_told(scene: Scene) -> None:
-    assert await scene.look() == (), "an inventory from before its object was missed tells nothing"
+    assert await scene.judge() is None, "an inventory from before its object was missed tells nothing"
     assert [o.provider_id for o in await scene.look(10)] == ["s1"]
     await scene.look(TEN_MINUTES - 11)
     assert "delete" not in scene.backend.calls
     await scene.look(2)
     assert scene.backend.calls.count("delete") == 1
     assert await scene.look(10) == ()
+
+
+async def test_what_an_earlier_process_told_stands_until_the_first_judgement(scene: Scene) -> None:
+    assert scene.counted() is None
+    assert await scene.judge() is None
+    assert scene.counted() is None
+    await scene.judge(10)
+    assert scene.counted() == frozenset({"s1"})
+    scene.add(2, "nobody2")
+    assert [o.provider_id for o in await scene.judge(10) or ()] == ["s1"], "what comes up since is judged by itself"
+
+
+async def test_where_nothing_is_missed_the_first_inventory_tells(scene: Scene) -> None:
+    scene.backend.servers.clear()
+    assert await scene.judge_again() is None, "there was no inventory yet"
+    assert await scene.judge() == ()
 
 
 async def test_only_reported_where_nobody_asked_for_more(bench: Bench) -> None:
@@ -190,9 +222,7 @@ async def test_one_that_was_released_meanwhile_stays(scene: Scene) -> None:
     await scene.connection._take()
     tags = {**listed[0].tags, **identity_tags("inst", "ns", scene.connection.uid, "released")}
     scene.backend.servers = [ServerRecord("s1", listed[0].key, tags, ServerState.RUNNING)]
-    service = scene.bench.tables.services.parsed(None, "s")
-    assert service is not None
-    await scene.orphans.look(service, scene.connection)
+    await scene.look_again()
     assert "delete" not in scene.backend.calls
 
 
@@ -233,10 +263,8 @@ async def test_an_ordered_release_is_carried_out_once_and_the_server_is_nobodys(
     scene = await told(bench)
     await ordered(scene, "Release")
     assert ("HostingService", "", "s") in bench.asked(), "the order itself is noticed"
-    service = scene.bench.tables.services.parsed(None, "s")
-    assert service is not None
     for _ in range(2):  # without a younger inventory it is still listed
-        (orphan,) = await scene.orphans.look(service, scene.connection)
+        (orphan,) = await scene.look_again()
         assert orphan.message == "Release was asked for; the service has not shown it yet"
     assert scene.backend.calls.count("retag") == 1
     assert scene.backend.servers[0].tags[TAG_SERVER] == RELEASED
@@ -264,10 +292,8 @@ async def test_an_order_means_one_server_of_one_object(bench: Bench, uid: str, p
 async def test_a_server_that_is_somebody_elses_meanwhile_is_left_alone(bench: Bench) -> None:
     scene = await told(bench)
     await ordered(scene, "Delete")
-    service = scene.bench.tables.services.parsed(None, "s")
-    assert service is not None
     scene.backend.servers = [replace(s, tags={**s.tags, TAG_SERVER: "new-owner"}) for s in scene.backend.servers]
-    (orphan,) = await scene.orphans.look(service, scene.connection)
+    (orphan,) = await scene.look_again()
     assert "somebody else's now" in (orphan.message or "")
     assert "delete" not in scene.backend.calls
 
@@ -277,13 +303,11 @@ async def test_why_an_order_is_not_carried_out_is_told(bench: Bench) -> None:
     await ordered(scene, "Release")
     scene.clock.advance(1)
     await scene.connection._take()
-    service = scene.bench.tables.services.parsed(None, "s")
-    assert service is not None
     scene.backend.errors = [Unavailable("no answer")]
-    (orphan,) = await scene.orphans.look(service, scene.connection)
+    (orphan,) = await scene.look_again()
     assert orphan.message == "Release failed: no answer"
     scene.connection.foreign_account = "somebody else's"
-    (orphan,) = await scene.orphans.look(service, scene.connection)
+    (orphan,) = await scene.look_again()
     assert "another account" in (orphan.message or "")
 
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 from tests.support.controller_bench import Bench
-from tests.unit.controllers.test_ceilings import settle, told, world
+from tests.unit.controllers.test_ceilings import change, servers, settle, told, world
 
 from moorage.controllers.acts import Acts
 from moorage.controllers.observation import Observed, refusal
@@ -42,6 +42,7 @@ def connect(bench: Bench, *servers: Seen) -> Released:
     uid = service_of(bench)["metadata"]["uid"]
     released = Released(uid)
     released.inventory(inventory(*servers), 0)
+    released.orphans = frozenset()
     shown = inventory(*servers)
     connection = SimpleNamespace(
         released=released,
@@ -189,8 +190,49 @@ async def test_the_release_is_noted_before_the_object_goes(bench: Bench) -> None
     assert set(found.servers()) == {"i-1"}
 
 
+def recorded(bench: Bench, **told: int) -> None:
+    """What an earlier process wrote of the service."""
+    status = {**service_of(bench)["status"], **told}
+    bench.context.store.ingest(kinds.HOSTING_SERVICE, bench.api.change(kinds.HOSTING_SERVICE, None, "s", status=status))
+
+
 async def test_what_status_tells_counts_before_the_service_was_seen(bench: Bench) -> None:
     await world(bench, ceiling=None)
-    status = {**service_of(bench)["status"], "released": 3}
-    bench.context.store.ingest(kinds.HOSTING_SERVICE, bench.api.change(kinds.HOSTING_SERVICE, None, "s", status=status))
-    assert count(bench.context, bench.tables, service_of(bench)) == 3
+    recorded(bench, released=3, orphanCount=2)
+    assert count(bench.context, bench.tables, service_of(bench)) == 5
+    connect(bench, seen("i-1", uid(bench))).orphans = None
+    assert count(bench.context, bench.tables, service_of(bench)) == 3, "orphans are judged by a later inventory"
+
+
+@pytest.mark.parametrize("told_before", [{"released": 1}, {"orphanCount": 1}])
+async def test_a_group_does_not_grow_past_the_ceiling_while_a_new_process_has_seen_nothing(
+    bench: Bench, told_before: dict[str, int]
+) -> None:
+    observer = await world(bench, "one", ceiling="0.3")
+    await settle(bench, observer, "one")
+    assert servers(bench, "one") == 2
+    recorded(bench, **told_before)
+    await change(bench, "one", scale={"member": "m", "replicas": 3})
+    await settle(bench, observer, "one")
+    reason, message = told(bench, "one", "CostLimited") or ("", "")
+    assert (reason, servers(bench, "one")) == ("PriceUnknown", 2), "nothing is added, and nothing taken away"
+    assert "offering of the 1 servers without an object on s (no inventory since the controller's start" in message
+    connect(bench)
+    await settle(bench, observer, "one")
+    assert (told(bench, "one", "CostLimited"), servers(bench, "one")) == (None, 3)
+
+
+async def test_orphans_count_for_the_ceiling_until_they_are_judged_anew(bench: Bench) -> None:
+    observer = await world(bench, "one", ceiling="0.3")
+    recorded(bench, orphanCount=1)
+    connect(bench).orphans = None
+    await settle(bench, observer, "one")
+    assert servers(bench, "one") == 0
+
+
+async def test_what_runs_unseen_where_a_namespace_is_not_allowed_does_not_hold_it_up(bench: Bench) -> None:
+    observer = await world(bench, "one", ceiling="0.3")
+    elsewhere = {"allowedNamespaces": {"matchLabels": {"team": "other"}}, "type": "local", "endpoint": "http://o"}
+    await bench.put(kinds.HOSTING_SERVICE, "o", elsewhere, None, status={"observedGeneration": 1, "released": 1})
+    await settle(bench, observer, "one")
+    assert servers(bench, "one") == 2

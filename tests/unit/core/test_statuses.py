@@ -440,6 +440,15 @@ def test_status_stays_small() -> None:
     assert (len(status.orphans), status.orphan_count, len(status.images)) == (20, 30, 200)
 
 
+def test_orphans_that_nobody_judged_anew_stay_as_they_were_told() -> None:
+    before = service_status(hs(), ServiceSight(account="a", orphans=ORPHANS), NOW)
+    service = hs().model_copy(update={"status": before})
+    again = service_status(service, ServiceSight(account="a"), NOW + S)
+    assert (again.orphans, again.orphan_count) == (before.orphans, 30)
+    none = service_status(service, ServiceSight(account="a", orphans=()), NOW + S)
+    assert (none.orphans, none.orphan_count) == ((), 0)
+
+
 def test_since_when_a_service_does_not_answer_is_counted_from_silence_and_not_from_refusals() -> None:
     def seen(old: HostingServiceStatus | None, sight: ServiceSight, at: int) -> HostingServiceStatus:
         service = hs() if old is None else hs().model_copy(update={"status": old})

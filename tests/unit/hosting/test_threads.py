@@ -47,7 +47,7 @@ async def test_creations_that_hang_leave_threads_for_other_calls() -> None:
         release.wait()
         return number
 
-    creations = [asyncio.create_task(threads.run(30, "create", hang, number)) for number in range(6)]
+    creations = [asyncio.create_task(threads.run(30, "create", hang, number, slow=True)) for number in range(6)]
     await asyncio.sleep(0)
     for number in range(20):
         assert await threads.run(5, "get", str, number) == f"{number}"
@@ -60,12 +60,12 @@ async def test_creations_that_hang_leave_threads_for_other_calls() -> None:
 async def test_a_creation_that_was_given_up_still_counts_until_its_thread_is_free() -> None:
     threads, release = Threads("t", 2), threading.Event()
     with pytest.raises(TimedOut):
-        await threads.run(0.05, "create", release.wait)
+        await threads.run(0.05, "create", release.wait, slow=True)
     with pytest.raises(TimedOut):
-        await threads.run(0.05, "create", str, 1)
+        await threads.run(0.05, "create", str, 1, slow=True)
     assert await threads.run(5, "get", str, 2) == "2"
     release.set()
-    assert await threads.run(5, "create", str, 3) == "3"
+    assert await threads.run(5, "create", str, 3, slow=True) == "3"
     threads.close()
 
 

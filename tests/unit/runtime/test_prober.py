@@ -18,7 +18,7 @@ from moorage.runtime.onetimer import OneTimer
 from moorage.runtime.prober import Prober
 from moorage.runtime.probing import Question
 from moorage.runtime.queue import WorkQueue
-from moorage.runtime.turns import PER_NAMESPACE, PER_TARGET
+from moorage.runtime.turns import COMMON, PER_NAMESPACE, PER_TARGET
 
 YES = Answer(True, "ComparisonTrue", "yes", 1.0)
 NO = Answer(False, "ComparisonFalse", "no", 0.0)
@@ -80,6 +80,12 @@ class World:
         sample = self.prober.samples((namespace, policy)).get(condition)
         return None if sample is None else (sample.holds, sample.reason)
 
+    async def answer(self) -> None:
+        """What hangs now is answered, and what begins after that hangs."""
+        now, self.release = self.release, asyncio.Event()
+        now.set()
+        await settle()
+
     async def pass_(self, seconds: float) -> None:
         self.clock.advance(seconds)
         await settle()
@@ -120,7 +126,7 @@ async def test_ten_thousand_policies_wait_with_one_timer_and_cost_nothing_until_
     assert set(world.asked.values()) == {2}
     assert world.clock.most == 1, "no more than one timer at any time"
     assert len(world.changed) == 10_000, "nothing changed, so no policy was looked at again"
-    assert max(world.most.values()) <= PER_NAMESPACE
+    assert max(world.most.values()) <= COMMON
     queue.close()
 
 
@@ -147,11 +153,11 @@ async def test_a_target_that_hangs_keeps_nobody_else_waiting_and_its_own_are_tol
     world.watch(*(question(f"dead{n}", "dead") for n in range(500)), *(question(f"live{n}", "live") for n in range(50)))
     await settle()
     assert all(world.holds(f"live{n}") == (True, "ComparisonTrue") for n in range(50))
-    assert world.running["dead"] == PER_NAMESPACE
+    assert world.running["dead"] == COMMON
     await world.pass_(100)
     assert all(world.asked[f"live{n}"] == 2 for n in range(50)), "asked again in their time"
     told = Counter(world.holds(f"dead{n}") for n in range(500))
-    assert told == {(None, "TargetBusy"): 500 - PER_NAMESPACE, None: PER_NAMESPACE}
+    assert told == {(None, "TargetBusy"): 500 - COMMON, None: COMMON}
 
 
 async def test_a_namespace_that_asks_much_and_slowly_keeps_no_other_waiting_at_a_shared_target(world: World) -> None:
@@ -162,7 +168,7 @@ async def test_a_namespace_that_asks_much_and_slowly_keeps_no_other_waiting_at_a
     world.watch(*modest)
     await settle()
     assert all(world.holds("q", namespace=f"n{n}") == (True, "ComparisonTrue") for n in range(40))
-    assert world.running["prom/slow"] == PER_NAMESPACE
+    assert world.running["prom/slow"] == COMMON
     world.watch(*(question(f"m{n}", "prom/slow", namespace=f"n{n}") for n in range(40)))
     await settle()
     assert world.running["prom/slow"] == PER_TARGET
@@ -171,6 +177,28 @@ async def test_a_namespace_that_asks_much_and_slowly_keeps_no_other_waiting_at_a
         await asyncio.sleep(0)
     answered = sum(world.holds(f"p{n}", namespace="greedy") is not None for n in range(500))
     assert answered <= 40, "one of each in turn, not first come, first served"
+
+
+async def test_who_is_alone_at_a_target_leaves_none_of_it_idle(world: World) -> None:
+    world.hang.add("own")
+    world.watch(*(question(f"p{n}", "own", interval="30s") for n in range(40)))
+    for _ in range(7):
+        await world.pass_(2)
+        await world.answer()
+    assert all(world.holds(f"p{n}") == (True, "ComparisonTrue") for n in range(40)), "2 s each, and nobody was refused"
+
+
+async def test_what_a_namespace_has_beyond_its_share_goes_round_once_others_wait(world: World) -> None:
+    world.hang.update(("prom/greedy", "prom/modest"))
+    world.watch(*(question(f"p{n}", "prom/greedy", namespace="greedy") for n in range(50)))
+    await settle()
+    assert world.running["prom/greedy"] == COMMON
+    world.watch(*(question(f"q{n}", "prom/modest", namespace=f"n{n % 5}") for n in range(20)))
+    await settle()
+    assert world.running["prom/modest"] == PER_TARGET - COMMON, "some were kept for whoever comes"
+    await world.answer()
+    assert world.running["prom/greedy"] <= PER_NAMESPACE
+    assert sum(world.running.values()) == PER_TARGET
 
 
 async def test_what_is_slow_for_one_namespace_is_so_for_it_alone(world: World) -> None:
@@ -182,7 +210,7 @@ async def test_what_is_slow_for_one_namespace_is_so_for_it_alone(world: World) -
     world.watch(*(question(f"q{n}", namespace="quick") for n in range(5)))
     await settle()
     assert world.asked["s1"] + world.asked["s2"] + world.asked["s3"] + world.asked["s4"] == 1
-    assert sum(world.asked[f"q{n}"] for n in range(5)) == PER_NAMESPACE
+    assert sum(world.asked[f"q{n}"] for n in range(5)) == COMMON - 1
 
 
 @pytest.mark.parametrize(
@@ -197,7 +225,7 @@ async def test_however_a_target_is_spelled_it_is_one_target(world: World, hosts:
     for n, url in enumerate(hosts * 10):
         world.watch(question(f"p{n}", url=url))
     await settle()
-    assert sum(world.asked.values()) == PER_NAMESPACE
+    assert sum(world.asked.values()) == COMMON
 
 
 async def test_after_a_time_out_one_at_a_time_is_tried_and_all_again_once_it_answers(world: World) -> None:
@@ -222,7 +250,7 @@ async def test_what_a_target_owes_to_all_is_told_to_all_who_wait_there(world: Wo
     world.release.set()
     await settle()
     assert all(world.holds(f"p{n}") == (None, "TargetUnreachable") for n in range(100))
-    assert sum(world.asked.values()) == PER_NAMESPACE
+    assert sum(world.asked.values()) == COMMON
 
 
 async def test_requests_are_bounded_over_all_targets_and_those_of_a_namespace_among_them() -> None:

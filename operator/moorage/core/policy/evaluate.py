@@ -77,7 +77,7 @@ def evaluate_policy(
     """
     visible = selected_services(spec.select.services, namespace_services(services, namespace_labels))
     aged = within_age(visible if reads_services(spec.when) else (), spec.select.max_data_age, now)
-    observed = Observed(now, Services(aged.services), samples, aged.problem, unread is not None)
+    observed = Observed(now, Services(aged.services), samples, aged.problem, unread is not None, aged.left_out)
     before = {r.name: r for r in previous.readings}
     faults = structural_faults(spec.when)
     settled, raws = [], []

@@ -46,13 +46,14 @@ INVALID_REASONS: Final = frozenset(
 class Observed:
     """What conditions are read from: the time (aware), the services that the policy may choose from, and what was
     learnt outside, by the condition's name. ``too_old``: what of the services' offerings is too old to decide by.
-    ``unread``: some of them this process has still to look at."""
+    ``unread``: some of them this process has still to look at. ``left_out``: whose offerings are not told, and why."""
 
     now: datetime
     services: expressions.Services
     samples: Mapping[str, Sample] = field(default_factory=dict)
     too_old: str = ""
     unread: bool = False
+    left_out: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,8 @@ def _read_service(text: str, observed: Observed) -> RawReading:
             return RawReading("Unknown", DATA_TOO_OLD, observed.too_old)
         holds = expressions.evaluate(expression, observed.services)
     except expressions.ExpressionError as error:
-        return RawReading("Unknown", error.reason, error.message)
+        missing = error.reason == expressions.FAILED and reads_offerings(text) and observed.left_out
+        return RawReading("Unknown", error.reason, f"{error.message}; {missing}" if missing else error.message)
     if holds:
         return RawReading("Met", "ExpressionTrue", "the expression is true")
     return RawReading("Unmet", "ExpressionFalse", "the expression is false")

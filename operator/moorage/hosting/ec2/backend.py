@@ -203,9 +203,7 @@ class Ec2Backend(BlockVolumes, ElasticAddresses):
         """See `Backend.create`: RunInstances with the key as its ClientToken."""
         settings = launch.pin(self._settings, request.key, parse_settings(Ec2ServerSettings, request.settings))
         asked = launch.parameters(request, settings)
-        answer = await self._clients.ec2(
-            "RunInstances", lambda ec2: ec2.run_instances(**asked), self._settings.create_timeout
-        )
+        answer = await self._clients.create("RunInstances", lambda ec2: ec2.run_instances(**asked))
         instances = answer.get("Instances", [])
         if len(instances) != 1:
             raise Unavailable(f"RunInstances: the service answered with {len(instances)} instances instead of one")

@@ -130,15 +130,19 @@ class Clients:
                 return f"https://sts.{self.region}{domain}"
         return None
 
-    async def ec2(self, what: str, call: Callable[[EC2Client], T], seconds: float | None = None) -> T:
+    async def ec2(self, what: str, call: Callable[[EC2Client], T]) -> T:
         """One request to EC2; `what` names it. Raises HostingError."""
-        return await self._run(what, lambda: call(self._ec2_client()), seconds or self._settings.request_timeout)
+        return await self._run(what, lambda: call(self._ec2_client()), self._settings.request_timeout)
+
+    async def create(self, what: str, call: Callable[[EC2Client], T]) -> T:
+        """One request that makes something, and may take long. Raises HostingError."""
+        return await self._run(what, lambda: call(self._ec2_client()), self._settings.create_timeout, slow=True)
 
     async def sts(self, what: str, call: Callable[[StsClient], T]) -> T:
         """One request to STS. Raises HostingError."""
         return await self._run(what, lambda: call(self._sts_client()), self._settings.request_timeout)
 
-    async def _run(self, what: str, call: Callable[[], T], seconds: float) -> T:
+    async def _run(self, what: str, call: Callable[[], T], seconds: float, *, slow: bool = False) -> T:
         # From now, not from when a thread takes it: it must have no effect after its caller has given up.
         deadline = time.monotonic() + max(seconds - MARGIN, seconds / 2)
 
@@ -149,7 +153,7 @@ class Clients:
             except Exception as error:  # noqa: BLE001 - the SDK raises whatever its parsers stumble over
                 raise failure(what, error) from None
 
-        return await self._threads.run(seconds, what, bounded)
+        return await self._threads.run(seconds, what, bounded, slow=slow)
 
     def close(self) -> None:
         """End. Repetition: harmless."""

@@ -36,7 +36,7 @@ class BlockVolumes:
         if zone is None:
             raise Invalid("an EBS volume is made in an availability zone: name one", field="zone")
         wanted: list[Any] = [{"Key": name, "Value": value} for name, value in sorted({**tags, TAG_KEY: key}.items())]
-        answer = await self._clients.ec2(
+        answer = await self._clients.create(
             "CreateVolume",
             lambda ec2: ec2.create_volume(
                 ClientToken=key,
@@ -44,7 +44,6 @@ class BlockVolumes:
                 Size=size_gib,
                 TagSpecifications=[{"ResourceType": "volume", "Tags": wanted}],
             ),
-            self._settings.create_timeout,
         )
         return _volume(answer)
 

@@ -164,7 +164,7 @@ class HetznerBackend(HetznerVolumes):
                 raise Unavailable("the service answered with another server than the one created")
             return made
 
-        return await self._client.run("create", self._settings.create_timeout, make)
+        return await self._client.run("create", self._settings.create_timeout, make, slow=True)
 
     def _made_before(self, sdk: hcloud.Client, request: CreateRequest) -> ServerRecord:
         found = [each for each in list_servers(sdk, name=request.key)[0] if each.name == request.key]

@@ -48,8 +48,11 @@ class Client:
         # Every part of the SDK sends through this one object; its own `request` repeats calls by itself.
         self._sdk._client.request = self._transport.request  # type: ignore[method-assign]
 
-    async def run(self, what: str, seconds: float, call: Callable[[hcloud.Client], T], *, one: bool = False) -> T:
-        """What `call` makes of the SDK, in at most so many seconds; `one`: of one object. Raises HostingError."""
+    async def run(
+        self, what: str, seconds: float, call: Callable[[hcloud.Client], T], *, one: bool = False, slow: bool = False
+    ) -> T:
+        """What `call` makes of the SDK, in at most so many seconds; `one`: of one object; `slow`: as creations
+        are. Raises HostingError."""
         # From now, not from when a thread takes it: it must have no effect after its caller has given up.
         deadline = time.monotonic() + max(seconds - MARGIN, seconds / 2)
 
@@ -60,7 +63,7 @@ class Client:
             except Exception as error:  # noqa: BLE001 - the SDK raises whatever its models stumble over
                 raise failure(what, error, one=one) from None
 
-        return await self._threads.run(seconds, what, bounded)
+        return await self._threads.run(seconds, what, bounded, slow=slow)
 
     def pages(self, get_list: Callable[..., tuple[list[T], Meta]], **query: Any) -> list[T]:
         """All of a list, each object once. Called inside `run`. Raises Unavailable where it is not whole.

@@ -52,7 +52,7 @@ class HetznerVolumes:
                 raise Unavailable("the service answered with another volume than the one created")
             return found
 
-        return await self._client.run("create volume", self._settings.create_timeout, make)
+        return await self._client.run("create volume", self._settings.create_timeout, make, slow=True)
 
     async def volumes(self) -> tuple[VolumeRecord, ...]:
         """See `Volumes.volumes`: the whole project, all locations."""

@@ -200,7 +200,7 @@ class LibcloudBackend:
                 raise Unavailable("the service answered with another server than the one created")
             return made
 
-        return await self._client.run("create", self._settings.create_timeout, make)
+        return await self._client.run("create", self._settings.create_timeout, make, slow=True)
 
     def _named(self, field: str, name: str, look: Callable[[str], Any]) -> Any:
         kept = self._known.get((field, name))

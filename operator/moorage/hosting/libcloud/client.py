@@ -35,8 +35,11 @@ class Client:
         self._threads = Threads("libcloud", CALLS)
         self._own = threading.local()
 
-    async def run(self, what: str, seconds: float, call: Callable[[Any, Exchange], T], *, one: bool = False) -> T:
-        """What `call` makes of a driver, in at most so many seconds; `one`: of one server. Raises HostingError."""
+    async def run(
+        self, what: str, seconds: float, call: Callable[[Any, Exchange], T], *, one: bool = False, slow: bool = False
+    ) -> T:
+        """What `call` makes of a driver, in at most so many seconds; `one`: of one server; `slow`: as creations
+        are. Raises HostingError."""
         # From now, not from when a thread takes it: it must have no effect after its caller has given up.
         deadline = time.monotonic() + max(seconds - MARGIN, seconds / 2)
 
@@ -54,7 +57,7 @@ class Client:
             except Exception as error:  # noqa: BLE001
                 raise failure(what, error, exchange, self._profile, one=one) from None
 
-        return await self._threads.run(seconds, what, bounded)
+        return await self._threads.run(seconds, what, bounded, slow=slow)
 
     def _once(self, exchange: Exchange, call: Callable[[Any, Exchange], T]) -> T:
         with exchanging(exchange), warnings.catch_warnings():

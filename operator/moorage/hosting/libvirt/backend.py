@@ -174,7 +174,7 @@ class LibvirtBackend:
         )
         self._under_way.add(request.key)
         try:
-            return await self._connection.run(self._settings.create_timeout, "create", self._create, plan)
+            return await self._connection.run(self._settings.create_timeout, "create", self._create, plan, slow=True)
         finally:
             self._under_way.discard(request.key)
 

@@ -79,11 +79,12 @@ class Connection:
         self._closed = False
         self._alone = threading.RLock()
 
-    async def run(self, seconds: float, what: str, call: Callable[..., T], *args: Any) -> T:
-        """The answer of `call(connection, deadline, *args)`, run in a thread. Raises typed errors alone."""
+    async def run(self, seconds: float, what: str, call: Callable[..., T], *args: Any, slow: bool = False) -> T:
+        """The answer of `call(connection, deadline, *args)`, run in a thread; `slow`: as creations are. Raises typed
+        errors alone."""
         deadline = Deadline(seconds, what, self._alone)
         conn = await self._open(deadline, what)
-        return await self._threads.run(deadline.left(), what, guarded, what, call, conn, deadline, *args)
+        return await self._threads.run(deadline.left(), what, guarded, what, call, conn, deadline, *args, slow=slow)
 
     async def _open(self, deadline: Deadline, what: str) -> Any:
         if self._closed:

@@ -139,7 +139,7 @@ class OpenStackBackend:
         networks = await self._networks(settings, deadline)
         body = launch.parameters(request, settings, user_data, image, flavor, networks)
         try:
-            answer = await self._cloud.call("compute", "POST", "/servers", "create", deadline, body=body)
+            answer = await self._cloud.call("compute", "POST", "/servers", "create", deadline, body=body, slow=True)
         except Conflict as refused:
             # Of a creation: a port in use, or several networks to choose from.
             raise Invalid(refused.message, field="settings.networks") from None

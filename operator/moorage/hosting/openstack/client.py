@@ -127,10 +127,11 @@ class Cloud:
         *,
         query: Mapping[str, str] | None = None,
         body: object = None,
+        slow: bool = False,
     ) -> dict[str, Any]:
-        """One call: the object it was answered with, empty where it has no body. `what` names it in messages.
-        Raises typed errors; TimedOut once `deadline` (monotonic) has passed."""
-        return await self._run(what, deadline, self._call, service, method, path, what, query, body)
+        """One call: the object it was answered with, empty where it has no body. `what` names it in messages; `slow`:
+        as creations are. Raises typed errors; TimedOut once `deadline` (monotonic) has passed."""
+        return await self._run(what, deadline, self._call, service, method, path, what, query, body, slow=slow)
 
     async def account(self, deadline: float) -> str:
         """Project, region, and the id of Nova in the catalogue, which two clouds never have in common."""
@@ -141,14 +142,14 @@ class Cloud:
         self._threads.close()
         self._transport.close()
 
-    async def _run(self, what: str, deadline: float, call: Callable[..., T], *arguments: Any) -> T:
+    async def _run(self, what: str, deadline: float, call: Callable[..., T], *arguments: Any, slow: bool = False) -> T:
         left = deadline - time.monotonic()
 
         def bounded() -> T:
             with self._transport.until(deadline):
                 return self._typed(what, call, *arguments)
 
-        return await self._threads.run(max(left, 0.001), what, bounded)
+        return await self._threads.run(max(left, 0.001), what, bounded, slow=slow)
 
     def _typed(self, what: str, call: Callable[..., T], *arguments: Any) -> T:
         try:

@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 from tests.support.controller_bench import Bench, new_bench
 
+from moorage.api.names import ANNOTATION_MAX_PRICE
 from moorage.api.virtualserverconfig import VirtualServerConfigSpec
 from moorage.cli.commands.plan import plans
 from moorage.cli.plan.changes import Action, When
@@ -176,6 +177,16 @@ async def test_a_new_group_is_placed_priced_and_created() -> None:
     data = json.loads(json.dumps(view.to_dict()))
     assert (data["new"], data["placement"]["service"], data["pricePerHour"]) == (True, "a", "0.06")
     assert data["members"][0]["pricePerHour"] == "0.02"
+
+
+async def test_servers_without_an_object_do_not_make_a_plan_under_a_ceiling_unknown() -> None:
+    harbour = Harbour()
+    await harbour.set_up()
+    await harbour.put(kinds.NAMESPACE, "ns", {}, None, metadata={"annotations": {ANNOTATION_MAX_PRICE: "1"}})
+    status = {"conditions": [condition("Available")], "orphanCount": 1}
+    await harbour.put(kinds.HOSTING_SERVICE, "c", {"type": "local", "endpoint": "http://x"}, None, status=status)
+    await harbour.group()
+    assert harbour.plan(new=True).to_dict()["pricePerHour"] == "0.06"
 
 
 async def test_nothing_is_written_while_it_is_foreseen() -> None:

@@ -60,6 +60,22 @@ def test_old_prices_of_a_service_that_takes_no_servers_are_left_out_and_hold_not
     assert evaluate(away, replace(dated("b", 1), offerings=())).verdict == "Unmet"
 
 
+def test_a_service_stays_to_be_seen_though_its_prices_are_left_out() -> None:
+    away = dated("away", 300, usable=False)
+    failover = f"services.exists(s, s.name == 'away' && !s.available) && {CHEAP}"
+    assert evaluate(away, dated("b", 1), expression=failover).verdict == "Met"
+
+
+def test_what_is_left_out_is_named_where_an_expression_cannot_do_without() -> None:
+    away, unguarded = dated("away", 300, usable=False), "services.exists(s, s.minPrice < 0.01)"
+    (reading,) = evaluate(away, dated("b", 1), expression=unguarded).readings
+    assert (reading.value, reading.reason) == ("Unknown", "ExpressionFailed")
+    assert "has(s.minPrice)" in reading.message
+    assert "the offerings of away are left out, for what is decided by may be at most 2h old" in reading.message
+    (other,) = evaluate(away, expression="services.exists(s, s.bootSeconds < 9.0)").readings
+    assert (other.reason, "left out" in other.message) == ("ExpressionFailed", False)
+
+
 def test_it_is_looked_at_again_when_data_becomes_too_old_and_status_does_not_tell_when() -> None:
     result = evaluate(dated("a", 1), dated("b", 2))
     assert result.look_again == NOW + timedelta(seconds=1)

@@ -22,6 +22,7 @@ class FakeCloud:
     def __init__(self, **answers: Answer | list[Answer]) -> None:
         self.answers: dict[str, list[Answer]] = {}
         self.asked: list[tuple[str, Mapping[str, str], Any]] = []
+        self.slow: list[str] = []
         for name, answer in answers.items():
             self.on(name, answer)
         self.on("GET /flavors/detail", {"flavors": [{"id": "1", "name": "small", "vcpus": 1, "ram": 512}]})
@@ -42,7 +43,9 @@ class FakeCloud:
         *,
         query: Mapping[str, str] | None = None,
         body: Any = None,
+        slow: bool = False,
     ) -> Obj:
+        self.slow += [what] if slow else []
         self.asked.append((f"{method} {path}", dict(query or {}), body))
         answers = self.answers[f"{method} {path}"]
         answer = answers.pop(0) if len(answers) > 1 else answers[0]
