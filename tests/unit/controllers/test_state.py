@@ -87,6 +87,7 @@ def test_what_was_learnt_later_than_now_is_forgotten() -> None:
         tries=3,
         noticed_at=later,
         deleted_at=later,
+        asked_since=later,
     )
     memory.forget_future(later)
     assert memory.failure is failure
