@@ -180,8 +180,7 @@ class ServerFacts:
     service last accepted it from this process, ``asked_since`` when it first did. ``remaining_dependents`` are names of
     servers that depend on this one and are being deleted as well: they go first. ``addressed``: an address of it is
     known. ``refused``: why its HostingService takes no such server, as reason and message. ``secret`` is None only when
-    the API server was asked and has no such Secret.
-    ``made`` is the id that a creation was answered with.
+    the API server was asked and has no such Secret. ``made`` is the id that a creation was answered with.
 
     ``observes``: the server is only looked at; ``provider_id`` is None then. ``observed_before``: status already tells
     what it looked like. ``ran``: it ran, or its agent joined, at some time. ``offering`` is the one that it is to have,
