@@ -7,14 +7,21 @@ from typing import Any
 import pytest
 from tests.support.controller_bench import Bench
 
-from moorage.api.names import ANNOTATION_APPROVAL
+from moorage.api.names import ANNOTATION_APPROVAL, ANNOTATION_REQUIRE_APPROVAL
 from moorage.api.virtualserverconfig import VirtualServerConfigSpec
 from moorage.controllers.edges import Edges
 from moorage.controllers.group import GroupController
 from moorage.controllers.group_world import GroupObserver
 from moorage.controllers.revisions import revision_name
 from moorage.core.policy.approval import Approval
-from moorage.kube.kinds import HOSTING_POLICY, HOSTING_SERVICE, SERVER_GROUP, VIRTUAL_SERVER, VIRTUAL_SERVER_CONFIG
+from moorage.kube.kinds import (
+    HOSTING_POLICY,
+    HOSTING_SERVICE,
+    NAMESPACE,
+    SERVER_GROUP,
+    VIRTUAL_SERVER,
+    VIRTUAL_SERVER_CONFIG,
+)
 
 Obj = dict[str, Any]
 SINCE = "2020-01-01T00:00:00Z"
@@ -193,6 +200,23 @@ async def test_what_was_approved_is_not_replaced_by_a_configuration_that_nobody_
     await scene.reconcile()
     assert scene.condition("Ready")[0] != "ConfigNotApproved"
     assert len(scene.images()) == 1, "one is being replaced"
+
+
+async def test_what_a_namespace_asks_to_be_approved_is_not_replaced_by_what_nobody_approved(scene: Scene) -> None:
+    """Whatever the policy asks: that is the tenant's to write."""
+    await scene.bench.put(NAMESPACE, "ns", {}, None, metadata={"annotations": {ANNOTATION_REQUIRE_APPROVAL: "true"}})
+    await other(scene)
+    scene.approve()
+    await scene.reconcile()
+    assert scene.condition("Ready")[0] == "Ready"
+    scene.change(members=OTHER)
+    scene.drop("g-m-1")
+    await scene.reconcile()
+    assert scene.images() == {"g-m-0": "i", "g-m-1": "i"}, "neither rolled, nor made again from it"
+    assert scene.condition("Ready")[0] == "ConfigNotApproved"
+    scene.approve()
+    await scene.reconcile()
+    assert scene.condition("Ready")[0] != "ConfigNotApproved"
 
 
 async def test_a_policy_that_does_not_exist_is_no_way_round_an_approval(scene: Scene) -> None:
