@@ -177,6 +177,7 @@ class World:
                 revision=creation.revision,
                 retain=False,
                 created=self.now,
+                tried_at=self.now,
                 service=plan.placement.service,
             )
         for revision in plan.revisions:

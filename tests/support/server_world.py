@@ -89,7 +89,7 @@ class World:
         m = self.memory
         m.forget_future(self.clock)
         if self.deleting is not None and m.noticed_at is None:
-            m.noticed_at, m.failure, m.deleted_at = self.clock, None, None
+            m.noticed_at, m.failure, m.deleted_at, m.asked_since = self.clock, None, None, None
         newest = self.secret.attempts[-1] if self.secret is not None and self.secret.attempts else None
         m.attempt = m.attempt if m.attempt[0] == newest else (newest, self.steady)
         m.recorded = m.recorded if m.recorded[0] == self.provider_id else (self.provider_id, self.steady)
@@ -127,6 +127,7 @@ class World:
             failure=m.failure,
             noticed_at=m.noticed_at,
             deleted_at=m.deleted_at,
+            asked_since=m.asked_since,
         )
 
     def listing(self, *, complete: bool = True) -> Inventory:
@@ -401,6 +402,7 @@ class World:
                 continue
             self.effect(lambda found=found: setattr(found, "died", self.now), api=False)  # type: ignore[misc]
             self.memory.deleted_at = self.clock
+            self.memory.asked_since = self.memory.asked_since or self.clock
 
     def _release(self, provider_id: str) -> None:
         found = self._machine(provider_id)

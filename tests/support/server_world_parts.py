@@ -41,6 +41,7 @@ class Memory:
     failure: CallFailure | None = None
     noticed_at: datetime | None = None
     deleted_at: datetime | None = None
+    asked_since: datetime | None = None
     latest: Inventory | None = None
     previous: Inventory | None = None
     foreign: bool = False
@@ -52,5 +53,6 @@ class Memory:
         self.lookup = None if self.lookup is not None and self.lookup.at > now else self.lookup
         self.noticed_at = None if self.noticed_at is not None and self.noticed_at > now else self.noticed_at
         self.deleted_at = None if self.deleted_at is not None and self.deleted_at > now else self.deleted_at
+        self.asked_since = None if self.asked_since is not None and self.asked_since > now else self.asked_since
         retry_at = self.failure.retry_at if self.failure is not None else None
         self.failure = None if retry_at is not None and retry_at > now + S else self.failure

@@ -43,7 +43,7 @@ class Remediation(Model):
     """When a server is given up and replaced."""
 
     boot_timeout: Interval = parse_duration("10m")
-    """Until the service reports it running."""
+    """From the first attempt to make it until the service reports it running."""
     join_timeout: Interval = parse_duration("10m")
     """From then until its agent has joined."""
     unhealthy_for: Interval = parse_duration("5m")

@@ -264,7 +264,9 @@ class Acts:
             gone = await self._try(seen, partial(_done, partial(connection.delete, provider_id)))
             if gone is None:
                 return
-            seen.memory.lookup, seen.memory.deleted_at = lookup, self._context.clock.now()
+            now = self._context.clock.now()
+            seen.memory.lookup, seen.memory.deleted_at = lookup, now
+            seen.memory.asked_since = seen.memory.asked_since or now
             log.info("the server is being deleted", extra=fields(service=connection.name, providerID=provider_id))
 
     def _fresh(self, seen: Observed, provider_id: str) -> Lookup | None:

@@ -50,6 +50,8 @@ class ServerMemory:
     tries: int = 0
     noticed_at: datetime | None = None
     deleted_at: datetime | None = None
+    asked_since: datetime | None = None
+    """When the service accepted the deletion first; ``deleted_at`` is when it did last."""
     created: Seen | None = None
     status: VirtualServerStatus | None = None
     step: Step | None = None
@@ -99,6 +101,8 @@ class ServerMemory:
             self.noticed_at = None
         if self.deleted_at is not None and self.deleted_at > now:
             self.deleted_at = None
+        if self.asked_since is not None and self.asked_since > now:
+            self.asked_since = None
         if self.failed_at is not None and self.failed_at > now:
             self.failure, self.failed_at, self.tries = None, None, 0
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from moorage.api import conditions as c
 from moorage.api.hostingpolicy import HostingPolicy
 from moorage.api.meta import Condition
-from moorage.api.names import server_name
+from moorage.api.names import server_name, server_secret
 from moorage.api.placement import Placement
 from moorage.api.servergroup import ServerGroup
 from moorage.api.virtualserver import VirtualServer, VirtualServerStatus
@@ -23,6 +23,7 @@ from moorage.controllers.references import MemberConfig, References
 from moorage.controllers.server import summary_of
 from moorage.controllers.service_views import ServiceViews
 from moorage.controllers.spending import Spending
+from moorage.controllers.state import tried_since
 from moorage.controllers.tables import Tables
 from moorage.controllers.voting import votes
 from moorage.controllers.wants import Wants, template_of
@@ -189,6 +190,7 @@ class GroupObserver:
         created = meta.creation_timestamp
         assert created is not None  # noqa: S101 - the API server sets it
         is_ready = fresh and ready is not None and ready.status == "True"
+        is_up = instantiated is not None and instantiated.status == "True"
         return GroupServer(
             name=meta.name,
             uid=meta.uid,
@@ -198,10 +200,11 @@ class GroupObserver:
             revision=server.spec.revision,
             retain=server.spec.retains,
             created=created,
+            tried_at=None if is_up else self._tried_at(meta.namespace, meta.uid, status),
             deleting=meta.deleting,
             repairs=server.spec.drift_policy == "Repair",
             outdated=config is not None and self._outdated(group, server, config),
-            instantiated=instantiated is not None and instantiated.status == "True",
+            instantiated=is_up,
             instantiated_at=instantiated.last_transition_time if instantiated is not None else None,
             joined=joined(self._tables, server),
             configured=fresh and c.is_true(status.conditions, c.CONFIGURED),
@@ -213,6 +216,10 @@ class GroupObserver:
             attempted=attempted(server, failed, stalled) if reason in NO_ROOM else None,
             service=server.spec.service_ref.name,
         )
+
+    def _tried_at(self, namespace: str, uid: str, status: VirtualServerStatus) -> datetime | None:
+        """When the server was first asked for; who may not see its Secret knows when its id was recorded."""
+        return tried_since(self._tables.secrets.get(namespace, server_secret(uid))) or status.recorded_at
 
     def _outdated(self, group: ServerGroup, server: VirtualServer, config: VirtualServerConfig) -> bool:
         """Whether image, size or settings of the configuration changed in a way that takes another server.

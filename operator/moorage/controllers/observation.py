@@ -65,7 +65,7 @@ def observe(context: Context, tables: Tables, edges: Edges, obj: Obj, now: datet
     memory.forget_future(now)
     if meta.deletion_timestamp is not None and memory.noticed_at is None:
         memory.noticed_at = now
-        memory.failure, memory.tries, memory.deleted_at = None, 0, None
+        memory.failure, memory.tries, memory.deleted_at, memory.asked_since = None, 0, None, None
     secret = tables.secrets.get(meta.namespace, meta.uid)
     state = None if secret is None else _state(secret, memory)
     connection = connection_of(context, tables, server)
@@ -102,6 +102,7 @@ def observe(context: Context, tables: Tables, edges: Edges, obj: Obj, now: datet
         failure=memory.failure,
         noticed_at=memory.noticed_at,
         deleted_at=memory.deleted_at,
+        asked_since=memory.asked_since,
         remaining_dependents=_remaining(tables, edges, server),
         refused=refusal(tables, server, _released(context, tables, server)) if provider_id is None else None,
         made=memory.created.provider_id if memory.created is not None else None,

@@ -8,7 +8,9 @@ from datetime import timedelta
 from typing import Final
 
 from moorage.api.hostingservice import Outcome
+from moorage.api.names import server_secret
 from moorage.controllers.context import Context
+from moorage.controllers.state import tried_since
 from moorage.controllers.tables import Tables
 from moorage.core.outcomes import KEPT, outcome_of
 from moorage.kube.errors import InvalidObject
@@ -47,7 +49,8 @@ class Outcomes:
         seen = self._seen.setdefault(ref["uid"], {})
         if uid in seen:
             return
-        outcome = outcome_of(obj, self._boot_timeout(obj))
+        tried_at = tried_since(self._tables.secrets.get(obj["metadata"]["namespace"], server_secret(uid)))
+        outcome = outcome_of(obj, tried_at, self._boot_timeout(obj))
         if outcome is None:
             return
         seen[uid] = outcome

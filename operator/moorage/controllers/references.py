@@ -116,7 +116,7 @@ class References:
             readings=own.readings,
             wake_at=earliest(own.next_check, ruling.next_check),
             failover=policy.spec.failover,
-            unapproved=ruling.lacks or (state.verdict != "Met" and lacks_approval(when, own.readings)),
+            unapproved=ruling.unapproved or (state.verdict != "Met" and lacks_approval(when, own.readings)),
         )
         if group.status.placement is None and (wrong := invalid_expressions(policy.spec.select)):
             message = f"HostingPolicy {name} cannot choose a service: {joined(wrong)}"

@@ -67,6 +67,21 @@ class SecretState:
         return cls(attempts, closed, str(whole.get("request", "")), DeliveryRecord.from_object(delivery))
 
 
+def tried_since(secret: Mapping[str, Any] | None) -> datetime | None:
+    """Since when a server has been asked for, from the metadata of its Secret; None where it never was.
+
+    The Secret is posted with the first attempt, so its age is that of the attempt, by the API server's clock, however
+    many came after it. A record that cannot be read must not count as none.
+    """
+    if secret is None:
+        return None
+    try:
+        tried = bool(SecretState.of(secret).attempts)
+    except ValueError:
+        tried = True
+    return datetime.fromisoformat(secret["metadata"]["creationTimestamp"]) if tried else None
+
+
 def request_mark(key: bytes, uid: str, request: bytes) -> str:
     """What a create request stored for the VirtualServer ``uid`` is known again by; only this installation can make it.
 

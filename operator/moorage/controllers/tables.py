@@ -137,6 +137,8 @@ def slim_metadata(obj: Obj) -> Obj:
         kept["labels"] = {LABEL_SECRET: labels[LABEL_SECRET]}
         told = (ANNOTATION_SERVER, ANNOTATION_STATE, ANNOTATION_REVOKED)
         kept["annotations"] = {k: annotations[k] for k in told if k in annotations}
+        if ANNOTATION_STATE in annotations and "creationTimestamp" in meta:
+            kept["creationTimestamp"] = meta["creationTimestamp"]  # of the first attempt to make the server
     if LABEL_ALLOW_PROBES in labels:
         kept.setdefault("labels", {})[LABEL_ALLOW_PROBES] = labels[LABEL_ALLOW_PROBES]
     if meta.get("finalizers"):

@@ -122,7 +122,7 @@ def _delete_by_id(f: ServerFacts, service: ServiceFacts, provider_id: str, now: 
 
 
 def _going(f: ServerFacts, service: ServiceFacts, provider_id: str, now: datetime) -> tuple[str, str]:
-    since = f.deleting_since
+    since = f.asked_since  # for as long as nobody could ask the service, it is not the service that is late
     if since is None or now < since + OVERDUE:
         return "Deleting", f"{service.name} is deleting server {provider_id}"
     return DELETION_OVERDUE, (

@@ -177,10 +177,10 @@ class ServerFacts:
 
     ``failed`` is the terminal failure that status records, ``failure`` what the last call met. ``recorded_at`` is when
     ``provider_id`` was recorded, ``noticed_at`` when this process first saw the deletion, ``deleted_at`` when the
-    service last accepted it. ``remaining_dependents`` are names of servers that depend on this one and are being
-    deleted as well: they go first. ``addressed``: an address of it is known. ``refused``: why its HostingService takes
-    no such server, as reason and message. ``secret`` is None only when the API server was asked and has no such Secret.
-    ``made`` is the id that a creation was answered with.
+    service last accepted it from this process, ``asked_since`` when it first did. ``remaining_dependents`` are names of
+    servers that depend on this one and are being deleted as well: they go first. ``addressed``: an address of it is
+    known. ``refused``: why its HostingService takes no such server, as reason and message. ``secret`` is None only when
+    the API server was asked and has no such Secret. ``made`` is the id that a creation was answered with.
 
     ``observes``: the server is only looked at; ``provider_id`` is None then. ``observed_before``: status already tells
     what it looked like. ``ran``: it ran, or its agent joined, at some time. ``offering`` is the one that it is to have,
@@ -214,6 +214,7 @@ class ServerFacts:
     failure: CallFailure | None = None
     noticed_at: datetime | None = None
     deleted_at: datetime | None = None
+    asked_since: datetime | None = None
     remaining_dependents: tuple[str, ...] = ()
     refused: tuple[str, str] | None = None
     made: str | None = None

@@ -260,16 +260,20 @@ def entry(placement: Placement, cause: Cause, spec: Failover, now: datetime) -> 
     )
 
 
-def kept(entries: Iterable[FailedOver], now: datetime) -> tuple[FailedOver, ...]:
-    """Those that still hold, the newest 20."""
-    return tuple(sorted((e for e in entries if e.until > now), key=lambda e: e.placement))[-MAX_REMEMBERED:]
+def kept(entries: Iterable[FailedOver], servers: Iterable[GroupServer], now: datetime) -> tuple[FailedOver, ...]:
+    """Those that still hold, the newest 20: for their time, and while servers of what was left are there. That these
+    are what a failover left is no less so, and protects them no less, for how long they take to go."""
+    there = {s.placement for s in servers}
+    held = (e for e in entries if e.until > now or e.placement in there)
+    return tuple(sorted(held, key=lambda e: e.placement))[-MAX_REMEMBERED:]
 
 
 def avoided(entries: Iterable[FailedOver], placement: Placement | None, now: datetime) -> Mapping[str, str]:
     """Why services are not chosen, by uid: those that were left of late, and the one that is to be left."""
     found = {
         e.service_uid: f"the group failed over from it ({e.message}); not chosen again before {_at(e.until)}"
-        for e in kept(entries, now)
+        for e in entries
+        if e.until > now
     }
     if placement is not None:
         found[placement.service_uid] = "the group is to leave it"

@@ -38,7 +38,7 @@ def group_status(world: GroupWorld, plan: GroupPlan, now: datetime) -> ServerGro
         candidates=_candidates(world, plan),
         exhausted=remembered(old.exhausted if plan.exhausted is None else plan.exhausted, (), now),
         last_placement=_last_placement(old, plan.placement),
-        failed_over=kept((*old.failed_over, *plan.failed_over), now),
+        failed_over=kept((*old.failed_over, *plan.failed_over), world.servers, now),
         failover=occasion(plan.failover, plan.placement),
         placements=max(old.placements, plan.placement.number if plan.placement is not None else 0),
         members=members,

@@ -20,28 +20,29 @@ ENOUGH: Final = 3
 """How many outcomes tell anything."""
 
 
-def outcome_of(obj: dict[str, Any], boot_timeout: timedelta | None) -> Outcome | None:
+def outcome_of(obj: dict[str, Any], tried_at: datetime | None, boot_timeout: timedelta | None) -> Outcome | None:
     """The outcome of a VirtualServer, from the object as the API server has it; None while there is none.
 
-    It runs, it found no room, or it is given up since it did not run within ``boot_timeout``. What is wrong with the
-    request itself says nothing about the service.
+    It runs, it found no room, or it is given up since it did not run within ``boot_timeout`` of the first attempt to
+    make it, ``tried_at`` (None: there was none). What is wrong with the request itself says nothing about the service,
+    nor does the time for which a server was held before it was asked for.
     """
     spec, meta = obj["spec"], obj["metadata"]
     if spec.get("adopt"):
         return None
-    created = datetime.fromisoformat(meta["creationTimestamp"])
     found = {c["type"]: c for c in (obj.get("status") or {}).get("conditions") or ()}
     runs, stalled = found.get("Instantiated"), found.get("Stalled")
     if runs is not None and runs["status"] == "True":
         at = datetime.fromisoformat(runs["lastTransitionTime"])
-        return Outcome(server=meta["uid"], at=at, seconds=max(0, int((at - created).total_seconds())))
+        start = tried_at or datetime.fromisoformat(meta["creationTimestamp"])
+        return Outcome(server=meta["uid"], at=at, seconds=max(0, int((at - start).total_seconds())))
     if stalled is not None and stalled["status"] == "True" and stalled.get("reason") in NO_ROOM:
         at = datetime.fromisoformat(stalled["lastTransitionTime"])
         return Outcome(server=meta["uid"], at=at, failed=stalled["reason"])
     deleted = meta.get("deletionTimestamp")
-    if deleted and boot_timeout is not None:
+    if deleted and boot_timeout is not None and tried_at is not None:
         at = datetime.fromisoformat(deleted)
-        if at - created >= boot_timeout:
+        if at - tried_at >= boot_timeout:
             return Outcome(server=meta["uid"], at=at, failed="BootTimeout")
     return None
 

@@ -74,7 +74,7 @@ class GroupServer:
     ``outdated``: its image, size or settings are no longer those of the configuration. ``failed`` is the reason of a
     terminal state, ``attempted`` what it was to be made from, where it found no room. ``repairs``: its driftPolicy is
     Repair. ``unhealthy_since``: since when it has been configured and yet not ready, or stopped. ``service`` is
-    where it is.
+    where it is. ``tried_at`` is when the first attempt to make it was recorded, None while there was none.
     """
 
     name: str
@@ -85,6 +85,7 @@ class GroupServer:
     revision: str | None
     retain: bool
     created: datetime
+    tried_at: datetime | None = None
     deleting: bool = False
     outdated: bool = False
     adopted: bool = False
@@ -158,8 +159,10 @@ def find_sick(
     sick: list[Sick] = []
     due: list[datetime] = []
     for server in sorted(servers, key=lambda s: s.name):
-        found = _sickness(server, remediation)
-        if found is None or server.deleting or server.failed is not None:
+        if server.deleting or server.failed is not None:
+            continue
+        found = _sickness(server, remediation, now)
+        if found is None:
             continue
         at, reason, message = found
         if now >= at:
@@ -169,10 +172,12 @@ def find_sick(
     return tuple(sick), earliest(*due)
 
 
-def _sickness(server: GroupServer, remediation: Remediation) -> tuple[datetime, str, str] | None:
+def _sickness(server: GroupServer, remediation: Remediation, now: datetime) -> tuple[datetime, str, str] | None:
     if not server.instantiated:
-        limit = remediation.boot_timeout
-        return server.created + limit, "BootTimeout", f"{server.name} did not run within {_seconds(limit)}"
+        # One that was never asked for is held (its group was suspended, a limit is reached), and not late. Nothing
+        # tells of the first attempt: the next look is in time for one that is made right after this one.
+        limit, start = remediation.boot_timeout, server.tried_at or now
+        return start + limit, "BootTimeout", f"{server.name} did not run within {_seconds(limit)}"
     if server.adopted:
         return None
     if not server.joined:

@@ -250,11 +250,18 @@ def _readiness(sight: _Sight) -> tuple[bool, str, str]:
 
 
 def _asked_again(sight: _Sight) -> tuple[str, str] | None:
-    """What status says already, where a deletion is only repeated: nothing was learnt by that."""
-    old = c.find(sight.server.status.conditions, c.READY)
-    if not isinstance(sight.step, steps.Destroy) or sight.facts.deleted_at is None or old is None:
+    """What status says already, where a deletion is only repeated: nothing was learnt by that.
+
+    One that is overdue stays so for a process that was just started, and has itself asked for it only now.
+    """
+    old, step = c.find(sight.server.status.conditions, c.READY), sight.step
+    asks = isinstance(step, steps.Destroy)
+    goes = isinstance(step, steps.Wait) and step.reason == "Deleting"
+    if old is None:
         return None
-    return (old.reason, old.message) if old.reason in {"Deleting", DELETION_OVERDUE} else None
+    still = old.reason == DELETION_OVERDUE and (asks or goes)
+    again = old.reason == "Deleting" and asks and sight.facts.deleted_at is not None
+    return (old.reason, old.message) if still or again else None
 
 
 def _readiness_as_seen(sight: _Sight) -> tuple[bool, str, str]:

@@ -87,7 +87,7 @@ class ServiceConnection:
         self._task: asyncio.Task[None] | None = None
         self._follower = Follower(self, backend) if isinstance(backend, Events) else None
         self._looked: datetime | None = None
-        self._complete = clock.monotonic()
+        self._complete = self._excused = clock.monotonic()
         self._told_overdue = False
 
     # What is known
@@ -132,10 +132,14 @@ class ServiceConnection:
     @property
     def overdue(self) -> str:
         """That no complete inventory has come for long, though single calls may go well; "" where one has."""
-        limit = patience(self.timetable.pace, INVENTORY_TIMEOUT)
-        if self._clock.monotonic() <= self._complete + limit:
+        if self._clock.monotonic() <= (limit := self._overdue_at):
             return ""
-        return f"no complete inventory came within {limit:g} s: {self.problem or 'the controller log has the cause'}"
+        why = self.problem or "the controller log has the cause"
+        return f"no complete inventory came within {limit - self._complete:.0f} s: {why}"
+
+    @property
+    def _overdue_at(self) -> float:
+        return max(self._complete + patience(self.timetable.pace, INVENTORY_TIMEOUT), self._excused)
 
     @property
     def answers(self) -> bool:
@@ -300,9 +304,14 @@ class ServiceConnection:
 
     def flow(self, *, flows: bool) -> None:
         """The service begins to tell its events, or no longer does: what came meanwhile is in an inventory only."""
+        ended, limit = self.timetable.flows and not flows, self._overdue_at
         self.timetable.flows = flows
         if flows:
             self.timetable.need(self._clock.now())
+        elif ended:
+            # The next inventory may be due only now; yet streams that come and go put no limit off for ever.
+            due = self._clock.monotonic() - self.timetable.pace
+            self._excused = min(limit, due + patience(self.timetable.pace, INVENTORY_TIMEOUT))
         self._wake.set()
 
     def changed(self, provider_id: str, lookup: Lookup) -> bool:

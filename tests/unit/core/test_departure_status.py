@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 from tests.support.group_world import make_group
 from tests.support.server_facts import NOW, S, leaving
 
@@ -14,15 +17,32 @@ from moorage.core.server_status import ConfigurationView, server_status
 META = {"name": "x", "namespace": "ns", "uid": "u", "resourceVersion": "1", "generation": 3}
 
 
-def test_that_a_deletion_is_asked_for_again_changes_nothing_of_what_is_told() -> None:
-    before = {"type": "Ready", "status": "False", "reason": "DeletionOverdue", "message": "still there"}
+GOING = steps.Wait("Deleting", "s is deleting server s1")
+
+
+def ready(step: steps.Step, reason: str = "DeletionOverdue", **facts: Any) -> tuple[str, str]:
+    """Reason and message of Ready after such a step, where status has told that reason before."""
+    before = {"type": "Ready", "status": "False", "reason": reason, "message": "still there"}
     spec = {"serviceRef": {"name": "s"}, "group": {"name": "g", "uid": "gu"}, "member": "m", "image": "i"}
     told = {"conditions": [{**before, "lastTransitionTime": "2026-01-01T00:00:00Z"}]}
     server = VirtualServer.from_dict({"metadata": META, "spec": {**spec, "offering": "o"}, "status": told})
-    again = leaving(deleting_since=NOW - 3600 * S, deleted_at=NOW - 30 * S)
-    status = server_status(server, again, steps.Destroy(("s1",)), None, ConfigurationView(), NOW)
-    ready = next(c for c in status.conditions if c.type == "Ready")
-    assert (ready.reason, ready.message) == ("DeletionOverdue", "still there")
+    going = leaving(deleting_since=NOW - 3600 * S, **facts)
+    status = server_status(server, going, step, None, ConfigurationView(), NOW)
+    found = next(c for c in status.conditions if c.type == "Ready")
+    return found.reason, found.message
+
+
+@pytest.mark.parametrize("reason", ["Deleting", "DeletionOverdue"])
+def test_that_a_deletion_is_asked_for_again_changes_nothing_of_what_is_told(reason: str) -> None:
+    assert ready(steps.Destroy(("s1",)), reason, deleted_at=NOW - 30 * S) == (reason, "still there")
+
+
+def test_a_deletion_that_is_overdue_stays_so_for_a_process_that_was_just_started() -> None:
+    assert ready(steps.Destroy(("s1",))) == ("DeletionOverdue", "still there")
+    assert ready(GOING, deleted_at=NOW - S, asked_since=NOW - S) == ("DeletionOverdue", "still there")
+    elsewhere = steps.Wait("ServiceUnavailable", "s does not answer")
+    assert ready(elsewhere) == ("ServiceUnavailable", "s does not answer")
+    assert ready(GOING, "ServiceUnavailable", deleted_at=NOW - S) == ("Deleting", "s is deleting server s1")
 
 
 def test_a_group_that_is_being_deleted_names_what_it_waits_for() -> None:

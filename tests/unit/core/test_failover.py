@@ -268,6 +268,23 @@ def test_a_protected_group_loses_no_server(overlap: str) -> None:
         assert "deletionProtection keeps them" in pending(w).message
 
 
+def test_protection_keeps_what_a_failover_left_for_longer_than_its_service_is_avoided() -> None:
+    w = running(rule=failover(overlap="Forbidden", avoid="5s"))
+    ill(w, 3)
+    while place(w) is not None:
+        until(w, 1)
+    w.servers = {name: replace(s, configured=False) for name, s in w.servers.items()}
+    before = {s.uid for s in w.servers.values()}
+    w.group = make_group(deletionProtection=True).model_copy(update={"status": w.group.status})
+    until(w, 60)
+    assert {s.uid for s in w.servers.values() if not s.deleting} == before
+    assert pending(w).reason == ready(w).reason == "DeletionProtected"
+    w.group = make_group().model_copy(update={"status": w.group.status})
+    settle(w)
+    assert place(w) is not None
+    assert w.group.status.failed_over == (), "nothing is left of it, and its time is over"
+
+
 def test_protection_that_is_set_once_the_placement_is_given_up_keeps_what_is_left() -> None:
     w = running(rule=failover(overlap="Forbidden"))
     ill(w, 3)

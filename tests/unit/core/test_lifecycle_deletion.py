@@ -143,7 +143,7 @@ DELETING: Cases = {
     "ours: destroy": (leaving(lookup=FOUND), Destroy(("s1",))),
     "destroyed: asked just now": (leaving(lookup=FOUND, deleted_at=NOW - S), "Deleting"),
     "destroyed, and there for too long": (
-        leaving(lookup=FOUND, deleted_at=NOW - S, deleting_since=NOW - OVERDUE),
+        leaving(lookup=FOUND, deleted_at=NOW - S, asked_since=NOW - OVERDUE),
         DELETION_OVERDUE,
     ),
     "destroyed: ask again": (
@@ -223,10 +223,19 @@ def test_deleting(case: str) -> None:
 
 
 def test_a_deletion_that_is_accepted_and_not_done_tells_since_when_and_what_to_look_for() -> None:
-    step = decide_server(leaving(lookup=FOUND, deleted_at=NOW - S, deleting_since=NOW - OVERDUE), NOW)
+    step = decide_server(leaving(lookup=FOUND, deleted_at=NOW - S, asked_since=NOW - OVERDUE), NOW)
     assert isinstance(step, Wait)
     assert "asked to delete server s1 since 2026-01-01T" in step.message
     assert "protected from deletion" in step.message
+
+
+def test_for_as_long_as_the_service_was_never_asked_its_deletion_is_not_overdue() -> None:
+    """Unreachable for long, or its dependents went first: what it accepted a second ago is not late."""
+    late = leaving(lookup=FOUND, deleting_since=NOW - 2 * OVERDUE, deleted_at=NOW - S, asked_since=NOW - S)
+    assert is_step(decide_server(late, NOW), "Deleting")
+    step = decide_server(replace(late, asked_since=NOW - OVERDUE), NOW)
+    assert isinstance(step, Wait)
+    assert f"since {NOW - OVERDUE:%Y-%m-%dT%H:%M:%SZ}" in step.message
 
 
 @pytest.mark.parametrize("successor", [False, True])

@@ -14,6 +14,7 @@ from moorage.core.outcomes import KEPT, WITHIN, measured, merged, outcome_of
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 CREATED = "2026-11-20T10:00:00Z"
+TRIED = datetime.fromisoformat(CREATED)
 LIMIT = timedelta(minutes=10)
 
 
@@ -42,7 +43,7 @@ WAITS = ("Instantiated", "False", "Booting", CREATED)
     ],
 )
 def test_what_counts(obj: dict[str, Any], seconds: int | None, failed: str | None) -> None:
-    found = outcome_of(obj, LIMIT)
+    found = outcome_of(obj, TRIED, LIMIT)
     assert found is not None
     assert (found.server, found.seconds, found.failed) == ("u", seconds, failed)
 
@@ -58,8 +59,21 @@ def test_what_counts(obj: dict[str, Any], seconds: int | None, failed: str | Non
     ],
 )
 def test_what_says_nothing_about_the_service(obj: dict[str, Any]) -> None:
-    assert outcome_of(obj, LIMIT) is None
-    assert outcome_of(server(WAITS, deleted="2026-11-20T10:30:00Z"), None) is None
+    assert outcome_of(obj, TRIED, LIMIT) is None
+    assert outcome_of(server(WAITS, deleted="2026-11-20T10:30:00Z"), TRIED, None) is None
+
+
+def test_the_time_for_which_a_server_was_held_before_the_first_attempt_says_nothing_about_the_service() -> None:
+    late = server(WAITS, deleted="2026-11-20T10:30:00Z")
+    assert outcome_of(late, None, LIMIT) is None, "its service was never asked for it"
+    assert outcome_of(late, TRIED + timedelta(minutes=21), LIMIT) is None
+    assert outcome_of(late, TRIED + timedelta(minutes=20), LIMIT) is not None
+    found = outcome_of(server(RUNS), TRIED + timedelta(seconds=60), LIMIT)
+    assert found is not None
+    assert found.seconds == 30
+    unknown = outcome_of(server(RUNS), None, LIMIT)
+    assert unknown is not None
+    assert unknown.seconds == 90, "of one whose Secret is not known, the age of the object is the nearest"
 
 
 _OUTCOMES = st.lists(

@@ -172,8 +172,9 @@ BOOTING: dict[str, Any] = {
 }
 SICK: dict[str, tuple[GroupServer, str | None]] = {
     "ready": (server(), None),
-    "booting": (server(**{**BOOTING, "created": NOW - 59 * S}), None),
-    "did not boot": (server(**{**BOOTING, "created": NOW - 60 * S}), "BootTimeout"),
+    "booting": (server(**BOOTING, tried_at=NOW - 59 * S), None),
+    "did not boot": (server(**BOOTING, tried_at=NOW - 60 * S), "BootTimeout"),
+    "never asked for": (server(**BOOTING), None),
     "joining": (server(joined=False, ready=False, instantiated_at=NOW - 29 * S), None),
     "did not join": (server(joined=False, ready=False, instantiated_at=NOW - 30 * S), "JoinTimeout"),
     "adopted, no agent yet": (server(joined=False, ready=False, adopted=True), None),
@@ -189,7 +190,17 @@ def test_sick(case: str) -> None:
     given, expected = SICK[case]
     found, due = find_sick([given], REMEDIATION, NOW)
     assert [s.reason for s in found] == ([] if expected is None else [expected])
-    assert (due is not None) == (case in {"booting", "joining", "ill, not for long"})
+    assert (due is not None) == (case in {"booting", "never asked for", "joining", "ill, not for long"})
+
+
+def test_the_boot_time_counts_from_the_first_attempt_and_not_from_when_the_object_was_made() -> None:
+    held = server(**BOOTING)
+    found, due = find_sick([held], REMEDIATION, NOW)
+    assert (found, due) == ((), NOW + 60 * S), "nothing tells of the first attempt: it is looked for in time"
+    tried = replace(held, tried_at=NOW + S)
+    assert find_sick([tried], REMEDIATION, NOW + 60 * S) == ((), NOW + 61 * S)
+    found, _ = find_sick([tried], REMEDIATION, NOW + 61 * S)
+    assert [s.reason for s in found] == ["BootTimeout"]
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,12 @@ from tests.unit.runtime.test_service import FakeBackend, Watcher, record
 
 from moorage.core.facts import Lookup, LookupResult, SeenState
 from moorage.hosting.contract import Backend, ServerRecord, ServerState
-from moorage.hosting.errors import NotFound, Unavailable
+from moorage.hosting.errors import NotFound, Unavailable, Unknown
+from moorage.runtime.admission import INVENTORY_TIMEOUT
 from moorage.runtime.budget import Budget
 from moorage.runtime.clock import ManualClock
 from moorage.runtime.events import MANY, RETRY_LONGEST
-from moorage.runtime.inventory import EVENTS_FACTOR, JITTER
+from moorage.runtime.inventory import EVENTS_FACTOR, JITTER, patience
 from moorage.runtime.service import Hooks, ServiceConnection
 
 INTERVAL = 30.0
@@ -187,6 +188,35 @@ async def test_while_events_flow_inventories_are_rare_and_without_them_as_before
     scene.tell("")
     await scene.passes(1)
     assert scene.backend.calls.count("inventory") == before + 1, "what came meanwhile is in an inventory only"
+
+
+async def late(scene: Scene) -> float:
+    """Inventories fail until they are overdue; gives how long after the last complete one that is."""
+    complete = scene.connection._complete
+    while not scene.connection.overdue:
+        await scene.passes(1, step=1)
+        assert scene.clock.monotonic() < complete + 10_000
+    return scene.clock.monotonic() - complete
+
+
+async def test_a_service_that_is_on_schedule_is_not_overdue_because_its_events_end(scene: Scene) -> None:
+    await scene.begin()
+    await scene.passes(EVENTS_FACTOR * INTERVAL * (1 - JITTER) - 5, step=1)
+    scene.backend.errors = [Unknown("the listing fails")] * 10_000
+    scene.tell(Unavailable("the stream broke"))
+    await scene.passes(1)
+    assert not scene.connection.overdue, "the inventory that is due now has just been tried"
+    since = scene.clock.monotonic()
+    await late(scene)
+    assert scene.clock.monotonic() - since == pytest.approx(patience(INTERVAL, INVENTORY_TIMEOUT) - INTERVAL, abs=3)
+
+
+async def test_a_stream_that_comes_and_goes_does_not_hide_that_inventories_are_overdue(scene: Scene) -> None:
+    await scene.begin()
+    scene.backend.errors = [Unknown("the listing fails")] * 10_000
+    for _ in range(2000):
+        scene.tell("", Unavailable("the stream broke"))
+    assert await late(scene) <= patience(EVENTS_FACTOR * INTERVAL, INVENTORY_TIMEOUT) + 2
 
 
 @pytest.mark.parametrize("error", [Unavailable("down"), ValueError("a fault")])

@@ -146,7 +146,8 @@ async def _read_beside(cluster: Cluster, store: Store, notes: list[str]) -> None
         store.ingest(NAMESPACE, await cluster.client.get(NAMESPACE, None, cluster.namespace))
     except Forbidden:
         notes.append(
-            f"namespace {cluster.namespace} may not be seen: it is taken to have no labels and no cost ceiling"
+            f"namespace {cluster.namespace} may not be seen: it is taken to have no labels and no cost ceiling, "
+            "and to ask for no approval"
         )
     try:
         for obj in (await cluster.client.list(SECRET, cluster.namespace, metadata_only=True)).items:

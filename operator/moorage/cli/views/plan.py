@@ -103,7 +103,7 @@ class PlanView:
         title = Text("group ").append(group.metadata.name, style="bold")
         if self.foreseen.current is None:
             title.append(" (new)")
-        parts: list[RenderableType] = [title, self._verdict()]
+        parts: list[RenderableType] = [title, *self._verdict()]
         policy = self.foreseen.policy
         if policy is not None:
             if policy.status.readings:
@@ -115,11 +115,15 @@ class PlanView:
         parts += [point(f"{reason}: {message}") for reason, message in self.problems()]
         return [*parts, Text(), *self._changes(ascii_only)]
 
-    def _verdict(self) -> Text:
+    def _verdict(self) -> Iterator[Text]:
         view = self.foreseen.world.policy
         if view.problem is not None:
-            return Text(safe(view.message), style="red")
-        return Text(f"policy {view.name} is ").append(view.verdict, style=_VERDICTS[view.verdict])
+            yield Text(safe(view.message), style="red")
+            return
+        yield Text(f"policy {view.name} is ").append(view.verdict, style=_VERDICTS[view.verdict])
+        if view.verdict != "Met":
+            # The readings that follow are what groups share: what is asked of this one alone is said nowhere else.
+            yield Text(safe(view.message))
 
     def _where(self) -> Iterator[RenderableType]:
         current = self.foreseen.current

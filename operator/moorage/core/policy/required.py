@@ -18,13 +18,15 @@ from moorage.core.policy.approval import read_approval
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
-    """A verdict with all that counts beside the policy, and when it can change by itself (None: never). ``lacks``: an
-    approval that the namespace asks for is not there, or nobody knows yet whether it asks."""
+    """A verdict with all that counts beside the policy, and when it can change by itself (None: never).
+
+    ``unapproved``: an approval that the namespace asks for is missing, or may be.
+    """
 
     verdict: Verdict
     message: str
     next_check: datetime | None = None
-    lacks: bool = False
+    unapproved: bool = False
 
 
 def with_required_approval(
@@ -37,11 +39,11 @@ def with_required_approval(
     if annotations is None:
         # Decides nothing, as everything unknown: the next moment tells.
         seen = f"namespace {meta.namespace} was not seen yet"
-        return Ruling("Unmet" if verdict == "Unmet" else "Unknown", f"{seen}; {message}", lacks=True)
+        return Ruling("Unmet" if verdict == "Unmet" else "Unknown", f"{seen}; {message}", unapproved=True)
     if annotations.get(ANNOTATION_REQUIRE_APPROVAL, "false") == "false":
         return Ruling(verdict, message)
     read = read_approval(ApprovalCondition(), meta, now)
     if read.value == "Met":
         return Ruling(verdict, f"{message}; {read.message}", read.next_check)
     why = f"unmet: namespace {meta.namespace} asks for an approval ({read.message})"
-    return Ruling("Unmet", why if verdict == "Met" else f"{why}; {message}", read.next_check, lacks=True)
+    return Ruling("Unmet", why if verdict == "Met" else f"{why}; {message}", read.next_check, unapproved=True)

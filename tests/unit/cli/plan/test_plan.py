@@ -6,7 +6,8 @@ import io
 import json
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from rich.console import Console
@@ -16,11 +17,13 @@ from moorage.api.names import ANNOTATION_MAX_PRICE
 from moorage.api.virtualserverconfig import VirtualServerConfigSpec
 from moorage.cli.commands.plan import plans
 from moorage.cli.plan.changes import Action, When
-from moorage.cli.plan.gather import Gathered
+from moorage.cli.plan.gather import Gathered, _read_beside
 from moorage.cli.views.plan import PlanView
 from moorage.controllers.revisions import revision_name
 from moorage.kube import kinds
+from moorage.kube.errors import Forbidden
 from moorage.kube.kinds import Kind
+from moorage.kube.store import Store
 
 Obj = dict[str, Any]
 
@@ -76,6 +79,9 @@ class Harbour:
         offering = {"name": "small", "cpu": 1, "memory": "1Gi", "arch": "amd64", "pricePerHour": price}
         spec = {"type": "local", "endpoint": "http://x", "offerings": [offering], **more}
         await self.put(kinds.HOSTING_SERVICE, name, spec, None, status={"conditions": [condition("Available")]})
+
+    async def namespace(self, annotations: dict[str, str]) -> None:
+        await self.put(kinds.NAMESPACE, "ns", {}, None, metadata={"annotations": annotations})
 
     async def set_up(self, policy: Obj | None = None, config: Obj | None = None) -> None:
         await self.service("a", "0.02")
@@ -228,6 +234,48 @@ async def test_where_the_group_would_be_is_told_whatever_it_waits_for(condition:
     view = harbour.plan(new=True)
     assert view.to_dict()["policy"]["verdict"] != "Met"
     assert (view.to_dict()["ifMet"] or {}).get("service") == "a"
+
+
+async def test_a_namespace_that_asks_for_an_approval_is_named_with_where_the_group_would_be() -> None:
+    harbour = Harbour()
+    await harbour.set_up()
+    await harbour.namespace({"moorage.dev/require-approval": "true"})
+    await harbour.group()
+    view = harbour.plan(new=True)
+    assert view.changes == ()
+    assert view.to_dict()["policy"]["verdict"] == "Unmet"
+    assert view.to_dict()["ifMet"]["service"] == "a"
+    shown = harbour.text(view)
+    asks = "namespace ns asks for an approval (nobody has approved it: moorage approve g -n ns)"
+    assert f"policy p is Unmet\nunmet: {asks}\n" in shown
+    assert "not placed; if the policy were met now, it would be on a: " in shown
+
+
+async def test_without_the_approval_that_its_namespace_asks_for_a_group_does_not_grow_and_it_says_so() -> None:
+    harbour = Harbour()
+    await harbour.set_up()
+    await harbour.namespace({"moorage.dev/require-approval": "true"})
+    await harbour.group(3, running=2)
+    view = harbour.plan()
+    assert (view.changes, view.to_dict()["ifMet"]) == ((), None)
+    shown = harbour.text(view)
+    assert "unmet: namespace ns asks for an approval (" in shown
+    assert "stays on a\n" in shown
+
+
+async def test_who_may_not_see_the_namespace_is_told_what_is_left_out() -> None:
+    class Blind:
+        async def get(self, *_: Any) -> Obj:
+            raise Forbidden(403, "Forbidden", "not allowed")
+
+        async def list(self, *_: Any, **__: Any) -> Any:
+            raise Forbidden(403, "Forbidden", "not allowed")
+
+    notes: list[str] = []
+    await _read_beside(cast(Any, SimpleNamespace(client=Blind(), namespace="ns")), Store(), notes)
+    [note] = notes
+    assert "namespace ns may not be seen" in note
+    assert "to ask for no approval" in note
 
 
 async def test_servers_beside_those_of_the_placement_before_have_names_of_their_own_and_the_old_ones_go() -> None:
