@@ -18,6 +18,7 @@ from moorage.controllers.freshness import Freshness, freshness
 from moorage.controllers.orphans import Orphans
 from moorage.controllers.outcomes import Outcomes
 from moorage.controllers.released import released
+from moorage.controllers.service_end import let_go
 from moorage.controllers.service_news import ServiceNews
 from moorage.controllers.tables import Tables
 from moorage.core.facts import RELEASED
@@ -27,8 +28,8 @@ from moorage.hosting import contract
 from moorage.hosting.abilities import Ability, Spot, abilities_of
 from moorage.hosting.errors import AuthenticationError, HostingError, Invalid, TimedOut, Unavailable
 from moorage.hosting.registry import backend
-from moorage.kube.apply import Written, add_finalizer, remove_finalizer
-from moorage.kube.errors import ApiError, InvalidObject, NotFound
+from moorage.kube.apply import Written, add_finalizer
+from moorage.kube.errors import InvalidObject, NotFound
 from moorage.kube.kinds import HOSTING_SERVICE, SECRET, VIRTUAL_SERVER
 from moorage.runtime.budget import Budget, Budgets
 from moorage.runtime.service import Hooks, ServiceConnection
@@ -341,40 +342,10 @@ class ServiceController:
     # The end
 
     async def _release(self, service: HostingService) -> Result:
-        """Nothing of ours is left on the service: let the object, and its credentials, go."""
-        if self._context.is_placing(service.metadata.uid):
-            # Posted before the deletion was known; none is after that (`is_held`), so the list below misses none.
+        if not await let_go(self._context, self._tables, service):
             return Result(after=1.0)
-        obj = self._tables.services.by_uid(service.metadata.uid)
-        listing = await self._context.client.list(VIRTUAL_SERVER)
-        if any(o["spec"]["serviceRef"]["name"] == service.metadata.name for o in listing.items):
-            return Result(after=1.0)
-        if service.spec.credentials_secret_ref is not None and not self._shared(service):
-            await self._release_credentials(service.spec.credentials_secret_ref.name)
-        if obj is not None:
-            client, store = self._context.client, self._context.store
-            if await remove_finalizer(client, store, HOSTING_SERVICE, obj, FINALIZER_SERVICE):
-                self._tables.services.removed(service.metadata.uid)
         await self._close_gone()
         return DONE
-
-    def _shared(self, service: HostingService) -> bool:
-        name = service.spec.credentials_secret_ref.name if service.spec.credentials_secret_ref else None
-        return any(
-            other["metadata"]["uid"] != service.metadata.uid
-            and (other["spec"].get("credentialsSecretRef") or {}).get("name") == name
-            and self._tables.servers.by_index("service", other["metadata"]["name"])
-            for other in self._tables.services
-        )
-
-    async def _release_credentials(self, name: str) -> None:
-        try:
-            secret = await self._context.client.get(SECRET, self._context.namespace, name)
-            await remove_finalizer(self._context.client, self._context.store, SECRET, secret, FINALIZER_SERVICE)
-        except NotFound:
-            return
-        except ApiError as error:
-            log.warning("the finalizer of Secret %s stays: %s", name, error)
 
     async def _close_gone(self) -> None:
         for uid in [uid for uid in self._context.connections if self._tables.services.by_uid(uid) is None]:
