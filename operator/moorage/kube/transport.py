@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -29,6 +30,8 @@ PARTIAL = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,applicat
 PARTIAL_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+_TLS_LINGERS = sys.version_info < (3, 12, 8)
+"""Whether a TLS connection whose answer nobody waits for any more would outlive its session (python/cpython#118960)."""
 _DISCONNECTED = (aiohttp.ClientError, TimeoutError, OSError)
 
 
@@ -83,7 +86,7 @@ class Transport:
         """The HTTP session, made at first use (it belongs to the running loop)."""
         if self._session is None or self._session.closed:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60),
+                connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60, enable_cleanup_closed=_TLS_LINGERS),
                 # The API server compresses long lists where it may: that costs both sides more CPU than the bytes.
                 headers={"User-Agent": "moorage", "Accept-Encoding": "identity"},
                 auto_decompress=True,
@@ -170,12 +173,9 @@ class Transport:
                 allow_redirects=False,
             ) as response:
                 outcome = response.status
-                try:
-                    if response.status >= 300:
-                        raise await _refusal(response, call)
-                    yield response
-                finally:
-                    _drop_unread(response)
+                if response.status >= 300:
+                    raise await _refusal(response, call)
+                yield response
         except _DISCONNECTED as error:
             outcome = error
             raise _unavailable(error, call) from None
@@ -206,13 +206,6 @@ def _unavailable(error: BaseException, call: Call) -> Unavailable:
     if isinstance(error, TimeoutError):
         return Unavailable(0, "Timeout", f"the API server did not answer in time: {call}")
     return Unavailable(0, "ConnectionError", f"no connection to the API server: {type(error).__name__}: {error}")
-
-
-def _drop_unread(response: aiohttp.ClientResponse) -> None:
-    """A connection whose answer nobody reads any more ends at once: a polite end of TLS would outlive its session."""
-    connection = response.connection
-    if connection is not None and connection.transport is not None:
-        connection.transport.abort()
 
 
 async def _refusal(response: aiohttp.ClientResponse, call: Call) -> ApiError:
