@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -18,6 +19,8 @@ from moorage.hosting.plain import refuse_plain
 MAX_ANSWER = 16 * 1024 * 1024
 """Most bytes of an answer that are read."""
 MAX_RETRY_AFTER = 3600.0
+TLS_LINGERS = sys.version_info < (3, 12, 8)
+"""Whether a TLS connection whose answer nobody waits for any more would outlive its session (python/cpython#118960)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +223,7 @@ class Http:
         if self._closed:
             raise Unavailable("the backend is closed")
         if self._session is None:
-            connector = aiohttp.TCPConnector(limit=64, ssl=self._tls)
+            connector = aiohttp.TCPConnector(limit=64, ssl=self._tls, enable_cleanup_closed=TLS_LINGERS)
             self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
         return self._session
 

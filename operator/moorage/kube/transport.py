@@ -30,7 +30,7 @@ PARTIAL = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,applicat
 PARTIAL_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
-_TLS_LINGERS = sys.version_info < (3, 12, 8)
+TLS_LINGERS = sys.version_info < (3, 12, 8)
 """Whether a TLS connection whose answer nobody waits for any more would outlive its session (python/cpython#118960)."""
 _DISCONNECTED = (aiohttp.ClientError, TimeoutError, OSError)
 
@@ -86,7 +86,7 @@ class Transport:
         """The HTTP session, made at first use (it belongs to the running loop)."""
         if self._session is None or self._session.closed:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60, enable_cleanup_closed=_TLS_LINGERS),
+                connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60, enable_cleanup_closed=TLS_LINGERS),
                 # The API server compresses long lists where it may: that costs both sides more CPU than the bytes.
                 headers={"User-Agent": "moorage", "Accept-Encoding": "identity"},
                 auto_decompress=True,

@@ -24,7 +24,7 @@ from yarl import URL
 from moorage.core.policy.samples import INVALID_CA_BUNDLE
 from moorage.core.targets import AllowList, Target, TargetError, target_of
 from moorage.hosting.errors import Invalid
-from moorage.hosting.http import tls_context
+from moorage.hosting.http import TLS_LINGERS, tls_context
 
 CONNECTIONS: Final = 256
 RESOLVERS: Final = 32
@@ -127,7 +127,11 @@ class Outbound:
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             connector = aiohttp.TCPConnector(
-                limit=CONNECTIONS, resolver=self._names, use_dns_cache=False, keepalive_timeout=KEEP_ALIVE
+                limit=CONNECTIONS,
+                resolver=self._names,
+                use_dns_cache=False,
+                keepalive_timeout=KEEP_ALIVE,
+                enable_cleanup_closed=TLS_LINGERS,
             )
             self._session = aiohttp.ClientSession(
                 connector=connector,

@@ -52,7 +52,9 @@ async def look(cluster: Cluster, name: str, everything: bool) -> Node:
     """The tree of a group as it is now. Raises CliError where there is no such group."""
     from moorage.cli.views.tree import Detail, group_tree
 
-    group, servers = await asyncio.gather(cluster.group(name), cluster.servers(name))
+    # One after the other: which right is missing is then told in the same order every time.
+    group = await cluster.group(name)
+    servers = await cluster.servers(name)
     return group_tree(group, servers, Detail(datetime.now(UTC), everything))
 
 
