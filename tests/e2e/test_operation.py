@@ -355,7 +355,7 @@ def _logs(process: Process) -> None:
     reconciles = [line for line in lines if "controller" in line]
     assert any(line["message"].startswith("Placed: idle") for line in reconciles)
     for line in reconciles:
-        assert line["object"].startswith(("ServerGroup ", "VirtualServer ", "HostingService "))
+        assert line["object"].startswith(("ServerGroup ", "VirtualServer ", "HostingService ", "HostingPolicy "))
         assert len(line["reconcileID"]) == 12
     assert {line["level"] for line in lines} == {"info"}, [line for line in lines if line["level"] != "info"]
 
