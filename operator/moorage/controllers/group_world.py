@@ -94,7 +94,8 @@ class GroupObserver:
         own = present(seen, group.status.placement)
         wants = [self._wants.want(group, found, m, sum(s.member == m.member.name for s in own), room) for m in members]
         ceilings = self.spending.ceilings(group)
-        allowance = self.spending.allowance(group, view, wants, ceilings) if ceilings else None
+        outdated = {s.member for s in own if s.outdated}
+        allowance = self.spending.allowance(group, view, wants, ceilings, outdated) if ceilings else None
         if group.status.placement is not None:
             wants = [within(want, allowance) for want in wants]
         world = GroupWorld(

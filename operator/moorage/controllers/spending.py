@@ -7,10 +7,11 @@ in the groups' statuses by then: only the process that holds the lease decides.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from moorage.api.conditions import STALLED
 from moorage.api.hostingservice import Offering
 from moorage.api.servergroup import MemberStatus, ServerGroup
 from moorage.controllers.context import Surroundings
@@ -18,6 +19,7 @@ from moorage.controllers.exhaustion import asks_for_spot
 from moorage.controllers.released import offering_of, released, untold
 from moorage.controllers.tables import Tables
 from moorage.core.ceilings import NOTHING, OWN, Allowance, Bill, Ceiling, Cost, Offer, allow, namespace_ceiling
+from moorage.core.exhaustion import NO_ROOM
 from moorage.core.group import PolicyView, granted
 from moorage.core.pricing import market_price
 from moorage.core.rollout import MemberWant
@@ -64,12 +66,18 @@ class Spending:
         return tuple(found)
 
     def allowance(
-        self, group: ServerGroup, policy: PolicyView, wants: Sequence[MemberWant], ceilings: Sequence[Ceiling]
+        self,
+        group: ServerGroup,
+        policy: PolicyView,
+        wants: Sequence[MemberWant],
+        ceilings: Sequence[Ceiling],
+        outdated: Collection[str],
     ) -> Allowance:
-        """How many servers of what each member may have."""
+        """How many servers of what each member may have; those of the members ``outdated`` are being replaced."""
         prices = _Prices(self._tables)
         costs = self._costs(group.metadata.namespace, group.metadata.name, group.metadata.uid, prices, _number(group))
         bills = _bills(group, costs, {want.name: want for want in wants}, prices)
+        bills = [replace(bill, replaces=bill.name in outdated) for bill in bills]
         free = not group.metadata.deleting and not group.spec.suspend
         may_grow = free and policy.verdict == "Met" and policy.problem is None
         return allow(bills, ceilings, may_grow=may_grow)
@@ -169,7 +177,7 @@ class Spending:
         found: dict[str, tuple[int, Cost]] = {}
         for server in self._tables.servers.by_index("group", (namespace, name)):
             spec = server["spec"]
-            if (spec.get("group") or {}).get("uid") == uid:
+            if (spec.get("group") or {}).get("uid") == uid and not _found_no_room(server):
                 member = spec.get("member") or ""
                 if placement not in (None, spec.get("placement") or 0):
                     member = f"{member} (earlier placement)"
@@ -179,6 +187,13 @@ class Spending:
                 offer = prices.of_server(*service, spec.get("offering") or "", spec.get("settings") or {})
                 found[member] = count + 1, cost + offer.times(1)
         return found
+
+
+def _found_no_room(server: Obj) -> bool:
+    """Whether it was never made for lack of room: it costs nothing, and another is tried instead."""
+    status = server.get("status") or {}
+    stalled = (c for c in status.get("conditions") or () if c["type"] == STALLED and c["status"] == "True")
+    return not status.get("providerID") and any(c["reason"] in NO_ROOM for c in stalled)
 
 
 def _ownerless(service: Obj | None) -> int:

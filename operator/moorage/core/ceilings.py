@@ -132,7 +132,9 @@ class Bill:
     """What a member of a placed group costs, and what is asked for.
 
     ``there`` VirtualServers exist, which cost ``cost``. ``granted`` servers of ``allowed`` are what was allowed so far;
-    ``wanted`` servers of ``asked`` are what the spec asks for (None: it cannot be said at the moment).
+    ``wanted`` servers of ``asked`` are what the spec asks for (None: it cannot be said at the moment). ``replaces``:
+    servers that are there may be replaced by what is asked for; else they stay what they are, and only those that are
+    missing are made of it.
     """
 
     name: str
@@ -142,6 +144,7 @@ class Bill:
     cost: Cost = NOTHING
     allowed: Offer | None = None
     asked: Offer | None = None
+    replaces: bool = True
 
     def committed(self) -> Cost:
         """What it costs with everything that was allowed: a server that is missing is made again, and one that is still
@@ -151,6 +154,8 @@ class Bill:
         count = min(self.wanted, self.granted)
         whole = self.allowed.times(count)
         missing = self.cost + self.allowed.times(count - self.there)
+        if not self.replaces:
+            return missing
         return Cost(max(whole.known, missing.known), whole.unpriced | missing.unpriced)
 
 
@@ -212,6 +217,8 @@ def _switch(bill: Bill, rest: Cost, ceilings: Sequence[Ceiling]) -> tuple[Bill, 
     """The bill for what is asked for now, or why it stays as it is: that would cost more, and too much."""
     if bill.asked is None or (bill.allowed is not None and bill.asked.market == bill.allowed.market):
         return bill, None
+    if not bill.replaces and bill.allowed is not None and bill.wanted <= bill.there:
+        return bill, None  # nothing is made of it
     changed = replace(bill, allowed=bill.asked)
     cost = changed.committed()
     if cost.exceeds(bill.committed()):

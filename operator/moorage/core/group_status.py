@@ -209,7 +209,9 @@ def _placed(world: GroupWorld, plan: GroupPlan) -> tuple[bool, str, str]:
 
 
 def _wanted(world: GroupWorld) -> int:
-    return sum(want.affordable for want in world.wants)
+    """As many as a ceiling leaves it; all that are asked for while something else lets it add none."""
+    may_grow = world.policy.verdict == "Met" and world.policy.problem is None
+    return sum(want.affordable if may_grow else want.replicas for want in world.wants)
 
 
 def _counted(

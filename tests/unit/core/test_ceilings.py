@@ -201,3 +201,17 @@ def check(bills: list[Bill], ceilings: tuple[Ceiling, ...], found: Allowance, ma
     for b in bills:
         if may_grow and found.counts[b.name] < b.wanted:
             assert any(f"member {b.name} " in r.message for r in found.refusals)
+
+
+def test_what_stays_as_it_is_costs_no_more_because_another_offering_is_made_of_now() -> None:
+    """Where the first choice has no room only what is missing is made of the next one."""
+    small, medium = Offer("small", Decimal("0.01")), Offer("medium", Decimal("0.2"))
+    asked = Bill("web", wanted=3, granted=3, there=1, cost=small.times(1), allowed=small, asked=medium, replaces=False)
+    assert allow([asked], [ceiling("0.41")], may_grow=True).cost == Cost(Decimal("0.41"))
+    refused = allow([asked], [ceiling("0.40")], may_grow=True)
+    assert "0.41/h for the group" in refused.held["web"].message
+    whole = replace(asked, there=3, cost=small.times(3))
+    found = allow([whole], [ceiling("0.03")], may_grow=True)
+    assert (found.offers["web"], found.refusals, found.cost) == (small, (), small.times(3)), "nothing is made of it"
+    replaced = allow([replace(whole, replaces=True)], [ceiling("0.5")], may_grow=True)
+    assert replaced.held, "where servers are replaced, all of them count"

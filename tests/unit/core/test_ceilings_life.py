@@ -130,3 +130,16 @@ def test_a_group_that_gets_less_than_it_asks_for_is_not_ready_and_says_why() -> 
     w.limit = Decimal(11)
     run(w)
     assert c.is_true(w.group.status.conditions, c.READY)
+
+
+def test_a_group_that_may_not_grow_is_not_ready_under_a_ceiling_either() -> None:
+    w = run(CeilingWorld(iter(()), make_group()))
+    w.verdict = "Unmet"
+    w.replicas["a"] = 4
+    run(w)
+    ready = c.find(w.group.status.conditions, c.READY)
+    assert ready is not None
+    assert (ready.status, ready.reason) == ("False", "PolicyUnmet")
+    w.verdict = "Met"
+    run(w)
+    assert c.is_true(w.group.status.conditions, c.READY)
