@@ -25,7 +25,7 @@ class ServiceSelection(Model):
     names: tuple[Name, ...] = listed(100)
     """Only services of these names. Default: all."""
     selector: LabelSelector = LabelSelector()
-    """Only services with these labels. Default: all."""
+    """Only services with these labels in their `spec.labels` (not those of their metadata). Default: all."""
 
 
 class Requirement(Model):

@@ -21,6 +21,8 @@ import yaml
 from moorage.kube.errors import ConfigError
 
 REFRESH = 30.0
+_IMPERSONATES = frozenset({"as", "as-uid", "as-groups", "as-user-extra"})
+"""Fields of a kubeconfig's user that the `kubernetes` library passes over in silence."""
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
@@ -101,6 +103,11 @@ def _load_kubeconfig(kubeconfig: str | None, context: str | None) -> Loaded:
     user = source._user.value if source._user is not None else {}
     if "exec" in user and not getattr(source, "token", None) and not configuration.cert_file:
         raise ConfigError(f"kubeconfig {where}: the exec plugin {user['exec'].get('command')!r} gave no credentials")
+    if acts := sorted(_IMPERSONATES & user.keys()):
+        raise ConfigError(
+            f"kubeconfig {where}: the user acts as another ({', '.join(acts)}), which is not supported: what were done "
+            "would be done by the user itself; use credentials of the other's own"
+        )
     host = configuration.host
     return Loaded(
         host=host,

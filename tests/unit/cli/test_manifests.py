@@ -10,7 +10,7 @@ import pytest
 from moorage.cli.errors import CliError, Exit
 from moorage.cli.manifests import read_objects, title
 from moorage.cli.plan.gather import namespace_of
-from moorage.cli.plan.rehearsal import merge_patch
+from moorage.cli.plan.rehearsal import client_patch, merge_patch
 
 ONE = "apiVersion: moorage.dev/v1alpha1\nkind: ServerGroup\nmetadata: {name: a}\n"
 TWO = (
@@ -72,3 +72,11 @@ def test_the_merge_patch_removes_what_was_applied_and_is_not_wanted_any_more() -
         "spec": {"members": [1], "suspend": None, "scale": {"member": "m", "replicas": None}},
         "metadata": {"labels": {"a": "b"}},
     }
+
+
+def test_a_file_without_annotations_takes_none_away_that_others_made() -> None:
+    last = {"metadata": {"name": "g", "annotations": {}}, "spec": {}}
+    assert client_patch(last, {"metadata": {"name": "g"}, "spec": {}})["metadata"]["annotations"] == {}
+    noted = {"metadata": {"name": "g", "annotations": {"note": "x"}}, "spec": {}}
+    patch = client_patch(noted, {"metadata": {"name": "g"}, "spec": {}})
+    assert patch["metadata"]["annotations"] == {"note": None}, "what the file had is taken away"

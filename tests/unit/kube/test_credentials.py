@@ -168,3 +168,8 @@ async def test_a_damaged_installation_is_never_replaced() -> None:
     with pytest.raises(InvalidObject, match="restore it from a backup"):
         await ensure_installation(api.client, "ns")
     assert api.stored(SECRET, "ns", "moorage-installation")["data"] == damaged
+
+
+async def test_a_user_that_acts_as_another_is_refused_and_not_taken_for_itself(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"acts as another \(as\)"):
+        await header(kubeconfig(tmp_path, {"token": "abc", "as": "bob"}))

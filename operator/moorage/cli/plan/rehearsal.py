@@ -31,7 +31,7 @@ async def rehearse(cluster: Cluster, kind: Kind, obj: Obj) -> Obj:
     last = _last_applied(held)
     try:
         if held is not None and last is not None:
-            merged = merge_patch(last, wanted)
+            merged = client_patch(last, wanted)
             return await cluster.client.rehearse(kind, cluster.namespace, name, merged, _MANAGER, merge=True)
         manager = _applier(held) or _MANAGER
         return await cluster.client.rehearse(kind, cluster.namespace, name, wanted, manager)
@@ -47,6 +47,13 @@ async def rehearse(cluster: Cluster, kind: Kind, obj: Obj) -> Obj:
         raise CliError(f"{title(obj)} would be refused: {error.message}") from None
     except ApiError as error:
         raise CliError(f"{title(obj)} would be refused: {error.message}") from None
+
+
+def client_patch(last: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """The patch of a client-side `kubectl apply`, which always has annotations, its own: a file without any takes none
+    away that others made (an approval, say)."""
+    metadata = {"annotations": {}, **wanted["metadata"]}
+    return merge_patch(last, {**wanted, "metadata": metadata})
 
 
 def merge_patch(last: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:

@@ -37,7 +37,7 @@ class Filter:
         if select.services.names and service.name not in select.services.names:
             return Rejection(Reason.NOT_SELECTED, "it is not among select.services.names")
         if not select.services.selector.matches(service.labels):
-            return Rejection(Reason.NOT_SELECTED, "its labels do not match select.services.selector")
+            return Rejection(Reason.NOT_SELECTED, "its spec.labels do not match select.services.selector")
         unmet = next((r for r in select.requirements if not meets(r, service)), None)
         if unmet is not None:
             return Rejection(Reason.REQUIREMENT, explain_unmet(unmet, service), unmet.key)

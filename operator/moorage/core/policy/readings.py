@@ -106,7 +106,8 @@ def _read_service(text: str, observed: Observed) -> RawReading:
         return RawReading("Unknown", error.reason, f"{error.message}; {missing}" if missing else error.message)
     if holds:
         return RawReading("Met", "ExpressionTrue", "the expression is true")
-    return RawReading("Unmet", "ExpressionFalse", "the expression is false")
+    nothing = "" if observed.services.sizes.services else ": the policy may choose from no service (select.services)"
+    return RawReading("Unmet", "ExpressionFalse", f"the expression is false{nothing}")
 
 
 def _from_sample(sample: Sample | None) -> RawReading:

@@ -86,7 +86,7 @@ EU: dict[str, Any] = {"labels": {"jurisdiction": "eu"}, "region": "eu-1"}
             {},
             {"services": {"selector": {"matchLabels": {"tier": "gold"}}}},
             "NotSelected",
-            "its labels do not match select.services.selector",
+            "its spec.labels do not match select.services.selector",
         ),
         (
             {"labels": {"jurisdiction": "us"}},
