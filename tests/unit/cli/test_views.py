@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console, RenderableType
 from tests.support import quickstart
 
+from moorage.api.conditions import COST_LIMITED, FAILOVER_PENDING, condition
 from moorage.api.hostingpolicy import HostingPolicy
 from moorage.api.servergroup import ServerGroup
 from moorage.api.virtualserver import VirtualServer
@@ -94,6 +95,22 @@ def tree(everything: bool = False) -> str:
 
 def test_the_tree_shows_each_wait_and_hides_what_is_settled() -> None:
     assert tree() == TREE
+
+
+def test_the_tree_shows_what_keeps_a_group_on_a_service_that_fails_it_and_what_bounds_it() -> None:
+    group = quickstart.group()
+    told = [
+        condition(FAILOVER_PENDING, True, "FailoverNotApproved", "run moorage failover quickstart", quickstart.NOW, 1),
+        condition(COST_LIMITED, True, "PriceAboveCeiling", "too much", quickstart.NOW, 1),
+    ]
+    conditions = (*group.status.conditions, *told)
+    group = group.model_copy(update={"status": group.status.model_copy(update={"conditions": conditions})})
+    shown = "".join(
+        line + "\n" for line in paint.plain(group_tree(group, quickstart.servers(), Detail(quickstart.NOW)))
+    )
+    assert "servers ready, 1 items pending, CostLimited, FailoverPending" in shown
+    assert "○ HostingService bollard" in shown
+    assert "FailoverNotApproved: run moorage failover quickstart" in shown
 
 
 def test_the_whole_tree_shows_settled_items_and_steps_but_no_sensitive_value() -> None:

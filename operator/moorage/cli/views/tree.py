@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from moorage.api.conditions import RECONCILING, is_true
+from moorage.api.conditions import COST_LIMITED, FAILOVER_PENDING, RECONCILING, SCALE_LIMITED, find, is_true
 from moorage.api.servergroup import Member, ServerGroup
 from moorage.api.virtualserver import ItemStatus, OutputState, StepResult, VirtualServer
 from moorage.cli.views.node import Node, State, age, state_of, why
@@ -57,11 +57,13 @@ def group_tree(group: ServerGroup, servers: Sequence[VirtualServer], detail: Det
     ready = f"{status.ready_replicas or 0}/{spec.replicas} servers ready"
     pending = f", {status.pending_items} items pending" if status.pending_items else ""
     suspended = ", suspended" if spec.suspend else ""
+    bounds = (SCALE_LIMITED, COST_LIMITED, FAILOVER_PENDING)
+    limited = "".join(f", {type_}" for type_ in bounds if is_true(status.conditions, type_))
     return Node(
         kind="ServerGroup",
         name=group.metadata.name,
         state=state_of(status.conditions, current=current, deleting=group.metadata.deleting),
-        summary=ready + pending + suspended,
+        summary=ready + pending + suspended + limited,
         message=why(status.conditions) if current else "the controller has not seen this generation yet",
         children=children,
     )
@@ -86,6 +88,10 @@ def _placement(group: ServerGroup, now: datetime) -> Node:
         return Node("Placement", "", State.WAITING, message="no hosting service chosen yet")
     score = "" if placement.score is None else f", score {placement.score:g}"
     summary = f"placement {placement.number} for {age(placement.time, now)}{score}"
+    leaving = find(group.status.conditions, FAILOVER_PENDING)
+    if leaving is not None and leaving.status == "True":
+        told = f"{leaving.reason}: {leaving.message}"
+        return Node("HostingService", placement.service, State.WAITING, summary, told)
     return Node("HostingService", placement.service, State.READY, summary, placement.message)
 
 
