@@ -56,8 +56,8 @@ async def test_a_service_that_lists_only_after_30_seconds_loses_and_doubles_noth
     await scene.api.apply(always("policy", scene.service), PLAIN, group("g", "policy", ("web", "plain", 2)))
     await scene.api.ready("g")
     assert len(scene.events("Created")) == 2
-    # Its agent may be ready before the creation whose answer was lost is repeated. Deleted before that, a server is known
-    # by listings alone, and they are half a minute late both ways.
+    # Its agent may be ready before the creation whose answer was lost is repeated. Deleted before that, a server is
+    # known by listings alone, and they are half a minute late both ways.
     await scene.until("both ids", lambda servers: all((s.get("status") or {}).get("providerID") for s in servers))
     uids = {o["metadata"]["uid"] for o in await scene.api.servers("g")}
     # Several inventories show none of them by now, and none is called missing.
