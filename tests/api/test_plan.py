@@ -107,10 +107,11 @@ def plan(control_plane: ControlPlane, namespace: str, tmp_path: Path) -> Any:
 
 
 def versions(kubectl: Kubectl, namespace: str) -> dict[str, str]:
-    """Every object of ours, with its resourceVersion."""
+    """Every object of this test, with its resourceVersion; another test's services come and go."""
     kinds = "servergroups,virtualserverconfigs,hostingpolicies,virtualservers,secrets,controllerrevisions,events"
     found = kubectl.json("get", kinds, "-n", namespace)["items"]
-    found += kubectl.json("get", "hostingservices")["items"]
+    services = kubectl.json("get", "hostingservices")["items"]
+    found += [o for o in services if namespace in o["metadata"]["name"]]
     return {f"{o['kind']}/{o['metadata']['name']}": o["metadata"]["resourceVersion"] for o in found}
 
 
