@@ -58,10 +58,9 @@ class PolicyController:
         probed, seen = self._probes.samples(policy), self._resources.samples(policy, now)
         labels = self._tables.namespace_labels(policy.metadata.namespace)
         # Seeing all services costs as much as there are: who does not read them does not pay for it.
-        reads = reads_services(policy.spec.when)
         # What was not looked at in time stands as it was seen last: called unavailable, it could release what runs.
-        services = self._services.views() if reads else ()
-        unread = self._services.unread_until(now) if reads else None
+        services = self._services.views() if reads_services(policy.spec.when) else ()
+        unread = self._services.unread_until(services, now)
         samples = {**probed, **seen}
         result = evaluate_policy(policy.spec, services, policy.status, now, labels, samples, uid=uid, unread=unread)
         status = self._status(policy, result)

@@ -24,12 +24,10 @@ def released(context: Surroundings, tables: Tables, service: Obj) -> list[Seen]:
 def count(context: Surroundings, tables: Tables, service: Obj, *, but: str = "") -> int:
     """How many there are, one that is about to be taken over apart; what status tells where nothing was seen yet."""
     connection = context.connections.get(service["metadata"]["uid"])
-    status = service.get("status") or {}
-    orphans = int(status.get("orphanCount") or 0)
     if connection is None or connection.latest is None:
-        return int(status.get("released") or 0) + orphans
+        return recorded(service)
     here = sum(seen.provider_id != but for seen in released(context, tables, service))
-    return here + (orphans if connection.released.orphans is None else 0)
+    return here + (_orphans(service) if connection.released.orphans is None else 0)
 
 
 def untold(context: Surroundings, tables: Tables, service: Obj, namespace: str) -> int:
@@ -39,17 +37,25 @@ def untold(context: Surroundings, tables: Tables, service: Obj, namespace: str) 
     """
     if context.judged(service["metadata"]["uid"]):
         return 0
-    connection, status = context.connections.get(service["metadata"]["uid"]), service.get("status") or {}
-    let_go = 0 if connection is not None and connection.latest is not None else status.get("released") or 0
+    connection = context.connections.get(service["metadata"]["uid"])
     try:
         spec = tables.services.parse(service).spec
     except InvalidObject:
         spec = None
-    found = tables.namespaces.get(None, namespace)
-    labels = ((found or {}).get("metadata") or {}).get("labels") or {}
-    if spec is not None and not spec.allowed_namespaces.matches(labels):
+    if spec is not None and not spec.allowed_namespaces.matches(tables.namespace_labels(namespace)):
         return 0
-    return int(let_go + (status.get("orphanCount") or 0))
+    return recorded(service) if connection is None or connection.latest is None else _orphans(service)
+
+
+def recorded(service: Obj | None) -> int:
+    """How many the status of a HostingService tells."""
+    if service is None:
+        return 0
+    return int((service.get("status") or {}).get("released") or 0) + _orphans(service)
+
+
+def _orphans(service: Obj) -> int:
+    return int((service.get("status") or {}).get("orphanCount") or 0)
 
 
 def offering_of(context: Surroundings, server: Obj) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from datetime import datetime
 
 from moorage.api import conditions as c
@@ -52,12 +53,12 @@ class ServiceViews:
         unseen = {view.uid for view in found if not self._context.knows(view.uid)}
         return [not_seen_yet(view, self._context.began()) if view.uid in unseen else view for view in found]
 
-    def unread_until(self, now: datetime) -> datetime | None:
-        """Until when to wait for what a process before this one saw last to be seen anew; None: no longer."""
+    def unread_until(self, views: Iterable[ServiceView], now: datetime) -> datetime | None:
+        """Until when to wait for what a process before this one saw last of them to be seen anew; None: no longer."""
         end = self._context.began() + FIRST_CONTACT
         if now >= end:
             return None
-        seen = (v for v in self.views() if v.why_not[0] != NOT_SEEN_YET)
+        seen = (v for v in views if v.why_not[0] != NOT_SEEN_YET)
         return end if any(not self._context.knows(view.uid) for view in seen) else None
 
     def _count(self, service: Obj) -> int:

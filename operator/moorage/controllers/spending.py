@@ -16,7 +16,7 @@ from moorage.api.hostingservice import Offering
 from moorage.api.servergroup import MemberStatus, ServerGroup
 from moorage.controllers.context import Surroundings
 from moorage.controllers.exhaustion import asks_for_spot
-from moorage.controllers.released import offering_of, released, untold
+from moorage.controllers.released import offering_of, recorded, released, untold
 from moorage.controllers.tables import Tables
 from moorage.core.ceilings import NOTHING, OWN, Allowance, Bill, Ceiling, Cost, Offer, allow, namespace_ceiling
 from moorage.core.exhaustion import NO_ROOM
@@ -79,8 +79,7 @@ class Spending:
         bills = _bills(group, costs, {want.name: want for want in wants}, prices)
         bills = [replace(bill, replaces=bill.name in outdated) for bill in bills]
         free = not group.metadata.deleting and not group.spec.suspend
-        may_grow = free and policy.verdict == "Met" and policy.problem is None
-        return allow(bills, ceilings, may_grow=may_grow)
+        return allow(bills, ceilings, may_grow=free and policy.lets_grow)
 
     def promise(self, group: ServerGroup, cost: Cost | None, *, waiting: bool) -> None:
         """Note what a decision about the group comes to, and whether a ceiling kept it from more.
@@ -107,7 +106,7 @@ class Spending:
 
     def _service(self, old: Obj | None, new: Obj | None) -> None:
         """Where fewer servers run on without an object than before, something became free, in whatever namespace."""
-        before, after = (_ownerless(obj) for obj in (old, new))
+        before, after = (recorded(obj) for obj in (old, new))
         if after < before:
             for namespace in {key_of(group)[0] for group in self._tables.groups} if self._waiting else ():
                 self._wake(namespace)
@@ -194,11 +193,6 @@ def _found_no_room(server: Obj) -> bool:
     status = server.get("status") or {}
     stalled = (c for c in status.get("conditions") or () if c["type"] == STALLED and c["status"] == "True")
     return not status.get("providerID") and any(c["reason"] in NO_ROOM for c in stalled)
-
-
-def _ownerless(service: Obj | None) -> int:
-    status = (service or {}).get("status") or {}
-    return (status.get("released") or 0) + (status.get("orphanCount") or 0)
 
 
 def _number(group: ServerGroup) -> int | None:

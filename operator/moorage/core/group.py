@@ -51,6 +51,11 @@ class PolicyView:
     failover: Failover | None = None
     unapproved: bool = False
 
+    @property
+    def lets_grow(self) -> bool:
+        """Whether servers may be added on its word."""
+        return self.verdict == "Met" and self.problem is None
+
 
 @dataclass(frozen=True, slots=True)
 class GroupWorld:
@@ -110,11 +115,7 @@ class GroupPlan:
 def wants_placement(group: ServerGroup, policy: PolicyView) -> bool:
     """Whether a placement is looked for: once the policy is met, and only while none is recorded."""
     return (
-        not group.metadata.deleting
-        and not group.spec.suspend
-        and group.status.placement is None
-        and policy.problem is None
-        and policy.verdict == "Met"
+        not group.metadata.deleting and not group.spec.suspend and group.status.placement is None and policy.lets_grow
     )
 
 
@@ -131,8 +132,7 @@ def wants_elsewhere(
         and not earlier(servers, placement)
         and not group.metadata.deleting
         and not group.spec.suspend
-        and policy.problem is None
-        and policy.verdict == "Met"
+        and policy.lets_grow
         and _without_room(placement, wants, servers) is not None
     )
 
@@ -199,7 +199,7 @@ def _decide(world: GroupWorld, now: datetime) -> GroupPlan:
         return move
     if judgement.refuge is not None:
         return _fail_over(world, placement, judgement, judgement.refuge, now)
-    places = wanted(world.wants, may_grow=_may_grow(world))
+    places = wanted(world.wants, may_grow=world.policy.lets_grow)
     if (further := opened(world.group, placement, world.servers, places, now)) is not None:
         return GroupPlan(further, commit=True, failover=judgement)
     return _members(world, placement, judgement, now)
@@ -258,10 +258,6 @@ def _fail_over(
         failures={want.name: 0 for want in world.wants},
         failed_over=(entry(placement, cause, spec, now),),
     )
-
-
-def _may_grow(world: GroupWorld) -> bool:
-    return world.policy.verdict == "Met" and world.policy.problem is None
 
 
 def _place(world: GroupWorld) -> GroupPlan:
@@ -347,7 +343,7 @@ def _members(world: GroupWorld, placement: Placement, judgement: Judgement, now:
             f"({spec.remediation.max_unhealthy}): none is replaced; look for a common cause"
         )
     given_up = {} if blocked else {s.server.uid: s for s in sick}
-    may_grow = _may_grow(world)
+    may_grow = world.policy.lets_grow
     known = {want.name for want in world.wants}
     plans = [
         plan_member(
@@ -383,7 +379,9 @@ def _members(world: GroupWorld, placement: Placement, judgement: Judgement, now:
 def _earlier(world: GroupWorld, placement: Placement) -> tuple[Removal, ...]:
     """Servers of the placement before: they go once those of this one are ready, and a person's protection is off."""
     ready = {(s.member, s.ordinal) for s in present(world.servers, placement) if s.ready and not s.deleting}
-    if placement.overlapping and (_protected(world) or not wanted(world.wants, may_grow=_may_grow(world)) <= ready):
+    if placement.overlapping and (
+        _protected(world) or not wanted(world.wants, may_grow=world.policy.lets_grow) <= ready
+    ):
         return ()
     return _removals(
         earlier(world.servers, placement), "FailedOver", f"the group has failed over to {placement.service}"

@@ -80,9 +80,8 @@ def _member(want: MemberWant, world: GroupWorld, plan: GroupPlan, old: Sequence[
     live = [s for s in present(world.servers, plan.placement) if not s.deleting]
     servers = [s for s in live if s.member == want.name]
     before = next((m for m in old if m.name == want.name), None)
-    may_grow = world.policy.verdict == "Met" and world.policy.problem is None
     held = world.group.spec.suspend or world.group.metadata.deleting
-    desired = want.granted if held else want.count(may_grow)
+    desired = want.granted if held else want.count(world.policy.lets_grow)
     failures = plan.failures.get(want.name, before.failures if before is not None else 0) or None
     offering, interruptible = _offering(want, world, plan, before)
     return MemberStatus(
@@ -210,8 +209,7 @@ def _placed(world: GroupWorld, plan: GroupPlan) -> tuple[bool, str, str]:
 
 def _wanted(world: GroupWorld) -> int:
     """As many as a ceiling leaves it; all that are asked for while something else lets it add none."""
-    may_grow = world.policy.verdict == "Met" and world.policy.problem is None
-    return sum(want.affordable if may_grow else want.replicas for want in world.wants)
+    return sum(want.affordable if world.policy.lets_grow else want.replicas for want in world.wants)
 
 
 def _counted(
