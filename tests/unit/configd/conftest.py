@@ -11,6 +11,7 @@ from tests.support.configd import World
 from moorage.configd.server import Server
 
 KEY = "k" * 43
+OUTPUTS = [{"name": "a", "file": "/a"}, {"name": "s", "file": "/s", "sensitive": True}]
 
 Connect = Callable[..., ChannelClient]
 
@@ -34,3 +35,13 @@ async def connect(world: World) -> AsyncIterator[Connect]:
     yield connected
     for one in made:
         await one.__aexit__()
+
+
+async def joined(world: World, connect: Connect) -> tuple[str, ChannelClient]:
+    """A server whose agent has joined, and that agent."""
+    if not world.replicas:
+        await world.start()
+    server = world.add_server()
+    agent = connect(server)
+    assert (await agent.join(world.TOKEN)).status == 200
+    return server, agent

@@ -7,24 +7,11 @@ import hashlib
 import logging
 
 import pytest
-from tests.support.channel import ChannelClient
 from tests.support.configd import World, eventually
-from tests.unit.configd.conftest import KEY, Connect
+from tests.unit.configd.conftest import KEY, OUTPUTS, Connect, joined
 
 from moorage.kube.errors import Forbidden, Unavailable
 from moorage.kube.kinds import SECRET
-
-OUTPUTS = [{"name": "a", "file": "/a"}, {"name": "s", "file": "/s", "sensitive": True}]
-
-
-async def joined(world: World, connect: Connect) -> tuple[str, ChannelClient]:
-    if not world.replicas:
-        await world.start()
-    server = world.add_server()
-    agent = connect(server)
-    assert (await agent.join(world.TOKEN)).status == 200
-    return server, agent
-
 
 # Joining
 

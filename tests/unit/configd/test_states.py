@@ -6,22 +6,10 @@ import asyncio
 from typing import Any
 
 import pytest
-from tests.support.channel import ChannelClient
 from tests.support.configd import World
-from tests.unit.configd.conftest import Connect
+from tests.unit.configd.conftest import OUTPUTS, Connect, joined
 
 from moorage.kube.kinds import SECRET, VIRTUAL_SERVER
-
-OUTPUTS = [{"name": "a", "file": "/a"}, {"name": "s", "file": "/s", "sensitive": True}]
-
-
-async def joined(world: World, connect: Connect) -> tuple[str, ChannelClient]:
-    if not world.replicas:
-        await world.start()
-    server = world.add_server()
-    agent = connect(server)
-    assert (await agent.join(world.TOKEN)).status == 200
-    return server, agent
 
 
 async def test_a_state_is_one_patch(world: World, connect: Connect) -> None:

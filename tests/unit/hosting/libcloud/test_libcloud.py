@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 import time
 from base64 import b64encode
 from dataclasses import replace
@@ -11,9 +10,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from libcloud.compute.base import Node, NodeDriver, NodeSize
-from libcloud.compute.providers import get_driver
+from libcloud.compute.base import Node, NodeSize
 from libcloud.compute.types import NodeState
+from tests.unit.hosting.libcloud.providers import Plain, ec2, exchange, told
 
 from moorage.hosting.abilities import abilities_of
 from moorage.hosting.contract import CreateRequest, ServerState
@@ -24,9 +23,9 @@ from moorage.hosting.errors import (
     Unavailable,
 )
 from moorage.hosting.libcloud import FACTORY
-from moorage.hosting.libcloud.exchange import Exchange, Reply, exchanging, pool_of
+from moorage.hosting.libcloud.exchange import exchanging
 from moorage.hosting.libcloud.launch import arguments_of, check_allowed
-from moorage.hosting.libcloud.profiles import Profile, named, profile_of
+from moorage.hosting.libcloud.profiles import Profile, named
 from moorage.hosting.libcloud.records import offerings_of, record, records
 from moorage.hosting.libcloud.settings import LibcloudServerSettings
 from moorage.testing.service import Spec
@@ -36,13 +35,6 @@ KEY = "m-" + "a" * 26
 REQUEST = CreateRequest(KEY, "db-0", "image", "size", "#!/bin/sh\n", {"moorage-server": "u"})
 NO_DRIVER: Any = None
 SECRET = {"key": b"k", "secret": b"s"}
-
-
-class Plain(NodeDriver):
-    """A driver that tags nothing."""
-
-    def create_node(self, name: str, size: Any, image: Any, ex_userdata: str = "") -> Any:  # type: ignore[override]
-        raise NotImplementedError
 
 
 class Tagging(Plain):
@@ -56,29 +48,6 @@ class Tagging(Plain):
 
 def node(state: Any = NodeState.RUNNING, name: str = "db-0", number: str = "1", **extra: Any) -> Node:
     return Node(number, name, state, ["203.0.113.9"], ["10.0.0.2"], None, extra=extra)
-
-
-def ec2() -> Profile:
-    return profile_of("ec2", get_driver("ec2"))
-
-
-def openstack() -> Profile:
-    return profile_of("openstack", get_driver("openstack"))
-
-
-def exchange(*replies: Reply) -> Exchange:
-    return Exchange(pool_of(ssl.create_default_context(), 1), time.monotonic() + 5, list(replies))
-
-
-def xml(code: str) -> bytes:
-    space = 'xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"'
-    return (
-        f"<Response {space}><Errors><Error><Code>{code}</Code><Message>m</Message></Error></Errors></Response>".encode()
-    )
-
-
-def told(status: int, body: bytes, method: str = "POST", url: str = "http://x/", sent: bytes = b"") -> Reply:
-    return Reply(method, url, sent, status, {"Retry-After": "7"}, body)
 
 
 def test_a_tagging_driver_gets_the_identity_with_the_creation_in_a_fixed_order() -> None:
