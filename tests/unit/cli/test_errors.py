@@ -161,6 +161,13 @@ def test_backends_are_listed_for_people_and_machines(moorage: Moorage) -> None:
     assert "- type: local" in moorage("backends", "-o", "yaml").stdout
 
 
+def test_the_table_of_backends_fits_on_a_screen_and_the_wide_one_has_their_settings(moorage: Moorage) -> None:
+    lines = moorage("backends").stdout.splitlines()
+    assert "Volumes" in "".join(lines)
+    assert [line for line in lines if len(line) > 120] == []
+    assert "caBundle?" in moorage("backends", "-o", "wide").stdout
+
+
 def test_a_list_of_targets_that_is_none_is_refused_before_anything_is_served(
     moorage: Moorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
