@@ -41,6 +41,13 @@ def test_a_refusal_names_the_missing_rule() -> None:
     assert missing_rule("the namespace is being deleted") == ""
 
 
+def test_a_refusal_about_hosting_services_says_who_can_lift_it() -> None:
+    """They are of no namespace, so no role of a namespace shows them."""
+    denied = DENIED.replace("servergroups", "hostingservices")
+    assert "moorage-services-view" in missing_rule(denied)
+    assert "moorage-services-view" not in missing_rule(denied.replace("cannot get", "cannot patch"))
+
+
 @pytest.mark.parametrize(
     ("error", "code", "says", "hint"),
     [
