@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -186,3 +187,20 @@ def test_a_list_of_targets_that_is_none_is_refused_before_anything_is_served(
     run = moorage("run")
     assert run.returncode == Exit.USAGE
     assert "no host name" in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [("run", "--config-port"), ("run", "--health-port"), ("configd", "--config-port"), ("configd", "--metrics-port")],
+)
+def test_a_port_that_is_taken_is_told_before_a_cluster_is_looked_for(
+    command: str, option: str, moorage: Moorage
+) -> None:
+    free = {"run": ("--config-port", "--health-port"), "configd": ("--config-port",)}[command]
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        ports = [part for name in free for part in (name, "0")]
+        run = moorage(command, "--config-host", "127.0.0.1", *ports, option, str(port))
+    assert run.returncode == Exit.FAILED
+    assert f"port {port} of 127.0.0.1 is taken" in run.stderr
+    assert f"choose another with {option}" in run.stderr
