@@ -90,6 +90,11 @@ class Scale(Model):
         count = self.replicas if self.max_replicas is None else min(self.replicas, self.max_replicas)
         return count if self.min_replicas is None else max(count, self.min_replicas)
 
+    @property
+    def most(self) -> int:
+        """How many servers it may come to have without a change of anything but `replicas`, as far as that is told."""
+        return max(self.bounded, self.max_replicas or 0)
+
 
 class ServerGroupSpec(Model):
     """Servers that belong together, and how they live."""
@@ -143,6 +148,10 @@ class ServerGroupSpec(Model):
         if self.scale.member == member.name:
             return self.scale.bounded
         return 1 if member.replicas is None else member.replicas
+
+    def most_replicas_of(self, member: Member) -> int:
+        """How many servers `member` may come to have by being scaled, where `maxReplicas` tells."""
+        return self.scale.most if self.scale.member == member.name else self.replicas_of(member)
 
     @property
     def replicas(self) -> int:

@@ -272,7 +272,12 @@ class GroupObserver:
             namespace=group.metadata.namespace,
             namespace_labels=labels,
             members=tuple(
-                MemberRequest(m.member.name, group.spec.replicas_of(m.member), m.config.spec)
+                MemberRequest(
+                    m.member.name,
+                    group.spec.replicas_of(m.member),
+                    m.config.spec,
+                    group.spec.most_replicas_of(m.member),
+                )
                 for m in members
                 if m.config is not None
             ),

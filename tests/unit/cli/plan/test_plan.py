@@ -185,6 +185,19 @@ async def test_a_new_group_is_placed_priced_and_created() -> None:
     assert data["members"][0]["pricePerHour"] == "0.02"
 
 
+async def test_a_group_that_may_be_scaled_goes_where_the_most_of_it_fits() -> None:
+    harbour = Harbour()
+    await harbour.service("a", "0.02", limits={"servers": 3})
+    await harbour.service("b", "0.04", limits={"servers": 5})
+    await harbour.put(kinds.HOSTING_POLICY, "p", ALWAYS)
+    await harbour.put(kinds.VIRTUAL_SERVER_CONFIG, "c", dict(IMAGE))
+    scaled = {"members": [{"name": "m", "configRef": {"name": "c"}}]}
+    await harbour.group(**scaled, scale={"member": "m", "replicas": 2, "maxReplicas": 5})
+    view = harbour.plan(new=True)
+    assert (view.to_dict()["placement"]["service"], len(view.changes)) == ("b", 2)
+    assert "a (0.04/h) would come first, but has room for 3 of the 5 servers" in harbour.text(view)
+
+
 async def test_servers_without_an_object_do_not_make_a_plan_under_a_ceiling_unknown() -> None:
     harbour = Harbour()
     await harbour.set_up()
