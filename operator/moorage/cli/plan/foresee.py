@@ -16,6 +16,7 @@ from moorage.api.placement import Placement
 from moorage.api.servergroup import ServerGroup, UpdateStrategy
 from moorage.cli.cluster import read
 from moorage.cli.plan.gather import Gathered, Onlooker
+from moorage.controllers.choices import Choice
 from moorage.controllers.group_world import GroupObserver
 from moorage.core.group import GroupPlan, GroupWorld, decide_group
 from moorage.core.group_status import group_status
@@ -142,7 +143,8 @@ class Foresight:
         if world.group.status.placement is not None or world.policy.verdict == "Met" or policy is None or world.servers:
             return None
         group = self._tables.groups.get(meta.namespace, meta.name)
-        return None if group is None else self._observer.observe(group, now, as_if_met=True).proposal
+        choice = None if group is None else self._observer.choice(group, now)
+        return choice.outcome() if isinstance(choice, Choice) else choice
 
 
 def _unpaced(world: GroupWorld, now: datetime) -> GroupPlan:
