@@ -127,6 +127,10 @@ class Harbour:
         gathered = Gathered("ns", store, tables, ("g",), frozenset({key}), before, ())
         return plans(gathered, self.now())[0]
 
+    def gathered(self) -> Gathered:
+        """What the cluster has, with no files."""
+        return Gathered("ns", self.bench.context.store, self.bench.tables, ("g",), frozenset(), {}, ())
+
     def now(self) -> datetime:
         return self.bench.context.clock.now()
 

@@ -15,7 +15,8 @@ from rich.text import Text
 from moorage.api.placement import Placement
 from moorage.cli.plan.changes import Action, Change, MemberPrice, When, counted, total
 from moorage.cli.plan.foresee import Foreseen
-from moorage.cli.views.explain import candidates_table, next_look, point, readings_table, rejected_table, table
+from moorage.cli.plan.outlook import dues, unless
+from moorage.cli.views.explain import candidates_table, next_looks, point, readings_table, rejected_table, table
 from moorage.cli.views.safe import cell, safe
 from moorage.core.limits import Withheld, withheld
 from moorage.core.obstacles import Obstacle
@@ -118,7 +119,7 @@ class PlanView:
         if policy is not None:
             if policy.status.readings:
                 parts.append(readings_table(policy.status.readings, now))
-            parts.append(Text(next_look(policy, now)))
+            parts.append(Text(next_looks(dues(policy, self.foreseen.world, now), now)))
         parts += [Text(), *self._where()]
         if self.members:
             parts += [Text(), self._members()]
@@ -149,22 +150,13 @@ class PlanView:
         elif placement is not None:
             yield from _decision("would be placed on ", placement)
         elif isinstance(hypothetical, Placement):
-            yield from _decision(f"not placed; {self._unless()}, it would be on ", hypothetical)
+            yield from _decision(f"not placed; {unless(self.foreseen.world)}, it would be on ", hypothetical)
         else:
             why = hypothetical.message if isinstance(hypothetical, Obstacle) else self.foreseen.now.message
             yield Text(f"not placed{': ' + safe(why) if why else ''}", style="yellow")
             if self._in_vain():
                 yield rejected_table(self._in_vain())
             yield from _would_change("what would let one take it", self.foreseen.would_change)
-
-    def _unless(self) -> str:
-        """What keeps a group from being placed although a service can take it."""
-        world = self.foreseen.world
-        if world.policy.lets_grow and world.group.spec.suspend:
-            return "without suspend"
-        if world.policy.lets_grow and world.servers:
-            return "once the servers of its last placement are gone, as things are now"
-        return "if the policy were met now"
 
     def _refuge(self) -> Iterator[Text]:
         """Where a group that stays would go."""
