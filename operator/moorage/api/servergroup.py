@@ -82,7 +82,8 @@ class Scale(Model):
     min_replicas: Replicas | None = None
     """The fewest servers that it has, whatever is asked for. Default: 0."""
     max_replicas: Replicas | None = None
-    """The most servers that it has, whatever is asked for. Default: no bound of its own."""
+    """The most servers that it has, whatever is asked for. Services with room for them are chosen before others.
+    Default: no bound of its own."""
 
     @property
     def bounded(self) -> int:

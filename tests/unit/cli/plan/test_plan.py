@@ -70,7 +70,7 @@ async def test_a_group_that_may_be_scaled_goes_where_the_most_of_it_fits() -> No
     await harbour.service("b", "0.04", limits={"servers": 5})
     await harbour.put(kinds.HOSTING_POLICY, "p", ALWAYS)
     await harbour.put(kinds.VIRTUAL_SERVER_CONFIG, "c", dict(IMAGE))
-    scaled = {"members": [{"name": "m", "configRef": {"name": "c"}}]}
+    scaled: Obj = {"members": [{"name": "m", "configRef": {"name": "c"}}]}
     await harbour.group(**scaled, scale={"member": "m", "replicas": 2, "maxReplicas": 5})
     view = harbour.plan(new=True)
     assert (view.to_dict()["placement"]["service"], len(view.changes)) == ("b", 2)

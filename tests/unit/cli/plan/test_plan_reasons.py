@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from tests.support.harbour import ALWAYS, IMAGE, NEVER, Harbour, Obj
 
@@ -9,7 +11,7 @@ from moorage.api.names import ANNOTATION_MAX_PRICE
 from moorage.kube import kinds
 
 
-async def placed(replicas: int, running: int, policy: Obj | None = None, **spec: object) -> Harbour:
+async def placed(replicas: int, running: int, policy: Obj | None = None, **spec: Any) -> Harbour:
     harbour = Harbour()
     await harbour.set_up(policy=policy)
     await harbour.group(replicas, running=running, **spec)
@@ -40,7 +42,8 @@ async def test_a_missing_approval_that_withholds_servers_is_named_with_what_to_d
 
 @pytest.mark.parametrize("own", [True, False], ids=["the group's", "the namespace's"])
 async def test_what_a_ceiling_withholds_is_told_with_the_numbers(own: bool) -> None:
-    harbour = await placed(5, 2, **({"maxPricePerHour": "0.06"} if own else {}))
+    bounded: Obj = {"maxPricePerHour": "0.06"} if own else {}
+    harbour = await placed(5, 2, **bounded)
     if not own:
         await harbour.namespace({ANNOTATION_MAX_PRICE: "0.06"})
     view = harbour.plan()
