@@ -198,6 +198,14 @@ def test_a_group_is_placed_as_the_controller_would_and_what_is_left_out_is_said(
     ]
 
 
+def test_a_group_that_may_be_scaled_is_placed_where_the_most_of_it_fits(given: Any) -> None:
+    course = "time,price.a.s,price.b.s,capacity.a,capacity.b\n2026-03-01T00:00:00Z,0.01,0.02,2,5\n"
+    group = POLICY + BOUNDED[BOUNDED.index("---") : BOUNDED.index("  maxPricePerHour")].replace(", replicas: 2", "")
+    files = given("all.yaml", group + "  scale: {member: m, replicas: 1, maxReplicas: 5}\n")
+    options = ("--series", given("course.csv", course), "--to", "2026-03-01T01:00:00Z", "-o", "json")
+    assert [s["service"] for s in json.loads(run("-f", files, *options))["spans"]] == ["b"]
+
+
 def test_a_price_that_is_told_is_of_that_time(given: Any) -> None:
     course = "time,price.anchor.small,condition.work\n2026-03-01T00:00:00Z,0.01,no\n2026-03-01T03:00:00Z,,yes\n"
     source = given("course.csv", course + "2026-03-01T04:00:00Z,0.01,\n2026-03-01T05:00:00Z,0.01,\n")
