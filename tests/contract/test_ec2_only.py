@@ -67,6 +67,21 @@ async def test_spot_without_room_is_tried_again_on_demand_as_another_server(ec2:
     assert found["Reservations"][0]["Instances"][0]["InstanceLifecycle"] == "spot"
 
 
+async def test_a_zone_without_room_says_nothing_of_another(ec2: Ec2Service) -> None:
+    full, other = sorted(ec2.running.settings["subnets"])
+    await ec2.control.do("PUT", "faults", {"zone_capacity": {full: 1}})
+    backend = ec2.open()
+    assert (await backend.create(ec2.request(settings={"zone": full}))).zone == full
+    request = ec2.request(settings={"zone": full})
+    with pytest.raises(CapacityError) as caught:
+        await backend.create(request)
+    assert full in caught.value.message
+    assert await made(ec2, request.key) == 0
+    zones = FACTORY.zones(ec2.running.settings, {})
+    assert set(zones) == {full, other}
+    assert (await backend.create(ec2.request(settings=dict(zones[other])))).zone == other
+
+
 async def test_instances_ask_for_tokens_and_their_disks_carry_the_identity(ec2: Ec2Service) -> None:
     request = ec2.request(settings={"blockDevices": [{"device": "/dev/sda1", "size": 9}], "metadataHopLimit": 2})
     record = await ec2.open().create(request)

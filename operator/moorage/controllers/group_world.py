@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from moorage.api import conditions as c
 from moorage.api.hostingpolicy import HostingPolicy
@@ -17,7 +18,7 @@ from moorage.api.virtualserverconfig import VirtualServerConfig, VirtualServerCo
 from moorage.controllers.context import Surroundings
 from moorage.controllers.deadlocks import Deadlocks
 from moorage.controllers.derived import Derived
-from moorage.controllers.exhaustion import attempted, next_settings, spot_settings
+from moorage.controllers.exhaustion import attempted, next_settings, spot_settings, zones_of
 from moorage.controllers.observation import joined
 from moorage.controllers.references import MemberConfig, References
 from moorage.controllers.server import summary_of
@@ -51,6 +52,7 @@ from moorage.core.policy.data_age import within_age
 from moorage.core.rollout import GroupServer, Template
 from moorage.core.server_status import failure_of
 from moorage.core.timing import earliest
+from moorage.core.zones import Zones, without_zone
 from moorage.hosting.abilities import Retag
 from moorage.kube.store import Obj
 
@@ -89,7 +91,7 @@ class GroupObserver:
             problems.append(found.problem)
         problems += held
         problems += self._retention(group) + self._taken(group, now)
-        room = Exhaustion(group.status.exhausted, now, next_settings)
+        room = Exhaustion(group.status.exhausted, now, next_settings, self._zones)
         seen = [self._group_server(group, s, status, members) for s, status in servers]
         own = present(seen, group.status.placement)
         wants = [self._wants.want(group, found, m, sum(s.member == m.member.name for s in own), room) for m in members]
@@ -130,6 +132,11 @@ class GroupObserver:
             pending_items=count,
             cost=cost,
         )
+
+    def _zones(self, service_uid: str, settings: Mapping[str, Any]) -> Zones:
+        """See `ZonesOf`."""
+        obj = self._tables.services.by_uid(service_uid)
+        return zones_of(None if obj is None else self._tables.services.parse(obj), settings)
 
     # Policy and members
 
@@ -216,6 +223,7 @@ class GroupObserver:
             message=_told(meta.deleting, is_ready, ready),
             attempted=attempted(server, failed, stalled) if reason in NO_ROOM else None,
             service=server.spec.service_ref.name,
+            settings=server.spec.settings,
         )
 
     def _tried_at(self, namespace: str, uid: str, status: VirtualServerStatus) -> datetime | None:
@@ -243,11 +251,13 @@ class GroupObserver:
         if isinstance(turns, Rejection):
             return False
         own = Template(server.spec.image or "", server.spec.offering or "", server.spec.settings)
-        return all(
-            template_of(tried) != own
-            for turn in turns
-            for tried in tried_in_turn(turn, service.spec.type, next_settings)
-        )
+        for turn in turns:
+            for tried in tried_in_turn(turn, service.spec.type, next_settings):
+                # In which zone it is was chosen for it, unless the settings say it.
+                bare = without_zone(own.settings, zones_of(service, tried.settings))
+                if template_of(tried) == replace(own, settings=bare):
+                    return False
+        return True
 
     # Placement
 

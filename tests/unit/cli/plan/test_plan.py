@@ -31,6 +31,7 @@ ALWAYS = {"when": {"all": [{"name": "always", "schedule": {"from": "2020-01-01T0
 NEVER = {"when": {"all": [{"name": "then", "schedule": {"from": "2999-01-01T00:00:00Z"}}]}}
 IMAGE = {"images": [{"image": "debian-12"}], "size": {"cpu": 1}}
 SINCE = "2026-01-01T00:00:00Z"
+IN_ZONES = {"type": "ec2", "region": "r", "settings": {"subnets": {"zone-a": "subnet-a", "zone-b": "subnet-b"}}}
 
 NEW = """\
 group g (new)
@@ -71,6 +72,8 @@ class Harbour:
     planned: set[tuple[str, str]] = field(default_factory=set)
     before: dict[tuple[str, str], Obj] = field(default_factory=dict)
     hardware: Obj = field(default_factory=lambda: dict(IMAGE))
+    zones: tuple[str, ...] = ()
+    """Those that the servers are in, where a is EC2."""
 
     async def put(self, kind: Kind, name: str, spec: Obj, namespace: str | None = "ns", **more: Any) -> Obj:
         return await self.bench.put(kind, name, spec, namespace, **more)
@@ -84,7 +87,7 @@ class Harbour:
         await self.put(kinds.NAMESPACE, "ns", {}, None, metadata={"annotations": annotations})
 
     async def set_up(self, policy: Obj | None = None, config: Obj | None = None) -> None:
-        await self.service("a", "0.02")
+        await self.service("a", "0.02", **(IN_ZONES if self.zones else {}))
         await self.service("b", "0.04")
         await self.put(kinds.HOSTING_POLICY, "p", policy or ALWAYS)
         self.hardware = config or dict(IMAGE)
@@ -126,7 +129,10 @@ class Harbour:
             "placement": 1,
             "image": config["images"][0]["image"],
             "offering": "small",
-            "settings": next((s["values"] for s in config.get("settings", [])), {}),
+            "settings": {
+                **next((s["values"] for s in config.get("settings", [])), {}),
+                **({"zone": self.zones[ordinal]} if self.zones else {}),
+            },
             "revision": revision,
             "deletionPolicy": "Delete",
         }
@@ -340,6 +346,28 @@ async def test_another_image_and_other_settings_replace_in_turn_and_say_which() 
         (Action.REPLACE, "g-m-1", When.NOW, why),
     ]
     assert "servers change in turn: at most 1 of a member not ready at a time\n" in harbour.text(view)
+
+
+async def test_the_zone_that_was_chosen_for_a_server_is_no_reason_to_replace_it() -> None:
+    """Nor is it one among others, nor is that the service has that zone no more."""
+    other = {"image": "other", "serviceType": "local"}
+    for zones in (("zone-a", "zone-b"), ("zone-a", "gone"), ("zone-b", "zone-b")):
+        harbour = Harbour(zones=zones)
+        await harbour.set_up(config={**IMAGE, "images": [*IMAGE["images"], other]})  # type: ignore[misc]
+        await harbour.group(2, running=2, old=dict(IMAGE))
+        assert [change.action for change in harbour.plan().changes] == [Action.REVISE] * 2
+    harbour = Harbour(zones=("zone-a", "zone-b"))
+    await harbour.set_up()
+    await harbour.group(2, running=2, old={**IMAGE, "images": [{"image": "debian-11"}]})
+    assert {change.why for change in harbour.plan().changes} == {("image debian-11 -> debian-12",)}
+    named = {**IMAGE, "settings": [{"serviceType": "ec2", "values": {"zone": "zone-b"}}]}
+    harbour = Harbour(zones=("zone-a", "zone-b"))
+    await harbour.set_up(config=named)
+    await harbour.group(2, running=2, old=dict(IMAGE))
+    assert {(change.server, change.action, *change.why) for change in harbour.plan().changes} == {
+        ("g-m-0", Action.REPLACE, "settings zone zone-a -> zone-b"),
+        ("g-m-1", Action.REVISE, "the configuration changed"),
+    }
 
 
 async def test_a_changed_configuration_is_revised_in_place_and_shows_names_but_no_values() -> None:

@@ -71,6 +71,20 @@ def test_a_zone_that_is_named_leads_to_its_subnet() -> None:
     assert caught.value.field == "settings.zone"
 
 
+def test_the_zones_that_a_group_spreads_over_are_those_with_a_subnet() -> None:
+    found = FACTORY.zones({"subnets": SUBNETS}, {"market": "Spot", "zone": None})
+    assert found == {zone: {"zone": zone} for zone in SUBNETS}
+    for zone, added in found.items():
+        assert asked({"subnets": SUBNETS}, dict(added))["SubnetId"] == SUBNETS[zone]
+    for service, server in (
+        ({}, {}),
+        ({"subnets": SUBNETS}, {"zone": "eu-central-1a"}),
+        ({"subnets": SUBNETS}, {"subnet": "subnet-x"}),
+        ({"subnets": "wrong"}, {}),
+    ):
+        assert FACTORY.zones(service, server) == {}
+
+
 def test_without_zones_ec2_chooses() -> None:
     assert not {"SubnetId", "Placement", "NetworkInterfaces"} & set(asked())
 
