@@ -14,12 +14,14 @@ from moorage.hosting.ec2 import FACTORY
 from moorage.hosting.errors import (
     AuthenticationError,
     CapacityError,
+    Invalid,
     KeyConflict,
     NotFound,
     QuotaError,
     Throttled,
     Unavailable,
 )
+from moorage.testing.service import Spec
 
 pytestmark = pytest.mark.bed("ec2")
 
@@ -80,6 +82,16 @@ async def test_a_zone_without_room_says_nothing_of_another(ec2: Ec2Service) -> N
     zones = FACTORY.zones(ec2.running.settings, {})
     assert set(zones) == {full, other}
     assert (await backend.create(ec2.request(settings=dict(zones[other])))).zone == other
+
+
+async def test_a_region_that_is_not_the_endpoints_is_told_as_such(ec2: Ec2Service) -> None:
+    spec = Spec(ec2.endpoint, "eu-central-2", None, ec2.settings)
+    backend = FACTORY.open(spec, ec2.credentials)
+    with pytest.raises(Invalid) as caught:
+        await backend.inventory()
+    assert caught.value.field == "region"
+    assert "access key" not in caught.value.message
+    await backend.close()
 
 
 async def test_instances_ask_for_tokens_and_their_disks_carry_the_identity(ec2: Ec2Service) -> None:

@@ -138,6 +138,9 @@ def _field_in(text: str) -> str | None:
     return next((field for word, field in _PARAMETERS.items() if word in lowered), None)
 
 
+_WRONG_REGION: Final = "scoped to a valid region"
+"""EC2 and STS say by the code for wrong keys that a signature is for another region than the endpoint's."""
+
 TABLE: Final = _table()
 THROTTLED: Final = frozenset(_THROTTLED.split())
 
@@ -152,6 +155,9 @@ def refusal(what: str, error: ClientError) -> HostingError:
     if code in THROTTLED or status == 429:
         return Throttled(text, retry_after=after)
     made = TABLE.get(code)
+    if made is AuthenticationError and _WRONG_REGION in str(found.get("Message", "")).lower():
+        remedy = "write the region that the endpoint belongs to into spec.region"
+        return Invalid(f"{what}: {code}: the service at the endpoint is in another region; {remedy}", field="region")
     if made is Unavailable or (made is None and status >= 500):
         return Unavailable(text, retry_after=after)
     if made is not None:

@@ -90,6 +90,15 @@ def test_what_is_invalid_names_its_field(code: str, message: str, field: str | N
     assert error.field == field
 
 
+@pytest.mark.parametrize("code", ["AuthFailure", "SignatureDoesNotMatch"])
+def test_a_wrong_region_is_about_the_region_and_not_about_the_keys(code: str) -> None:
+    error = failure("GetCallerIdentity", told(code, "Credential should be scoped to a valid region. ", 403))
+    assert type(error) is Invalid
+    assert error.field == "region"
+    assert "spec.region" in error.message
+    assert "access key" not in error.message
+
+
 def test_retry_after_is_the_services_own() -> None:
     error = failure("RunInstances", told("RequestLimitExceeded", status=503, **{"retry-after": "7"}))
     assert isinstance(error, Throttled)
