@@ -104,6 +104,23 @@ async def test_instances_ask_for_tokens_and_their_disks_carry_the_identity(ec2: 
     assert [(disk.size_gib, disk.tags) for disk in disks] == [(9, dict(request.tags))]
 
 
+async def test_an_instance_has_the_key_pair_the_groups_and_the_disks_that_its_settings_name(ec2: Ec2Service) -> None:
+    name = f"ops-{ec2.request().key}"
+    await ec2.do(lambda client: client.create_key_pair(KeyName=name))
+    group = (await ec2.do(lambda client: client.create_security_group(GroupName=name, Description="d")))["GroupId"]
+    disk = {"device": "/dev/sda1", "size": 10, "type": "gp3", "encrypted": True}
+    settings = {"keyName": name, "securityGroups": [group], "blockDevices": [disk]}
+    record = await ec2.open().create(ec2.request(settings=settings))
+    found = await ec2.do(lambda client: client.describe_instances(InstanceIds=[record.provider_id]))
+    (instance,) = found["Reservations"][0]["Instances"]
+    assert instance["KeyName"] == name
+    assert [one["GroupId"] for one in instance["SecurityGroups"]] == [group]
+    attached: Any = [{"Name": "attachment.instance-id", "Values": [record.provider_id]}]
+    (volume,) = (await ec2.do(lambda client: client.describe_volumes(Filters=attached)))["Volumes"]
+    assert (volume["Size"], volume["VolumeType"], volume["Encrypted"]) == (10, "gp3", True)
+    await ec2.do(lambda client: client.delete_key_pair(KeyName=name))
+
+
 async def test_an_id_that_is_unknown_at_first_harms_nothing(ec2: Ec2Service) -> None:
     await ec2.control.do("PUT", "faults", {"lookup_lag": 3600})
     backend = ec2.open()

@@ -108,6 +108,15 @@ def test_a_public_address_is_asked_of_an_interface() -> None:
     assert "SecurityGroupIds" not in found
 
 
+def test_key_pair_and_security_groups_are_the_servers_own_or_the_services() -> None:
+    service: dict[str, Any] = {"keyName": "ops", "securityGroups": ["sg-1", "sg-2"]}
+    found = asked(service)
+    assert (found["KeyName"], found["SecurityGroupIds"]) == ("ops", ["sg-1", "sg-2"])
+    own = asked(service, {"keyName": "team", "securityGroups": ["sg-3"]})
+    assert (own["KeyName"], own["SecurityGroupIds"]) == ("team", ["sg-3"])
+    assert not {"KeyName", "SecurityGroupIds", "IamInstanceProfile", "BlockDeviceMappings"} & set(asked())
+
+
 def test_profile_by_name_or_arn() -> None:
     assert asked({"instanceProfile": "web"})["IamInstanceProfile"] == {"Name": "web"}
     arn = "arn:aws:iam::123456789012:instance-profile/web"
@@ -136,6 +145,27 @@ def test_disks_go_with_the_server_unless_they_are_kept() -> None:
         {"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 20, "VolumeType": "gp3", "DeleteOnTermination": True}},
         {"DeviceName": "/dev/sdf", "Ebs": {"VolumeSize": 5, "DeleteOnTermination": False}},
     ]
+
+
+def test_what_a_disk_is_to_be_like_is_asked_for() -> None:
+    disk = {"device": "/dev/xvda", "size": 100, "type": "io2", "iops": 4000, "throughput": 500, "encrypted": True}
+    found = asked(server={"blockDevices": [{**disk, "kmsKey": "alias/disks"}]})
+    assert found["BlockDeviceMappings"] == [
+        {
+            "DeviceName": "/dev/xvda",
+            "Ebs": {
+                "VolumeSize": 100,
+                "VolumeType": "io2",
+                "Iops": 4000,
+                "Throughput": 500,
+                "Encrypted": True,
+                "KmsKeyId": "alias/disks",
+                "DeleteOnTermination": True,
+            },
+        }
+    ]
+    plain = asked(server={"blockDevices": [{"device": "/dev/xvda", "encrypted": False}]})
+    assert plain["BlockDeviceMappings"][0]["Ebs"] == {"Encrypted": False, "DeleteOnTermination": True}
 
 
 def test_spot_is_asked_once_and_falls_back_by_another_server() -> None:
