@@ -353,7 +353,7 @@ async def test_the_zone_that_was_chosen_for_a_server_is_no_reason_to_replace_it(
     other = {"image": "other", "serviceType": "local"}
     for zones in (("zone-a", "zone-b"), ("zone-a", "gone"), ("zone-b", "zone-b")):
         harbour = Harbour(zones=zones)
-        await harbour.set_up(config={**IMAGE, "images": [*IMAGE["images"], other]})  # type: ignore[misc]
+        await harbour.set_up(config={**IMAGE, "images": [*IMAGE["images"], other]})
         await harbour.group(2, running=2, old=dict(IMAGE))
         assert [change.action for change in harbour.plan().changes] == [Action.REVISE] * 2
     harbour = Harbour(zones=("zone-a", "zone-b"))
