@@ -24,6 +24,8 @@ EXHAUSTED_FOR: Final = timedelta(minutes=10)
 """How long what had no room is not tried for this group again, where there is something else to try."""
 
 MAX_EXHAUSTED: Final = 40
+"""How much is remembered. A service to which all of that belongs has no room for anything: what was forgotten would be
+tried for ever."""
 MAX_FULL_ZONES: Final = 6
 """How many zones without room say that the others have none either: each try costs calls and time."""
 _WORDS: Final = 256
@@ -104,6 +106,10 @@ class Exhaustion:
 
     def room(self, service_uid: str, offering: str, settings: Mapping[str, Any]) -> Room | Exhausted:
         """Where these settings are still to be tried, or the first entry that ends where no zone is left."""
+        known = [entry for entry in self.entries if entry.service_uid == service_uid and entry.until > self.now]
+        if len(known) >= MAX_EXHAUSTED:
+            first = min(known, key=lambda entry: entry.until)
+            return first.model_copy(update={"message": f"nor had {len(known) - 1} others there: {first.message}"})
         zones = self.zones(service_uid, settings)
         if not zones:
             return self.of(service_uid, offering, settings) or Room(settings)

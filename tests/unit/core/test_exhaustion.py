@@ -100,6 +100,19 @@ def test_a_quota_is_the_whole_services_and_many_full_zones_are_enough() -> None:
     assert isinstance(room(*full), Exhausted)
 
 
+def test_a_service_that_fills_the_memory_has_no_room_for_anything() -> None:
+    """With many members, offerings and zones, the first would be forgotten when the last is remembered."""
+    attempts = [attempt(offering=f"o{n}") for n in range(MAX_EXHAUSTED)]
+
+    def room(*attempts: Attempted, service: str = "one", now: datetime = NOW) -> Room | Exhausted:
+        return Exhaustion(remembered((), attempts, NOW), now, zones=zoned(2)).room(service, "new", {})
+
+    assert isinstance(room(*attempts[1:]), Room)
+    assert isinstance(room(*attempts), Exhausted)
+    assert isinstance(room(*attempts, service="two"), Room)
+    assert isinstance(room(*attempts, now=NOW + EXHAUSTED_FOR), Room)
+
+
 def test_a_backend_whose_fallback_never_ends_does_not_hang_the_group() -> None:
     assert len(list(in_turn("t", {"n": 0}, lambda _, s: {"n": s["n"] + 1}))) < 100
     assert list(in_turn("t", {}, no_fallback)) == [{}]
