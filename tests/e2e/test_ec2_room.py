@@ -104,6 +104,17 @@ async def test_a_full_zone_leads_to_the_other_one_and_nothing_is_made_twice(clou
     assert full in told
 
 
+async def test_a_zone_that_does_not_have_the_type_of_instance_leads_to_the_other_one(cloud: Cloud) -> None:
+    told = "Your requested instance type is not supported in your requested Availability Zone."
+    cloud.control.faults(errors=[{"code": "Unsupported", "message": told, "operation": "RunInstances"}])
+    async with Watcher(cloud.api, VIRTUAL_SERVER) as seen:
+        await cloud.begin(1)
+        await cloud.api.ready("g", PATIENCE)
+    zones = seen.told("g-web-0", lambda o: o["spec"]["settings"]["zone"])
+    assert sorted(zones) == cloud.zones, "each was tried once"
+    assert [one["zone"] for one in cloud.made()] == [zones[-1]]
+
+
 async def test_where_there_is_no_spot_capacity_servers_are_made_on_demand(cloud: Cloud) -> None:
     cloud.control.faults(spot_capacity=0)
     await cloud.begin(2, market="SpotThenOnDemand")
