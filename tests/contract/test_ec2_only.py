@@ -14,12 +14,14 @@ from moorage.hosting.ec2 import FACTORY
 from moorage.hosting.errors import (
     AuthenticationError,
     CapacityError,
+    Invalid,
     KeyConflict,
     NotFound,
     QuotaError,
     Throttled,
     Unavailable,
 )
+from moorage.testing.service import Spec
 
 pytestmark = pytest.mark.bed("ec2")
 
@@ -67,6 +69,31 @@ async def test_spot_without_room_is_tried_again_on_demand_as_another_server(ec2:
     assert found["Reservations"][0]["Instances"][0]["InstanceLifecycle"] == "spot"
 
 
+async def test_a_zone_without_room_says_nothing_of_another(ec2: Ec2Service) -> None:
+    full, other = sorted(ec2.running.settings["subnets"])
+    await ec2.control.do("PUT", "faults", {"zone_capacity": {full: 1}})
+    backend = ec2.open()
+    assert (await backend.create(ec2.request(settings={"zone": full}))).zone == full
+    request = ec2.request(settings={"zone": full})
+    with pytest.raises(CapacityError) as caught:
+        await backend.create(request)
+    assert full in caught.value.message
+    assert await made(ec2, request.key) == 0
+    zones = FACTORY.zones(ec2.running.settings, {})
+    assert set(zones) == {full, other}
+    assert (await backend.create(ec2.request(settings=dict(zones[other])))).zone == other
+
+
+async def test_a_region_that_is_not_the_endpoints_is_told_as_such(ec2: Ec2Service) -> None:
+    spec = Spec(ec2.endpoint, "eu-central-2", None, ec2.settings)
+    backend = FACTORY.open(spec, ec2.credentials)
+    with pytest.raises(Invalid) as caught:
+        await backend.inventory()
+    assert caught.value.field == "region"
+    assert "access key" not in caught.value.message
+    await backend.close()
+
+
 async def test_instances_ask_for_tokens_and_their_disks_carry_the_identity(ec2: Ec2Service) -> None:
     request = ec2.request(settings={"blockDevices": [{"device": "/dev/sda1", "size": 9}], "metadataHopLimit": 2})
     record = await ec2.open().create(request)
@@ -75,6 +102,23 @@ async def test_instances_ask_for_tokens_and_their_disks_carry_the_identity(ec2: 
     assert (options["HttpTokens"], options["HttpPutResponseHopLimit"]) == ("required", 2)
     disks = [one for one in await ec2.open().volumes() if one.attached_to == record.provider_id]  # type: ignore[attr-defined]
     assert [(disk.size_gib, disk.tags) for disk in disks] == [(9, dict(request.tags))]
+
+
+async def test_an_instance_has_the_key_pair_the_groups_and_the_disks_that_its_settings_name(ec2: Ec2Service) -> None:
+    name = f"ops-{ec2.request().key}"
+    await ec2.do(lambda client: client.create_key_pair(KeyName=name))
+    group = (await ec2.do(lambda client: client.create_security_group(GroupName=name, Description="d")))["GroupId"]
+    disk = {"device": "/dev/sda1", "size": 10, "type": "gp3", "encrypted": True}
+    settings = {"keyName": name, "securityGroups": [group], "blockDevices": [disk]}
+    record = await ec2.open().create(ec2.request(settings=settings))
+    found = await ec2.do(lambda client: client.describe_instances(InstanceIds=[record.provider_id]))
+    (instance,) = found["Reservations"][0]["Instances"]
+    assert instance["KeyName"] == name
+    assert [one["GroupId"] for one in instance["SecurityGroups"]] == [group]
+    attached: Any = [{"Name": "attachment.instance-id", "Values": [record.provider_id]}]
+    (volume,) = (await ec2.do(lambda client: client.describe_volumes(Filters=attached)))["Volumes"]
+    assert (volume["Size"], volume["VolumeType"], volume["Encrypted"]) == (10, "gp3", True)
+    await ec2.do(lambda client: client.delete_key_pair(KeyName=name))
 
 
 async def test_an_id_that_is_unknown_at_first_harms_nothing(ec2: Ec2Service) -> None:

@@ -38,8 +38,10 @@ async def test_the_whole_claim_on_instances(real_stack: Stack, real_api: Api, ru
 
 
 @pytest.mark.timeout(600)
-async def test_killed_while_creating_nothing_is_doubled_or_forgotten(tmp_path: Path) -> None:
-    """`bench/kill.py` does the same with 50 servers, 20 times."""
+@pytest.mark.parametrize("full", [0, 1], ids=["room everywhere", "a full zone"])
+async def test_killed_while_creating_nothing_is_doubled_or_forgotten(tmp_path: Path, full: int) -> None:
+    """`bench/kill.py` does the same with 50 servers, 20 times. Where a zone is full, half of the servers are made once
+    more, in the other one."""
     seed = random.randrange(10**6)
     running = beds.running("ec2")
     with killing.mortal_stack(tmp_path) as stack:
@@ -48,8 +50,10 @@ async def test_killed_while_creating_nothing_is_doubled_or_forgotten(tmp_path: P
         async with await Client.connect(str(stack.plane.kubeconfig)) as client, here as place:
             Control(running).faults(latency={"RunInstances": 0.3})
             await client.create(NAMESPACE, {"metadata": {"name": "killed"}})
+            Control(running).faults(zone_capacity=dict.fromkeys(sorted(running.settings["subnets"])[:full], 0))
             found = await killing.kill_while_creating(
                 stack, Api(client, "killed"), place, servers=6, rounds=4, dice=random.Random(seed), patience=150
             )
     sys.stdout.write(f"seed {seed}: {killing.told(place, found)}\n")
     killing.assert_none_doubled_none_forgotten(found)
+    assert len({one["zone"] for one in Control(running).ledger()[-6:]}) == 2 - full

@@ -1,7 +1,7 @@
-"""A world in which services have no room: a group of `group_world`, several services, settings to try next.
+"""A world in which services have no room: a group of `group_world`, several services, zones and settings to try next.
 
-A service has so much room for each of its settings; a server that finds none fails for good. What must hold in any such
-world is asserted at each step.
+A service has so much room for each of its settings and zones; a server that finds none fails for good. What must hold
+in any such world is asserted at each step.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from typing import Any
 
 from tests.support.group_world import World
 
-from moorage.api.placement import Exhausted, Placement
-from moorage.core.exhaustion import Attempted, Exhaustion
+from moorage.api.placement import Placement
+from moorage.core.exhaustion import Attempted, Exhaustion, Room
 from moorage.core.group import GroupPlan, GroupWorld, PolicyView, wants_elsewhere, wants_placement
 from moorage.core.obstacles import Obstacle
 from moorage.core.rollout import GroupServer, MemberWant, Template
+from moorage.core.zones import Zones, in_own_order
 
 SERVICES = ("one", "two", "three")
 OFFERING = "small"
@@ -25,14 +26,16 @@ Settings = Mapping[str, Any]
 
 def fallback(type_: str, settings: Settings) -> Settings | None:
     """Spot, then on demand, where the service has that."""
-    return {"market": "demand"} if type_ == "one" and settings.get("market") != "demand" else None
+    return {**settings, "market": "demand"} if type_ == "one" and settings.get("market") != "demand" else None
 
 
 @dataclass
 class CapacityWorld(World):
-    """`room` is how many servers a service takes, by service and market."""
+    """`room` is how many servers a service takes, by service and market, or by service and `market@zone`; `zones` are
+    the zones of each service."""
 
     room: dict[tuple[str, str], int] = field(default_factory=dict)
+    zones: tuple[str, ...] = ()
     on: dict[str, tuple[str, str]] = field(default_factory=dict)
     moves: list[str] = field(default_factory=list)
     chosen: list[tuple[int, str]] = field(default_factory=list)
@@ -41,7 +44,10 @@ class CapacityWorld(World):
 
     def exhaustion(self) -> Exhaustion:
         """What status remembers."""
-        return Exhaustion(self.group.status.exhausted, self.now, fallback)
+        return Exhaustion(self.group.status.exhausted, self.now, fallback, lambda _uid, _settings: self._zones())
+
+    def _zones(self) -> Zones:
+        return {zone: {"zone": zone} for zone in self.zones}
 
     def world(self) -> GroupWorld:
         seen = super().world()
@@ -61,14 +67,16 @@ class CapacityWorld(World):
         if placement is None or want.template is None:
             return replace(want, template=None)
         left = self.exhaustion().left(placement.service, placement.service, OFFERING, {})
-        if isinstance(left, Exhausted):
-            return replace(want, exhausted=f"{left.service} is full")
-        return replace(want, template=Template(want.template.image, OFFERING, left))
+        if isinstance(left, Room):
+            zones = in_own_order(left.zones, want.name)
+            return replace(want, template=Template(want.template.image, OFFERING, left.settings, zones=zones))
+        first = Template(want.template.image, OFFERING, {}, zones=in_own_order(self._zones(), want.name))
+        return replace(want, template=first, exhausted=f"{left.service} is full")
 
     def _propose(self) -> Placement | Obstacle:
         exhaustion = self.exhaustion()
         for name in SERVICES:
-            if not isinstance(exhaustion.left(name, name, OFFERING, {}), Exhausted):
+            if isinstance(exhaustion.left(name, name, OFFERING, {}), Room):
                 number = self.group.status.placements + 1
                 return Placement(number=number, service=name, service_uid=name, time=self.now)
         return Obstacle("NoFeasibleService", "none has room", stalled=False, until=exhaustion.until())
@@ -87,11 +95,10 @@ class CapacityWorld(World):
             return super()._better(s)
         place = self.on[s.uid]
         used = sum(self.on.get(o.uid) == place and o.instantiated for o in self.servers.values())
-        if used < self.room.get(place, 5):
+        service, market = place[0], place[1].partition("@")[0]
+        if used < self.room.get(place, self.room.get((service, market), 5)):
             return super()._better(s)
-        service, market = place
-        settings = {"market": market} if market else {}
-        tried = Attempted(service, service, OFFERING, settings, "InsufficientCapacity", "full", self.now)
+        tried = Attempted(service, service, OFFERING, s.settings, "InsufficientCapacity", "full", self.now)
         return replace(s, failed="InsufficientCapacity", failed_at=self.now, ready=False, attempted=tried)
 
     # What is done
@@ -100,8 +107,11 @@ class CapacityWorld(World):
         super()._act(plan)
         for creation in plan.creations:
             assert plan.placement is not None
-            uid = self.servers[f"g-{creation.member}-{creation.ordinal}"].uid
-            self.on[uid] = plan.placement.service, creation.template.settings.get("market", "")
+            name, settings = f"g-{creation.member}-{creation.ordinal}", creation.template.settings
+            assert bool(self.zones) == ("zone" in settings), "a server is made in a zone, where there are any"
+            self.servers[name] = replace(self.servers[name], settings=settings)
+            zone = f"@{settings['zone']}" if self.zones else ""
+            self.on[self.servers[name].uid] = plan.placement.service, settings.get("market", "") + zone
 
     def check(self, world: GroupWorld, plan: GroupPlan) -> None:
         """Beside what holds of any plan: two placements never overlap, and none moves once its gate was open."""

@@ -24,6 +24,7 @@ ALWAYS = {"when": {"all": [{"name": "always", "schedule": {"from": "2020-01-01T0
 NEVER = {"when": {"all": [{"name": "then", "schedule": {"from": "2999-01-01T00:00:00Z"}}]}}
 IMAGE = {"images": [{"image": "debian-12"}], "size": {"cpu": 1}}
 SINCE = "2026-01-01T00:00:00Z"
+IN_ZONES = {"type": "ec2", "region": "r", "settings": {"subnets": {"zone-a": "subnet-a", "zone-b": "subnet-b"}}}
 
 
 def condition(type_: str, status: str = "True") -> Obj:
@@ -38,6 +39,8 @@ class Harbour:
     planned: set[tuple[str, str]] = field(default_factory=set)
     before: dict[tuple[str, str], Obj] = field(default_factory=dict)
     hardware: Obj = field(default_factory=lambda: dict(IMAGE))
+    zones: tuple[str, ...] = ()
+    """Those that the servers are in, where a is EC2."""
 
     async def put(self, kind: Kind, name: str, spec: Obj, namespace: str | None = "ns", **more: Any) -> Obj:
         return await self.bench.put(kind, name, spec, namespace, **more)
@@ -51,7 +54,7 @@ class Harbour:
         await self.put(kinds.NAMESPACE, "ns", {}, None, metadata={"annotations": annotations})
 
     async def set_up(self, policy: Obj | None = None, config: Obj | None = None) -> None:
-        await self.service("a", "0.02")
+        await self.service("a", "0.02", **(IN_ZONES if self.zones else {}))
         await self.service("b", "0.04")
         await self.put(kinds.HOSTING_POLICY, "p", policy or ALWAYS)
         self.hardware = config or dict(IMAGE)
@@ -93,7 +96,10 @@ class Harbour:
             "placement": 1,
             "image": config["images"][0]["image"],
             "offering": "small",
-            "settings": next((s["values"] for s in config.get("settings", [])), {}),
+            "settings": {
+                **next((s["values"] for s in config.get("settings", [])), {}),
+                **({"zone": self.zones[ordinal]} if self.zones else {}),
+            },
             "revision": revision,
             "deletionPolicy": "Delete",
         }

@@ -142,6 +142,7 @@ VIRTUAL_SERVER = KindInfo(
         Column("Policy", ".spec.managementPolicy", "Whether it is managed or only observed.", wide=True),
         Column("Provider ID", ".status.providerID", "Its id at the hosting service.", wide=True),
         Column("Offering", ".spec.offering", "Its size, as the service names it.", wide=True),
+        Column("Zone", ".status.zone", "The service's zone that it is in.", wide=True),
         Column("Revision", ".status.configuration.revision", "Of its configuration.", "integer", wide=True),
         _MESSAGE,
         _AGE,

@@ -203,8 +203,8 @@ class MemberStatus(Model):
     failures: int | None = None
     """How many of its servers in a row could not be made; the next try waits longer each time."""
     message: Text | None = None
-    """Why its servers are made from another offering than the one that comes first, or at its full price, while they
-    are."""
+    """Why its servers are made from another offering than the one that comes first, at its full price, or not in all
+    zones of the service, while they are."""
 
 
 class ScaleStatus(Model):

@@ -251,6 +251,9 @@ class VirtualServerStatus(Model):
     offering: Annotated[str, Field(max_length=253)] | None = None
     """The offering it is to have, as the service names it: the one it was first seen with, or an adopted one's in spec.
     Another one is drift."""
+    zone: Annotated[str, Field(max_length=253)] | None = None
+    """The service's zone that it was last seen in (an availability zone, a location, a cluster member), where the
+    service tells one."""
     addresses: tuple[Address, ...] = listed(16)
     """Its addresses."""
     state: Annotated[str, Field(max_length=64)] | None = None

@@ -1,20 +1,23 @@
-"""What backends know to try: spot settings, and others where a server found no room."""
+"""What backends know to try: spot settings, zones, and other settings where a server found no room."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
+from moorage.api.hostingservice import HostingService
 from moorage.api.meta import Condition
 from moorage.api.virtualserver import VirtualServer
 from moorage.core.exhaustion import Attempted
 from moorage.core.facts import CallFailure
+from moorage.core.zones import Zones
 from moorage.hosting.errors import HostingError
 from moorage.hosting.factory import BackendFactory
 from moorage.hosting.registry import backend
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 def next_settings(type_: str, settings: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -35,9 +38,14 @@ def asks_for_spot(type_: str, settings: Mapping[str, Any]) -> bool:
     )
 
 
-def _asked(
-    type_: str, what: str, ask: Callable[[BackendFactory], Mapping[str, Any] | None]
-) -> Mapping[str, Any] | None:
+def zones_of(service: HostingService | None, settings: Mapping[str, Any]) -> Zones:
+    """The zones of a service that a server with these settings may be in; none where it has no such thing."""
+    if service is None:
+        return {}
+    return _asked(service.spec.type, "zones", lambda factory: factory.zones(service.spec.settings, settings)) or {}
+
+
+def _asked(type_: str, what: str, ask: Callable[[BackendFactory], T | None]) -> T | None:
     try:
         return ask(backend(type_))
     except HostingError:

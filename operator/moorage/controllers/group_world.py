@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from moorage.api import conditions as c
 from moorage.api.meta import Condition
@@ -16,7 +18,7 @@ from moorage.controllers.choices import Choice, Choices
 from moorage.controllers.context import Surroundings
 from moorage.controllers.deadlocks import Deadlocks
 from moorage.controllers.derived import Derived
-from moorage.controllers.exhaustion import attempted, next_settings
+from moorage.controllers.exhaustion import attempted, next_settings, zones_of
 from moorage.controllers.observation import joined
 from moorage.controllers.references import GroupPolicy, MemberConfig, References
 from moorage.controllers.server import summary_of
@@ -36,6 +38,7 @@ from moorage.core.obstacles import Obstacle
 from moorage.core.placement import Rejection, group_cost, tried_in_turn
 from moorage.core.rollout import GroupServer, Template
 from moorage.core.server_status import failure_of
+from moorage.core.zones import Zones, without_zone
 from moorage.hosting.abilities import Retag
 from moorage.kube.store import Obj
 
@@ -113,7 +116,7 @@ class GroupObserver:
             problems.append(found.problem)
         problems += held
         problems += self._retention(group) + self._taken(group, now)
-        room = Exhaustion(group.status.exhausted, now, next_settings)
+        room = Exhaustion(group.status.exhausted, now, next_settings, self._zones)
         return _Read(members, servers, found, problems, room, self.spending.ceilings(group))
 
     # Placement
@@ -150,6 +153,11 @@ class GroupObserver:
             refuge_of=templates if leaves else {},
             cost=cost,
         )
+
+    def _zones(self, service_uid: str, settings: Mapping[str, Any]) -> Zones:
+        """See `ZonesOf`."""
+        obj = self._tables.services.by_uid(service_uid)
+        return zones_of(None if obj is None else self._tables.services.parse(obj), settings)
 
     # Policy and members
 
@@ -236,6 +244,7 @@ class GroupObserver:
             message=_told(meta.deleting, is_ready, ready),
             attempted=attempted(server, failed, stalled) if reason in NO_ROOM else None,
             service=server.spec.service_ref.name,
+            settings=server.spec.settings,
         )
 
     def _tried_at(self, namespace: str, uid: str, status: VirtualServerStatus) -> datetime | None:
@@ -263,11 +272,13 @@ class GroupObserver:
         if isinstance(turns, Rejection):
             return False
         own = Template(server.spec.image or "", server.spec.offering or "", server.spec.settings)
-        return all(
-            template_of(tried) != own
-            for turn in turns
-            for tried in tried_in_turn(turn, service.spec.type, next_settings)
-        )
+        for turn in turns:
+            for tried in tried_in_turn(turn, service.spec.type, next_settings):
+                # In which zone it is was chosen for it, unless the settings say it.
+                bare = without_zone(own.settings, zones_of(service, tried.settings))
+                if template_of(tried) == replace(own, settings=bare):
+                    return False
+        return True
 
 
 def _told(deleting: bool, is_ready: bool, ready: Condition | None) -> str:

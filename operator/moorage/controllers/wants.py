@@ -15,17 +15,19 @@ from moorage.core.exhaustion import Exhaustion
 from moorage.core.group import granted
 from moorage.core.placement import MemberTemplate, Rejection, first_with_room
 from moorage.core.rollout import MemberWant, Template
+from moorage.core.zones import Zones, in_own_order
 
 
 @dataclass(frozen=True, slots=True)
 class _Made:
     """What servers of a member are made from, or the problem for which there is nothing; why no room is expected for
-    them; and why it is not the first that they could be made from."""
+    them; why it is not the first that they could be made from, and why not in all zones."""
 
     template: Template | None = None
     problem: tuple[str, str] | None = None
     exhausted: str = ""
     instead: str = ""
+    narrowed: str = ""
     first: Template | None = None
 
 
@@ -54,6 +56,7 @@ class Wants:
             failures=(status.failures or 0) if status is not None else 0,
             exhausted=made.exhausted,
             instead=made.instead,
+            narrowed=made.narrowed,
             first=made.first,
         )
 
@@ -73,10 +76,12 @@ class Wants:
                 reason, message = found.view.problem
                 return _Made(problem=(reason, f"{message}; nothing else is made until then ({told})"))
             return _Made(problem=(turns.word, told))
-        first = template_of(turns[0])
-        left = first_with_room(turns, service.metadata.uid, service.spec.type, room)
+        uid, whose = service.metadata.uid, f"{group.metadata.uid}/{m.member.name}"
+        first = template_of(turns[0], in_own_order(room.zones(uid, turns[0].settings), whose))
+        left = first_with_room(turns, uid, service.spec.type, room)
         if isinstance(left, MemberTemplate):
-            return _Made(template_of(left), instead=left.instead, first=first)
+            made = template_of(left, in_own_order(left.zones, whose))
+            return _Made(made, instead=left.instead, narrowed=left.narrowed, first=first)
         return _Made(first, exhausted=left.detail, first=first)
 
     def _gone(self, name: str) -> tuple[str, str]:
@@ -119,6 +124,7 @@ class Wants:
         return service if service is not None and uid in {"", service.metadata.uid} else None
 
 
-def template_of(resolved: MemberTemplate) -> Template:
-    """What a server is made from, without the price."""
-    return Template(resolved.image, resolved.offering.name, dict(resolved.settings), resolved.interruptible)
+def template_of(resolved: MemberTemplate, zones: Zones | None = None) -> Template:
+    """What a server is made from, in one of ``zones``, without the price."""
+    settings, interruptible = dict(resolved.settings), resolved.interruptible
+    return Template(resolved.image, resolved.offering.name, settings, interruptible, zones or {})

@@ -1,7 +1,8 @@
 """What turned out to have no room for a group: remembered in its status for a while, so that it is tried elsewhere.
 
-An entry is about one service, one offering and one set of settings. Where the service's backend knows settings to try
-next (on-demand after spot, say), those come first, on the same service; an offering is exhausted once none is left.
+An entry is about one service, one offering and one set of settings, the zone among them. Other zones of the service
+come first; where its backend knows settings to try next (on-demand after spot, say), those are next, on the same
+service; an offering is exhausted once none is left.
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from moorage.api.placement import Exhausted
+from moorage.core.zones import Zones, ZonesOf, no_zones
 
 NO_ROOM: Final = frozenset({"InsufficientCapacity", "QuotaExceeded"})
 """The reasons of servers that could not be made where others may yet be."""
@@ -22,8 +24,13 @@ EXHAUSTED_FOR: Final = timedelta(minutes=10)
 """How long what had no room is not tried for this group again, where there is something else to try."""
 
 MAX_EXHAUSTED: Final = 40
+"""How much is remembered. A service to which all of that belongs has no room for anything: what was forgotten would be
+tried for ever."""
+MAX_FULL_ZONES: Final = 6
+"""How many zones without room say that the others have none either: each try costs calls and time."""
 _WORDS: Final = 256
 _MAX_FALLBACKS: Final = 8
+_NOT_OF_A_ZONE: Final = "QuotaExceeded"
 
 Fallback = Callable[[str, Mapping[str, Any]], Mapping[str, Any] | None]
 """From a type of service and settings with which it had no room to those to try next; None: there are none."""
@@ -65,12 +72,22 @@ class Attempted:
 
 
 @dataclass(frozen=True, slots=True)
+class Room:
+    """Settings that are still to be tried: in one of ``zones``, where the service has any; ``full`` are the others."""
+
+    settings: Mapping[str, Any]
+    zones: Zones = field(default_factory=dict)
+    full: Mapping[str, Exhausted] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Exhaustion:
     """What is known to have no room at a moment."""
 
     entries: Sequence[Exhausted]
     now: datetime
     fallback: Fallback = no_fallback
+    zones: ZonesOf = no_zones
 
     def concerns(self, service_uid: str) -> bool:
         """Whether anything is known of the service."""
@@ -87,16 +104,33 @@ class Exhaustion:
                 return entry
         return None
 
-    def left(
-        self, service_uid: str, type_: str, offering: str, settings: Mapping[str, Any]
-    ) -> Mapping[str, Any] | Exhausted:
+    def room(self, service_uid: str, offering: str, settings: Mapping[str, Any]) -> Room | Exhausted:
+        """Where these settings are still to be tried, or the first entry that ends where no zone is left."""
+        known = [entry for entry in self.entries if entry.service_uid == service_uid and entry.until > self.now]
+        if len(known) >= MAX_EXHAUSTED:
+            first = min(known, key=lambda entry: entry.until)
+            return first.model_copy(update={"message": f"nor had {len(known) - 1} others there: {first.message}"})
+        zones = self.zones(service_uid, settings)
+        if not zones:
+            return self.of(service_uid, offering, settings) or Room(settings)
+        tried = {name: self.of(service_uid, offering, {**settings, **added}) for name, added in zones.items()}
+        full = {name: entry for name, entry in tried.items() if entry is not None}
+        quota = next((entry for entry in full.values() if entry.reason == _NOT_OF_A_ZONE), None)
+        if quota is not None:
+            return quota
+        if len(full) < min(len(zones), MAX_FULL_ZONES):
+            return Room(settings, {name: zones[name] for name in zones if name not in full}, full)
+        first = min(full.values(), key=lambda entry: entry.until)
+        return first.model_copy(update={"message": f"in no zone of {', '.join(full)}: {first.message}"})
+
+    def left(self, service_uid: str, type_: str, offering: str, settings: Mapping[str, Any]) -> Room | Exhausted:
         """The first settings that are still to be tried, or the last entry where there are none."""
-        entry: Exhausted | None = None
+        found: Room | Exhausted = Room(settings)
         for tried in in_turn(type_, settings, self.fallback):
-            entry = self.of(service_uid, offering, tried)
-            if entry is None:
-                return tried
-        return settings if entry is None else entry
+            found = self.room(service_uid, offering, tried)
+            if isinstance(found, Room):
+                return found
+        return found
 
     def until(self) -> datetime | None:
         """When the first entry ends; None where there is none."""

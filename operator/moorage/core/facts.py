@@ -46,6 +46,8 @@ class Seen:
     service: str | None = None
     """The uid of the HostingService of its owner, from its tags."""
     offering: str | None = None
+    zone: str | None = None
+    """The service's zone that it is in, None where it tells none."""
 
 
 @dataclass(frozen=True, slots=True)

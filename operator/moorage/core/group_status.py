@@ -95,7 +95,7 @@ def _member(want: MemberWant, world: GroupWorld, plan: GroupPlan, old: Sequence[
         ready=sum(s.ready for s in servers),
         updated=sum(_updated(s, want) for s in servers),
         failures=failures,
-        message=want.instead or None,
+        message=want.instead or want.narrowed or None,
     )
 
 

@@ -5,14 +5,16 @@ Pure: the same wants and servers at the same time give the same plan, whatever h
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from moorage.api.servergroup import Remediation, UpdateStrategy
 from moorage.core.exhaustion import Attempted
 from moorage.core.timing import earliest
+from moorage.core.zones import Zones, emptiest, without_zone, zone_of
 
 FAILURE_BACKOFF = timedelta(seconds=5)
 FAILURE_BACKOFF_MAX = timedelta(minutes=5)
@@ -23,12 +25,26 @@ class Template:
     """What a server is made from: a change of any of it takes another server.
 
     ``interruptible``: it may be taken back at any time, and has the price for that. It follows from the rest.
+    ``zones``: those of the service where there may be room; each server is made in one of them.
     """
 
     image: str
     offering: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     interruptible: bool = field(default=False, compare=False)
+    zones: Zones = field(default_factory=dict, compare=False)
+
+    def inside(self, zone: str) -> Template:
+        """The same in one of its zones."""
+        return replace(self, settings={**self.settings, **self.zones[zone]}, zones={})
+
+    def tries(self, settings: Mapping[str, Any]) -> bool:
+        """Whether a server of these settings is one that is made from it."""
+        return (
+            settings == self.settings
+            if not self.zones
+            else any(self.inside(z).settings == settings for z in self.zones)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +54,9 @@ class MemberWant:
     ``template`` is None where the chosen service cannot serve the configuration now (``problem`` says why): existing
     servers stay as they are then, and none is made. ``exhausted`` says why no room is expected for it, after all
     settings were tried: servers are tried again with the first, and spaced. ``instead`` says why ``template`` is not
-    what comes first, which is ``first``. ``allowed`` is how many servers the cost ceilings leave it (None: they do not
-    bound it), ``offering`` of what, ``interruptible`` on which market of that.
+    what comes first, which is ``first``; ``narrowed``, why its zones are not all that there are. ``allowed`` is how
+    many servers the cost ceilings leave it (None: they do not bound it), ``offering`` of what, ``interruptible`` on
+    which market of that.
     """
 
     name: str
@@ -52,6 +69,7 @@ class MemberWant:
     failures: int = 0
     exhausted: str = ""
     instead: str = ""
+    narrowed: str = ""
     first: Template | None = None
     allowed: int | None = None
     offering: str | None = None
@@ -74,7 +92,8 @@ class GroupServer:
     ``outdated``: its image, size or settings are no longer those of the configuration. ``failed`` is the reason of a
     terminal state, ``attempted`` what it was to be made from, where it found no room. ``repairs``: its driftPolicy is
     Repair. ``unhealthy_since``: since when it has been configured and yet not ready, or stopped. ``service`` is
-    where it is. ``tried_at`` is when the first attempt to make it was recorded, None while there was none.
+    where it is, ``settings`` what its backend was told of it. ``tried_at`` is when the first attempt to make it was
+    recorded, None while there was none.
     """
 
     name: str
@@ -101,6 +120,7 @@ class GroupServer:
     message: str = ""
     attempted: Attempted | None = None
     service: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +245,7 @@ def plan_member(
     leaving = {r.uid for r in failed} | {s.uid for s in mine if s.deleting}
     staying = [s for s in mine if s.uid not in leaving]
     replaced, revised = _roll(want, staying, strategy, count)
-    creations = _creations(want, {s.ordinal for s in servers if s.placement == placement}, count)
+    creations = _creations(want, {s.ordinal for s in servers if s.placement == placement}, staying, count)
     recovered = len(mine) == count and all(s.instantiated for s in mine)
     never = {s.uid for s in mine if _never_ran(s)}
     failures = sum(r.uid in never and r.reason in {"CreateFailed", "Lost"} for r in failed)
@@ -238,10 +258,21 @@ def plan_member(
     )
 
 
-def _creations(want: MemberWant, taken: set[int], count: int) -> tuple[Creation, ...]:
+def _creations(want: MemberWant, taken: set[int], staying: Sequence[GroupServer], count: int) -> tuple[Creation, ...]:
+    """The servers that are not there, each in the zone with the fewest of those that stay."""
     if want.template is None or want.revision is None:
         return ()
-    return tuple(Creation(want.name, o, want.template, want.revision) for o in range(count) if o not in taken)
+    missing, template = [o for o in range(count) if o not in taken], want.template
+    if not template.zones:
+        return tuple(Creation(want.name, o, template, want.revision) for o in missing)
+    there = [zone_of(s.settings, template.zones) for s in staying if s.failed is None]
+    beside = Counter(zone for zone in there if zone is not None)
+    found: list[Creation] = []
+    for ordinal in missing:
+        zone = emptiest(template.zones, ordinal, beside)
+        beside[zone] += 1
+        found.append(Creation(want.name, ordinal, template.inside(zone), want.revision))
+    return tuple(found)
 
 
 def _give_up(
@@ -281,10 +312,14 @@ def _next(server: GroupServer, want: MemberWant) -> tuple[str, str] | None:
     """What is tried after a server that found no room, as a reason and in words; None where there is nothing."""
     if server.attempted is None or want.template is None or want.exhausted:
         return None
-    offering, settings = want.template.offering, want.template.settings
-    if server.attempted.offering != offering:
-        return "NextOffering", f"offering {offering} is"
-    return ("NextSettings", "other settings are") if server.attempted.settings != settings else None
+    tried, template = server.attempted, want.template
+    if tried.offering != template.offering:
+        return "NextOffering", f"offering {template.offering} is"
+    if template.tries(tried.settings):
+        return None
+    if without_zone(tried.settings, template.zones) == template.settings:
+        return "NextZone", f"{' or '.join(template.zones)} is"
+    return "NextSettings", "other settings are"
 
 
 def failure_backoff(failures: int) -> timedelta:

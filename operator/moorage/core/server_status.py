@@ -24,7 +24,7 @@ _HALTED = frozenset({"IdentityMismatch", "ScopeChanged", "OvershootFreeze", "Sta
 _BLIND = frozenset({"ScopeChanged", "ServiceUnavailable", "ServiceNotFound"})
 """Reasons of waits during which what the service showed last is not to be judged."""
 
-MAX_OFFERING = 253
+MAX_NAME = 253
 
 _UNCERTAIN = frozenset({"DuplicateIdentity", "KeyConflict", "RequestTampered"})
 """Terminal failures with which a server of this identity may exist nevertheless."""
@@ -114,6 +114,7 @@ def server_status(
         provider_id=provider_id,
         recorded_at=recorded_at,
         offering=_offering(facts, seen),
+        zone=_zone(old.zone, seen),
         addresses=_addresses(old.addresses, seen),
         state=seen.state.value if seen is not None else old.state,
         lost=lost,
@@ -133,7 +134,12 @@ def is_instantiated(server: VirtualServer, joined: bool, seen: Seen | None) -> b
 def _offering(facts: ServerFacts, seen: Seen | None) -> str | None:
     """Recorded once: what a later sight shows instead is drift."""
     expected = facts.offering or (seen.offering if seen is not None else None)
-    return expected if expected is not None and len(expected) <= MAX_OFFERING else None
+    return expected if expected is not None and len(expected) <= MAX_NAME else None
+
+
+def _zone(old: str | None, seen: Seen | None) -> str | None:
+    """The last known: a service does not tell it of a server in every state."""
+    return old if seen is None or not seen.zone or len(seen.zone) > MAX_NAME else seen.zone
 
 
 def _addresses(old: tuple[Address, ...], seen: Seen | None) -> tuple[Address, ...]:

@@ -49,6 +49,10 @@ def _no_spot(_: Mapping[str, Any]) -> None:
     return None
 
 
+def _no_zones(_: Mapping[str, Any], __: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+    return {}
+
+
 def _as_it_is(_: Mapping[str, Any], __: str, server: Mapping[str, Any]) -> Mapping[str, Any]:
     return server
 
@@ -69,6 +73,12 @@ class BackendFactory:
     the price that `Spot.spot_prices` tells; None where there is no such thing, or where the settings say themselves
     whether they want it. It is pure, and adds one setting: by that such a server is known again.
 
+    `zones` gives, from the service's settings and a server's, the service's zones (its failure domains) that the server
+    may be made in: by the name of each, as `ServerRecord.zone` has it, what is added to the server's settings for it.
+    Servers of one member are spread over them, and where one has no room the others are tried before anything else. It
+    is empty where the service has none, or where the server's settings choose one themselves; it is pure, and neither
+    raises for settings that are wrong, since those are told elsewhere.
+
     `complete` gives, from the service's settings, a key and a server's settings, those that the create request is made
     of: what the service's settings add is fixed with the request, since they may change before it is repeated. It is
     pure, leaves alone what it has completed, and raises Invalid.
@@ -85,6 +95,7 @@ class BackendFactory:
     open: Callable[[ServiceSpec, Mapping[str, bytes]], Backend]
     fallback: Callable[[Mapping[str, Any]], Mapping[str, Any] | None] = _no_fallback
     spot: Callable[[Mapping[str, Any]], Mapping[str, Any] | None] = _no_spot
+    zones: Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, Mapping[str, Any]]] = _no_zones
     complete: Callable[[Mapping[str, Any], str, Mapping[str, Any]], Mapping[str, Any]] = _as_it_is
 
     @property

@@ -53,6 +53,7 @@ def seen_of(record: ServerRecord) -> Seen:
         namespace=record.tags.get(TAG_NAMESPACE),
         service=record.tags.get(TAG_SERVICE),
         offering=record.offering,
+        zone=record.zone,
     )
 
 

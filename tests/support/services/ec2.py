@@ -75,21 +75,24 @@ class Ec2Faults(Faults):
         self._account = running.extra["account"]
 
     async def clear(self) -> None:
-        await self._control.do("DELETE", "faults")
+        await self._switch({})
         await self._control.do("PUT", f"keys/{self._key}", {"secret": self._secret, "account": self._account})
 
+    async def _switch(self, faults: dict[str, Any]) -> None:
+        await self._control.do("PUT", "faults", faults)
+
     async def capacity(self, servers: int) -> None:
-        await self._control.do("PUT", "faults", {"capacity": servers})
+        await self._switch({"capacity": servers})
 
     async def quota(self, servers: int) -> None:
-        await self._control.do("PUT", "faults", {"quota": servers})
+        await self._switch({"quota": servers})
 
     async def throttle(self, retry_after: float | None) -> None:
         bucket = {"rate": 0.0, "burst": 0.0, "retry_after": retry_after}
-        await self._control.do("PUT", "faults", {"throttle": bucket})
+        await self._switch({"throttle": bucket})
 
     async def lag(self, seconds: float) -> None:
-        await self._control.do("PUT", "faults", {"listing_lag": seconds})
+        await self._switch({"listing_lag": seconds})
 
     async def revoke(self) -> None:
         await self._control.do("DELETE", f"keys/{self._key}")
@@ -98,7 +101,14 @@ class Ec2Faults(Faults):
         await self._control.do("DELETE", f"instances/{provider_id}")
 
     async def skew(self, seconds: float) -> None:
-        await self._control.do("PUT", "faults", {"skew": seconds})
+        await self._switch({"skew": seconds})
+
+
+class ForgetfulFaults(Ec2Faults):
+    """Of a service that does not know ClientToken, whatever else is wrong with it."""
+
+    async def _switch(self, faults: dict[str, Any]) -> None:
+        await super()._switch({"ignore_tokens": True, **faults})
 
 
 class Ec2Service(ServiceUnderTest):
@@ -201,6 +211,22 @@ class Ec2Service(ServiceUnderTest):
     async def remove_all(self) -> None:
         """Terminate every instance."""
         await self.control.do("DELETE", "instances")
+
+
+class ForgetfulEc2Service(Ec2Service):
+    """An EC2-compatible service that makes another instance of every request, and settings that say so."""
+
+    hasty = 0.5  # for so many times that long each fate stays unknown
+
+    def __init__(self, running: Running) -> None:
+        super().__init__(running)
+        self.settings = {**self.settings, "idempotentCreate": False}
+        self.faults = ForgetfulFaults(self.control, running)
+
+    async def end(self) -> None:
+        """The bed is not this service's own."""
+        await super().end()
+        await self.control.do("DELETE", "faults")
 
 
 def _bytes(credentials: dict[str, str]) -> dict[str, bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,8 +17,10 @@ from moorage.api.placement import Exhausted
 from moorage.core.exhaustion import (
     EXHAUSTED_FOR,
     MAX_EXHAUSTED,
+    MAX_FULL_ZONES,
     Attempted,
     Exhaustion,
+    Room,
     in_turn,
     no_fallback,
     remembered,
@@ -26,6 +29,7 @@ from moorage.core.exhaustion import (
 from moorage.core.gate import is_complete
 from moorage.core.group import decide_group
 from moorage.core.group_status import group_status
+from moorage.core.zones import ZonesOf
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 FULL = {("one", ""): 0, ("one", "demand"): 0}
@@ -36,23 +40,77 @@ def attempt(service: str = "one", at: datetime = NOW, offering: str = "small", *
     return Attempted(service, service, offering, tried, "InsufficientCapacity", "full", at)
 
 
+def zoned(count: int) -> ZonesOf:
+    """So many zones, for settings that name none."""
+    return lambda _uid, settings: {} if "zone" in settings else {f"z{n}": {"zone": f"z{n}"} for n in range(count)}
+
+
 # What is remembered
 
 
 def test_settings_are_tried_in_turn_and_then_there_are_none_left() -> None:
     entries = remembered((), [attempt()], NOW)
     left = Exhaustion(entries, NOW, fallback).left("one", "one", "small", {})
-    assert left == {"market": "demand"}
+    assert left == Room({"market": "demand"})
     entries = remembered(entries, [attempt(market="demand")], NOW)
     exhaustion = Exhaustion(entries, NOW, fallback)
     over = exhaustion.left("one", "one", "small", {})
     assert isinstance(over, Exhausted)
     assert over.settings == settings_mark({"market": "demand"})
-    assert exhaustion.left("one", "one", "large", {}) == {}
-    assert exhaustion.left("two", "two", "small", {}) == {}
+    assert exhaustion.left("one", "one", "large", {}) == Room({})
+    assert exhaustion.left("two", "two", "small", {}) == Room({})
     assert exhaustion.until() == NOW + EXHAUSTED_FOR
     later = Exhaustion(entries, NOW + EXHAUSTED_FOR, fallback)
-    assert (later.left("one", "one", "small", {}), later.until()) == ({}, None)
+    assert (later.left("one", "one", "small", {}), later.until()) == (Room({}), None)
+
+
+def test_the_other_zones_are_tried_before_other_settings() -> None:
+    def left(*attempts: Attempted, zones: int = 2, **settings: Any) -> Room | Exhausted:
+        return Exhaustion(remembered((), attempts, NOW), NOW, fallback, zoned(zones)).left(
+            "one", "one", "small", settings
+        )
+
+    first = left()
+    assert isinstance(first, Room)
+    assert (set(first.zones), first.full) == ({"z0", "z1"}, {})
+    one = left(attempt(zone="z0"))
+    assert isinstance(one, Room)
+    assert (one.settings, one.zones, set(one.full)) == ({}, {"z1": {"zone": "z1"}}, {"z0"})
+    both = attempt(zone="z0"), attempt(zone="z1", at=NOW + timedelta(seconds=1))
+    market = left(*both)
+    assert isinstance(market, Room)
+    assert (market.settings, set(market.zones)) == ({"market": "demand"}, {"z0", "z1"})
+    every = [replace(a, settings={**a.settings, "market": "demand"}) for a in both]
+    over = left(*both, *every)
+    assert isinstance(over, Exhausted)
+    assert (over.message, over.until) == ("in no zone of z0, z1: full", NOW + EXHAUSTED_FOR)
+    named = left(attempt(zone="z0"), zone="z0")
+    assert named == Room({"zone": "z0", "market": "demand"}), "settings that name a zone are tried there alone"
+
+
+def test_a_quota_is_the_whole_services_and_many_full_zones_are_enough() -> None:
+    def room(*attempts: Attempted) -> Room | Exhausted:
+        return Exhaustion(remembered((), attempts, NOW), NOW, zones=zoned(9)).room("one", "small", {})
+
+    found = room(replace(attempt(zone="z3"), reason="QuotaExceeded"))
+    assert isinstance(found, Exhausted)
+    assert found.reason == "QuotaExceeded"
+    full = [attempt(zone=f"z{n}") for n in range(MAX_FULL_ZONES)]
+    assert isinstance(room(*full[:-1]), Room)
+    assert isinstance(room(*full), Exhausted)
+
+
+def test_a_service_that_fills_the_memory_has_no_room_for_anything() -> None:
+    """With many members, offerings and zones, the first would be forgotten when the last is remembered."""
+    attempts = [attempt(offering=f"o{n}") for n in range(MAX_EXHAUSTED)]
+
+    def room(*attempts: Attempted, service: str = "one", now: datetime = NOW) -> Room | Exhausted:
+        return Exhaustion(remembered((), attempts, NOW), now, zones=zoned(2)).room(service, "new", {})
+
+    assert isinstance(room(*attempts[1:]), Room)
+    assert isinstance(room(*attempts), Exhausted)
+    assert isinstance(room(*attempts, service="two"), Room)
+    assert isinstance(room(*attempts, now=NOW + EXHAUSTED_FOR), Room)
 
 
 def test_a_backend_whose_fallback_never_ends_does_not_hang_the_group() -> None:
@@ -98,6 +156,45 @@ def test_other_settings_of_the_same_service_come_first_and_take_no_other_placeme
     assert (w.moves, [service for _, service in w.chosen]) == ([], ["one"])
     assert {w.on[s.uid] for s in w.servers.values()} == {("one", "demand")}
     assert w.count == 10, "each was made once more"
+
+
+def in_zones(w: CapacityWorld) -> dict[str, list[str]]:
+    """The zones of each member's servers, by ordinal."""
+    found = sorted(w.servers.values(), key=lambda s: s.ordinal)
+    return {m: [w.on[s.uid][1].partition("@")[2] for s in found if s.member == m] for m in ("a", "b")}
+
+
+def test_the_servers_of_a_member_are_spread_over_the_zones() -> None:
+    w = run(CapacityWorld(iter(()), make_group(), zones=("x", "y", "z")))
+    assert sorted(in_zones(w)["a"]) == ["x", "y", "z"]
+    assert len(set(in_zones(w)["b"])) == 2
+    w.replicas["a"] = 7
+    run(w)
+    assert sorted(Counter(in_zones(w)["a"]).values()) == [2, 2, 3]
+    lost = w.servers.pop("g-a-1")
+    run(w)
+    assert w.on[w.servers["g-a-1"].uid] == w.on[lost.uid], "there it is the emptiest"
+
+
+def test_a_full_zone_leads_to_the_other_zones_and_nowhere_else() -> None:
+    w = run(CapacityWorld(iter(()), make_group(), room={("one", "@x"): 0}, zones=("x", "y")))
+    assert (w.moves, [service for _, service in w.chosen]) == ([], ["one"])
+    assert {w.on[s.uid] for s in w.servers.values()} == {("one", "@y")}, "and on the same market"
+    made = w.count
+    w.now += EXHAUSTED_FOR
+    w.room["one", "@x"] = 5
+    w.replicas["a"] = 4
+    run(w)
+    assert w.count == made + 1, "nothing that runs is moved"
+    assert in_zones(w)["a"] == ["y", "y", "y", "x"]
+
+
+def test_only_a_service_whose_zones_are_all_full_is_left() -> None:
+    full = {("one", f"{market}@{zone}"): 0 for market in ("", "demand") for zone in ("x", "y")}
+    w = run(CapacityWorld(iter(()), make_group(), room=full, zones=("x", "y")))
+    assert w.moves == ["one"]
+    assert all(s.ready and w.on[s.uid][0] == "two" for s in w.servers.values())
+    assert set(in_zones(w)["a"]) == {"x", "y"}
 
 
 def test_half_a_group_that_fits_is_removed_before_the_next_placement() -> None:
@@ -225,14 +322,20 @@ def test_a_stopped_policy_a_suspension_and_a_deletion_move_nothing() -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(CHAOS, st.booleans(), st.sampled_from(["GroupInstantiated", "ServerInstantiated"]), st.booleans())
+@given(
+    CHAOS,
+    st.booleans(),
+    st.sampled_from(["GroupInstantiated", "ServerInstantiated"]),
+    st.booleans(),
+    st.sampled_from([(), ("x", "y", "z")]),
+)
 def test_two_placements_never_overlap_and_a_fair_world_comes_to_rest(
-    chaos: list[int], release: bool, mode: str, retain: bool
+    chaos: list[int], release: bool, mode: str, retain: bool, zones: tuple[str, ...]
 ) -> None:
     """The world itself asserts at each step; at the end there is room on one service."""
     spec: dict[str, Any] = {"configureWhen": mode, "remediation": {"maxUnhealthy": "100%"}}
     spec["deletionPolicy"] = "Retain" if retain else "Delete"
-    w = CapacityWorld(iter(chaos), make_group(**spec), release=release)
+    w = CapacityWorld(iter(chaos), make_group(**spec), release=release, zones=zones)
     for number in range(200):
         if number < 60:
             w.happen()

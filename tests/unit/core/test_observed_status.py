@@ -54,6 +54,7 @@ def test_an_observed_server_that_runs_is_ready_and_shown_and_not_ours() -> None:
         "Ready": ("True", "Observed"),
     }
     assert (status.provider_id, status.offering, status.state) == ("s1", "small", "Running")
+    assert status.zone is None, "the service tells none"
     assert status.recorded_at is None
     assert status.addresses
     kept = adopted().model_copy(update={"status": status})
@@ -91,6 +92,15 @@ def test_an_adopted_server_without_a_configuration_is_ready_while_it_runs() -> N
     status = shown(object_, SEEN, observes=False, provider_id="s1")
     assert told(status)["Configured"] == ("True", "NoConfiguration")
     assert told(status)["Ready"] == ("True", "Ready")
+
+
+def test_the_zone_is_where_the_server_was_last_seen() -> None:
+    status = shown(adopted(), replace(SEEN, zone="member-1"))
+    assert status.zone == "member-1"
+    known = adopted(status={"zone": "member-1"})
+    assert shown(known, None).zone == shown(known, SEEN).zone == "member-1", "what is not told is not forgotten"
+    assert shown(known, replace(SEEN, zone="member-2")).zone == "member-2", "servers can be moved"
+    assert shown(known, replace(SEEN, zone="x" * 300)).zone == "member-1", "what does not fit keeps nothing from status"
 
 
 def test_drift_is_told_beside_readiness_and_its_end_takes_the_condition_away() -> None:

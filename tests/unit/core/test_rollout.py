@@ -240,3 +240,45 @@ def test_a_server_that_found_no_room_makes_way_for_what_is_tried_next(
     assert [r.reason for r in found] == ([reason] if reason else [])
     if reason == "NextOffering":
         assert found[0].message == "full; offering large is tried next"
+
+
+def in_zone(zone: str, market: str = "") -> dict[str, str]:
+    return {"zone": zone, "market": market} if market else {"zone": zone}
+
+
+@pytest.mark.parametrize(
+    ("tried", "market", "zones", "told"),
+    [
+        (in_zone("x"), "", "yz", ("NextZone", "full; y or z is tried next")),
+        (in_zone("x"), "", "xyz", None),
+        (in_zone("x"), "demand", "xyz", ("NextSettings", "full; other settings are tried next")),
+        (in_zone("x", "demand"), "demand", "y", ("NextZone", "full; y is tried next")),
+        ({}, "", "x", ("NextZone", "full; x is tried next")),
+    ],
+)
+def test_a_server_that_found_no_room_in_its_zone_makes_way_for_one_in_another(
+    tried: dict[str, str], market: str, zones: str, told: tuple[str, str] | None
+) -> None:
+    settings = {"market": market} if market else {}
+    template = Template("image", "small", settings, zones={zone: {"zone": zone} for zone in zones})
+    failed = server(instantiated=False, ready=False, failed="InsufficientCapacity", failed_at=NOW, message="full")
+    failed = replace(failed, attempted=Attempted("s", "s", "small", tried, "InsufficientCapacity", "full", NOW))
+    found = plan(want(1, 1, template=template), failed).removals
+    assert [(r.reason, r.message) for r in found] == ([told] if told else [])
+
+
+def test_a_server_is_made_in_the_zone_with_the_fewest_of_its_siblings_that_stay() -> None:
+    template = Template("image", "small", {"market": "Spot"}, zones={zone: {"zone": zone} for zone in "xyz"})
+
+    def made(*servers: GroupServer) -> dict[int, Any]:
+        creations = plan(want(5, 5, template=template), *servers).creations
+        assert all(c.template.settings["market"] == "Spot" for c in creations)
+        return {c.ordinal: c.template.settings["zone"] for c in creations}
+
+    assert made() == {0: "x", 1: "y", 2: "z", 3: "x", 4: "y"}
+    here = [server(n, settings=in_zone("x")) for n in (0, 1)]
+    assert made(*here) == {2: "z", 3: "y", 4: "y"}
+    assert made(replace(here[0], deleting=True), here[1]) == {2: "z", 3: "y", 4: "y"}
+    lost = replace(here[0], failed="Lost", failed_at=NOW)
+    assert made(lost, here[1]) == {2: "z", 3: "y", 4: "y"}
+    assert made(*(server(n, settings=in_zone("unknown")) for n in (0, 1))) == {2: "z", 3: "x", 4: "y"}

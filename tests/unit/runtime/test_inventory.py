@@ -51,6 +51,7 @@ def test_seen_of_a_server_of_ours_a_released_and_a_foreign_one() -> None:
     seen = seen_of(record("s1"))
     assert (seen.provider_id, seen.key, seen.owner, seen.message) == ("s1", "m-u1", "inst/u1", "fine")
     assert seen.addresses == (("Internal", "10.0.0.1"),)
+    assert (seen.zone, seen_of(replace(record("s1"), zone="a")).zone) == (None, "a")
     assert seen_of(record("s1", uid="released")).owner == "released"
     assert seen_of(ServerRecord("s1", None, {}, ServerState.UNKNOWN)).owner is None
 

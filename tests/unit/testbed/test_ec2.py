@@ -100,10 +100,11 @@ def test_a_fault_that_there_is_not_is_refused() -> None:
 def test_the_ledger_keeps_what_is_gone() -> None:
     ledger = Ledger()
     for number, spot in enumerate((False, True)):
-        ledger.add(Entry(f"i-{number}", "a", f"token-{number}", spot, b""))
+        ledger.add(Entry(f"i-{number}", "a", f"token-{number}", spot, f"zone-{number}", b""))
     ledger.end("i-0")
     assert [entry.to_json()["ended"] for entry in ledger] == [True, False]
     assert (ledger.living("a"), ledger.living("a", spot=True), ledger.living("b")) == (1, 1, 0)
+    assert (ledger.living("a", zone="zone-0"), ledger.living("a", zone="zone-1")) == (0, 1)
     assert (ledger.young(60), ledger.just_ended(60)) == ({"i-0", "i-1"}, {"i-0"})
     assert (ledger.young(0), ledger.just_ended(0)) == (set(), set())
 

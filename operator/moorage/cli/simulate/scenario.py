@@ -17,7 +17,7 @@ from moorage.cli.cluster import read
 from moorage.cli.errors import CliError, Exit
 from moorage.cli.manifests import Obj, title
 from moorage.cli.simulate.series import Column, Point, Value
-from moorage.controllers.exhaustion import next_settings, spot_settings
+from moorage.controllers.exhaustion import next_settings, spot_settings, zones_of
 from moorage.core.ceilings import NOTHING, OWN, Ceiling, namespace_ceiling
 from moorage.core.exhaustion import Exhaustion
 from moorage.core.placement import MemberRequest, PlacementRequest
@@ -25,6 +25,7 @@ from moorage.core.pricing import Told, in_force
 from moorage.core.services import ServiceView, service_view
 from moorage.core.simulation import Bounds, Situation
 from moorage.core.template import did_you_mean
+from moorage.core.zones import Zones
 from moorage.hosting.abilities import Ability
 from moorage.hosting.errors import HostingError
 from moorage.hosting.registry import backend
@@ -57,7 +58,8 @@ def read_scenario(objects: Sequence[Obj]) -> Scenario:
     """The scenario of the files' objects. Raises CliError where one is missing or does not fit."""
     held: dict[str, list[Obj]] = {kind: [o for o in objects if o["kind"] == kind] for kind in _KINDS}
     policy = read(HostingPolicy, _one(held["HostingPolicy"], "HostingPolicy"))
-    services = tuple(_view(read(HostingService, _complete(obj))) for obj in held["HostingService"])
+    told = [read(HostingService, _complete(obj)) for obj in held["HostingService"]]
+    services = tuple(_view(service) for service in told)
     group = read(ServerGroup, _one(held["ServerGroup"], "ServerGroup")) if held["ServerGroup"] else None
     meta: Obj = next((o["metadata"] for o in held["Namespace"]), {})
     namespace = (group.metadata.namespace if group is not None else "") or policy.metadata.namespace or NAMESPACE
@@ -70,20 +72,25 @@ def read_scenario(objects: Sequence[Obj]) -> Scenario:
         request = replace(request, ceilings=(bound,))
     name = "one server" if group is None else group.metadata.name
     scenario = Scenario(policy, services, request, name, bool(services))
-    return scenario if group is None else _of_group(scenario, group)
+    return scenario if group is None else _of_group(scenario, group, told)
 
 
-def _of_group(scenario: Scenario, group: ServerGroup) -> Scenario:
+def _of_group(scenario: Scenario, group: ServerGroup, services: Iterable[HostingService]) -> Scenario:
     """The request and the bounds that the controller takes from a group."""
     spec, status = group.spec, group.status
     own = () if spec.max_price_per_hour is None else (Ceiling(spec.max_price_per_hour, OWN),)
     last = status.placement or status.last_placement
+    by_uid = {service.metadata.uid: service for service in services}
+
+    def zones(service_uid: str, settings: Mapping[str, Any]) -> Zones:
+        return zones_of(by_uid.get(service_uid), settings)
+
     request = replace(
         scenario.request,
         ceilings=(*own, *scenario.request.ceilings),
         retains=spec.deletion_policy == "Retain",
         # Its time is that of each look.
-        exhaustion=Exhaustion(status.exhausted, _ANY_TIME, next_settings) if status.exhausted else None,
+        exhaustion=Exhaustion(status.exhausted, _ANY_TIME, next_settings, zones) if status.exhausted else None,
         before=last.service_uid if last is not None else "",
     )
     bounds = Bounds(spec.suspend, spec.deletion_protection, status.failed_over)

@@ -12,10 +12,11 @@ from moorage.api.placement import Exhausted
 from moorage.api.quantities import format_quantity
 from moorage.api.selection import Requirement, SpotUse
 from moorage.api.virtualserverconfig import ExactOffering, Image, Size, VirtualServerConfigSpec
-from moorage.core.exhaustion import Exhaustion, Fallback, in_turn
+from moorage.core.exhaustion import Exhaustion, Fallback, Room, in_turn
 from moorage.core.placement.reasons import Reason, Rejection
 from moorage.core.placement.requirements import OF_OFFERINGS, offering_meets
 from moorage.core.services import ServiceView
+from moorage.core.zones import Zones
 
 MAX_TURNS: Final = 3
 """How many offerings of one service are tried for a member, beside what may be taken back: each try costs calls and
@@ -62,6 +63,10 @@ class MemberTemplate:
     """What is taken where this finds no room."""
     instead: str = ""
     """Why it is not what comes first on this service; "" where it is."""
+    zones: Zones = field(default_factory=dict)
+    """The zones of the service that its servers are spread over, where that is known (`with_room`)."""
+    narrowed: str = ""
+    """Why those are not all zones of the service; "" where they are."""
 
     @property
     def price(self) -> Decimal | None:
@@ -209,15 +214,16 @@ def first_with_room(
 def with_room(
     template: MemberTemplate, service_uid: str, type_: str, exhaustion: Exhaustion
 ) -> MemberTemplate | Rejection:
-    """The template with the first settings that are not known to find no room, or that there are none.
+    """The template with the first settings that are not known to find no room, and the zones where; or that there are
+    none.
 
     Where what may be taken back found no room, what is taken without it is next.
     """
     offering = template.offering.name
-    left: Mapping[str, Any] | Exhausted
+    left: Room | Exhausted
     if template.interruptible:
         # Not the backend's own fallback: what it gives has another price than the one that the choice rests on.
-        left = exhaustion.of(service_uid, offering, template.settings) or template.settings
+        left = exhaustion.room(service_uid, offering, template.settings)
         if isinstance(left, Exhausted) and template.otherwise is not None:
             return _staying(template.otherwise, service_uid, type_, exhaustion, left)
     else:
@@ -225,7 +231,18 @@ def with_room(
     if isinstance(left, Exhausted):
         why = f"offering {offering} turned out to have no room ({left.message})"
         return Rejection(Reason.NO_CAPACITY, f"{why}; not tried again before {left.until:%Y-%m-%dT%H:%M:%SZ}")
-    return replace(template, settings=left)
+    return replace(template, settings=left.settings, zones=left.zones, narrowed=_narrowed(offering, left))
+
+
+def _narrowed(offering: str, room: Room) -> str:
+    """That there are zones without room, in the words of the first of them."""
+    if not room.full:
+        return ""
+    first = next(iter(room.full.values()))
+    return (
+        f"offering {offering} turned out to have no room in {', '.join(room.full)} ({first.message}): "
+        f"new servers go to {', '.join(room.zones)} until {first.until:%Y-%m-%dT%H:%M:%SZ}"
+    )
 
 
 def _staying(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from moorage.hosting.ec2.backend import Ec2Backend, open_backend
-from moorage.hosting.ec2.launch import complete, fallback, spot
+from moorage.hosting.ec2.launch import complete, fallback, spot, zones
 from moorage.hosting.ec2.settings import Ec2ServerSettings, Ec2Settings
 from moorage.hosting.factory import BackendFactory
 
@@ -15,6 +15,7 @@ FACTORY = BackendFactory(
     open=open_backend,
     fallback=fallback,
     spot=spot,
+    zones=zones,
     complete=complete,
 )
 

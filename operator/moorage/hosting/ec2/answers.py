@@ -138,6 +138,12 @@ def _field_in(text: str) -> str | None:
     return next((field for word, field in _PARAMETERS.items() if word in lowered), None)
 
 
+_WRONG_REGION: Final = "scoped to a valid region"
+"""EC2 and STS say by the code for wrong keys that a signature is for another region than the endpoint's."""
+_ZONES_CODE: Final = "Unsupported"
+_OF_A_ZONE: Final = "availability zone"
+"""By the same code EC2 refuses what a type of instance cannot do at all, and one that the zone does not have."""
+
 TABLE: Final = _table()
 THROTTLED: Final = frozenset(_THROTTLED.split())
 
@@ -152,6 +158,11 @@ def refusal(what: str, error: ClientError) -> HostingError:
     if code in THROTTLED or status == 429:
         return Throttled(text, retry_after=after)
     made = TABLE.get(code)
+    if made is AuthenticationError and _WRONG_REGION in str(found.get("Message", "")).lower():
+        remedy = "write the region that the endpoint belongs to into spec.region"
+        return Invalid(f"{what}: {code}: the service at the endpoint is in another region; {remedy}", field="region")
+    if code == _ZONES_CODE and _OF_A_ZONE in str(found.get("Message", "")).lower():
+        return CapacityError(text)
     if made is Unavailable or (made is None and status >= 500):
         return Unavailable(text, retry_after=after)
     if made is not None:

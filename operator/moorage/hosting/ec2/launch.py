@@ -63,8 +63,19 @@ def pin(service: Ec2Settings, key: str, server: Ec2ServerSettings) -> Ec2ServerS
 
 
 def zone_of(key: str, zones: Mapping[str, str]) -> str:
-    """One of the zones, evenly over keys, and mostly the same one when zones come and go."""
+    """One of the zones, evenly over keys, and mostly the same one when zones come and go.
+
+    For what no group spreads: volumes, and servers that were asked for before groups did.
+    """
     return max(zones, key=lambda zone: hashlib.sha256(f"{key}/{zone}".encode()).digest())
+
+
+def zones(service: Mapping[str, Any], server: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+    """See `BackendFactory.zones`: those that have a subnet."""
+    subnets = service.get("subnets")
+    if not isinstance(subnets, Mapping) or server.get("zone") is not None or server.get("subnet") is not None:
+        return {}
+    return {zone: {"zone": zone} for zone in sorted(subnets)}
 
 
 def fallback(settings: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -105,7 +105,7 @@ class Ec2Settings(_Launch):
     request_timeout: bound of every call but a creation. create_timeout: bound of a creation. inventory_timeout: bound
     of an inventory with all its pages. page_size: servers asked for per page. listing_lag: how late listings may be.
     idempotent_create: false for an EC2-compatible service that does not know ClientToken.
-    subnets: subnet by availability zone; a server that names none gets one of them, by its key. security_groups,
+    subnets: subnet by availability zone; servers of a group that name none are spread over them. security_groups,
     key_name, instance_profile, block_devices, metadata_hop_limit, public_address: of servers that do not say otherwise.
     instance_types: the types to be offered, at most 100 (EC2 has more than 900). prices: price of one hour, by type.
     instance_profiles: the IAM instance profiles that servers may name beside the service's own `instance_profile`:

@@ -40,16 +40,18 @@ class Faults:
     """All that can be switched. The names on the wire are these.
 
     latency: seconds before a call of the operation (or `*`) is worked on. capacity, spot_capacity: how many instances
-    there is room for. quota: how many the account may have. listing_lag: seconds after which a creation or deletion
-    shows in listings. lookup_lag: seconds for which a new id is unknown to every call. skew: seconds by which the
-    service's clock is ahead. denied: operations that nobody may call. ignore_tokens: behave as a service that does not
-    know ClientToken. return_terminated: answer a repeated token of a terminated instance with that instance, as EC2 did
-    until 2025, instead of IdempotentInstanceTerminated.
+    there is room for. zone_capacity: the same by availability zone, for instances whose request says in which. quota:
+    how many the account may have. listing_lag: seconds after which a creation or deletion shows in listings.
+    lookup_lag: seconds for which a new id is unknown to every call. skew: seconds by which the service's clock is
+    ahead. denied: operations that nobody may call. ignore_tokens: behave as a service that does not know ClientToken.
+    return_terminated: answer a repeated token of a terminated instance with that instance, as EC2 did until 2025,
+    instead of IdempotentInstanceTerminated.
     """
 
     latency: dict[str, float] = field(default_factory=dict)
     capacity: int | None = None
     spot_capacity: int | None = None
+    zone_capacity: dict[str, int] = field(default_factory=dict)
     quota: int | None = None
     listing_lag: float = 0.0
     lookup_lag: float = 0.0

@@ -12,19 +12,21 @@ from typing import Any
 
 @dataclass(slots=True)
 class Entry:
-    """One instance, from its creation on; times are of the steady clock."""
+    """One instance, from its creation on; times are of the steady clock. `zone` is the one asked for, or ""."""
 
     id: str
     account: str
     token: str | None
     spot: bool
+    zone: str
     user_data: bytes
     created: float = field(default_factory=time.monotonic)
     ended: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """For the control API."""
-        return {"id": self.id, "account": self.account, "token": self.token, "ended": self.ended is not None}
+        told = {"id": self.id, "account": self.account, "token": self.token, "spot": self.spot, "zone": self.zone}
+        return {**told, "ended": self.ended is not None}
 
 
 class Ledger:
@@ -50,9 +52,11 @@ class Ledger:
         if entry is not None and entry.ended is None:
             entry.ended = time.monotonic()
 
-    def living(self, account: str, *, spot: bool | None = None) -> int:
-        """How many of the account's are not terminated; `spot`: of one market only."""
-        return sum(1 for e in self if e.ended is None and e.account == account and (spot is None or e.spot is spot))
+    def living(self, account: str, *, spot: bool | None = None, zone: str | None = None) -> int:
+        """How many of the account's are not terminated; `spot`: of one market only; `zone`: that asked for that one."""
+        return sum(
+            e.ended is None and e.account == account and spot in {None, e.spot} and zone in {None, e.zone} for e in self
+        )
 
     def young(self, seconds: float) -> set[str]:
         """Those made less than so long ago."""

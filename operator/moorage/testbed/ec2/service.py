@@ -33,7 +33,7 @@ class Service:
         self._simulator = simulator
         self._guests = guests
         self._tokens = Tokens()
-        self._making: Counter[tuple[str, bool]] = Counter()
+        self._making: Counter[tuple[str, bool, str]] = Counter()
         self._zones: dict[str, str] = {}
         self._operations: Mapping[str, Handler] = {
             "RunInstances": self._run,
@@ -93,35 +93,48 @@ class Service:
 
     async def _make(self, caller: Caller, form: Form) -> Reply:
         spot = form.get("InstanceMarketOptions.MarketType") == "spot"
-        self._check_room(caller, spot=spot)
-        self._making[caller.account, spot] += 1
+        zone = await self._zone(caller, form)
+        self._check_room(caller, spot=spot, zone=zone)
+        self._making[caller.account, spot, zone] += 1
         try:
             reply = await self._simulator.ask(caller, form)
         finally:
-            self._making[caller.account, spot] -= 1
+            self._making[caller.account, spot, zone] -= 1
         user_data = base64.b64decode(form.get("UserData", ""))
         for made in _made(reply):
-            self.ledger.add(Entry(made, caller.account, form.get("ClientToken"), spot, user_data))
+            self.ledger.add(Entry(made, caller.account, form.get("ClientToken"), spot, zone, user_data))
         if self.boots and reply.ok:
             await self._boot(reply)
         return reply
 
-    def _check_room(self, caller: Caller, *, spot: bool) -> None:
+    def _used(self, account: str, *, spot: bool | None = None, zone: str | None = None) -> int:
+        """How many instances there are, and are being made."""
+        making = sum(
+            count
+            for (owner, market, where), count in self._making.items()
+            if owner == account and spot in {None, market} and zone in {None, where}
+        )
+        return self.ledger.living(account, spot=spot, zone=zone) + making
+
+    def _check_room(self, caller: Caller, *, spot: bool, zone: str) -> None:
         faults, account = self.faults.now, caller.account
-        making = self._making[account, True] + self._making[account, False]
-        if faults.quota is not None and self.ledger.living(account) + making >= faults.quota:
+        if faults.quota is not None and self._used(account) >= faults.quota:
             raise Refused(
                 "VcpuLimitExceeded",
                 "You have requested more vCPU capacity than your current vCPU limit allows for the instance bucket "
                 "that the specified instance type belongs to.",
             )
-        rooms = [(faults.capacity, self.ledger.living(account) + making)]
+        rooms = [(faults.capacity, self._used(account))]
         if spot:
-            rooms.append((faults.spot_capacity, self.ledger.living(account, spot=True) + self._making[account, True]))
+            rooms.append((faults.spot_capacity, self._used(account, spot=True)))
+        if zone in faults.zone_capacity:
+            rooms.append((faults.zone_capacity[zone], self._used(account, zone=zone)))
         if any(room is not None and used >= room for room, used in rooms):
             # A server's error to EC2, with the status of one.
-            text = "We currently do not have sufficient capacity in the Availability Zone you requested."
-            raise Refused("InsufficientInstanceCapacity", text, 500)
+            where = "the Availability Zone you requested" + (f" ({zone})" if zone else "")
+            raise Refused(
+                "InsufficientInstanceCapacity", f"We currently do not have sufficient capacity in {where}.", 500
+            )
 
     async def _zone(self, caller: Caller, form: Form) -> str:
         zone = form.get("Placement.AvailabilityZone")

@@ -234,6 +234,28 @@ async def test_another_image_and_other_settings_replace_in_turn_and_say_which() 
     assert "servers change in turn: at most 1 of a member not ready at a time\n" in harbour.text(view)
 
 
+async def test_the_zone_that_was_chosen_for_a_server_is_no_reason_to_replace_it() -> None:
+    """Nor is it one among others, nor is that the service has that zone no more."""
+    other = {"image": "other", "serviceType": "local"}
+    for zones in (("zone-a", "zone-b"), ("zone-a", "gone"), ("zone-b", "zone-b")):
+        harbour = Harbour(zones=zones)
+        await harbour.set_up(config={**IMAGE, "images": [*IMAGE["images"], other]})
+        await harbour.group(2, running=2, old=dict(IMAGE))
+        assert [change.action for change in harbour.plan().changes] == [Action.REVISE] * 2
+    harbour = Harbour(zones=("zone-a", "zone-b"))
+    await harbour.set_up()
+    await harbour.group(2, running=2, old={**IMAGE, "images": [{"image": "debian-11"}]})
+    assert {change.why for change in harbour.plan().changes} == {("image debian-11 -> debian-12",)}
+    named = {**IMAGE, "settings": [{"serviceType": "ec2", "values": {"zone": "zone-b"}}]}
+    harbour = Harbour(zones=("zone-a", "zone-b"))
+    await harbour.set_up(config=named)
+    await harbour.group(2, running=2, old=dict(IMAGE))
+    assert {(change.server, change.action, *change.why) for change in harbour.plan().changes} == {
+        ("g-m-0", Action.REPLACE, "settings zone zone-a -> zone-b"),
+        ("g-m-1", Action.REVISE, "the configuration changed"),
+    }
+
+
 async def test_a_changed_configuration_is_revised_in_place_and_shows_names_but_no_values() -> None:
     old = {**IMAGE, "configuration": [{"name": "port", "value": "canary-old"}]}
     harbour = Harbour()

@@ -21,6 +21,7 @@ from moorage.cli.errors import CliError, Exit
 from moorage.cli.main import app
 from moorage.cli.simulate.drawing import to_svg
 from moorage.cli.simulate.scene import Label, Scene, ticks
+from moorage.core.exhaustion import settings_mark
 
 EXAMPLE = ROOT / "simulate"
 POLICY = """
@@ -45,6 +46,32 @@ on anchor             ██████████                    ██�
 price                 ▅▅▅█▅▅▅▅▅▅                    ▆▆▆▆▆▆▆▆▆▆                  ▇▇▇▇▇▇▇▇▇▇            up to 0.22/h
                         |28 Mar                       |29 Mar                     |30 Mar
            █ met or placed there   · unmet
+"""
+
+
+ZONED = f"""{POLICY}
+---
+apiVersion: moorage.dev/v1alpha1
+kind: HostingService
+metadata: {{name: cloud}}
+spec:
+  type: ec2
+  endpoint: https://ec2.example.org
+  settings: {{subnets: {{zone-a: subnet-a, zone-b: subnet-b}}}}
+  offerings: [{{name: small, cpu: 1, memory: 1Gi, pricePerHour: "0.02"}}]
+---
+apiVersion: moorage.dev/v1alpha1
+kind: VirtualServerConfig
+metadata: {{name: c}}
+spec: {{images: [{{image: i}}]}}
+---
+apiVersion: moorage.dev/v1alpha1
+kind: ServerGroup
+metadata: {{name: g}}
+spec:
+  policyRef: {{name: p}}
+  members: [{{name: m, configRef: {{name: c}}}}]
+status: {{exhausted: FULL}}
 """
 
 
@@ -204,6 +231,19 @@ def test_a_group_that_may_be_scaled_is_placed_where_the_most_of_it_fits(given: A
     files = given("all.yaml", group + "  scale: {member: m, replicas: 1, maxReplicas: 5}\n")
     options = ("--series", given("course.csv", course), "--to", "2026-03-01T01:00:00Z", "-o", "json")
     assert [s["service"] for s in json.loads(run("-f", files, *options))["spans"]] == ["b"]
+
+
+def test_one_full_zone_does_not_fill_a_service(given: Any) -> None:
+    def spans(*zones: str) -> list[str | None]:
+        marks = [settings_mark({"zone": zone}) for zone in zones]
+        entry = {"service": "cloud", "serviceUID": "cloud", "offering": "small", "reason": "InsufficientCapacity"}
+        full = [{**entry, "settings": mark, "until": "2026-03-01T02:00:00Z"} for mark in marks]
+        text = ZONED.replace("FULL", json.dumps(full))
+        hours = "--from", "2026-03-01T00:00:00Z", "--to", "2026-03-01T04:00:00Z"
+        return [s["service"] for s in json.loads(run("-f", given("all.yaml", text), *hours, "-o", "json"))["spans"]]
+
+    assert spans("zone-a") == ["cloud"]
+    assert spans("zone-a", "zone-b") == [None, "cloud"]
 
 
 def test_a_price_that_is_told_is_of_that_time(given: Any) -> None:

@@ -90,6 +90,25 @@ def test_what_is_invalid_names_its_field(code: str, message: str, field: str | N
     assert error.field == field
 
 
+@pytest.mark.parametrize("code", ["AuthFailure", "SignatureDoesNotMatch"])
+def test_a_wrong_region_is_about_the_region_and_not_about_the_keys(code: str) -> None:
+    error = failure("GetCallerIdentity", told(code, "Credential should be scoped to a valid region. ", 403))
+    assert type(error) is Invalid
+    assert error.field == "region"
+    assert "spec.region" in error.message
+    assert "access key" not in error.message
+
+
+def test_a_type_that_one_zone_does_not_have_may_be_had_in_another() -> None:
+    text = (
+        "Your requested instance type (m7g.large) is not supported in your requested Availability Zone (us-east-1e). "
+        "Please retry your request by not specifying an Availability Zone or choosing us-east-1a, us-east-1b."
+    )
+    assert type(failure("RunInstances", told("Unsupported", text))) is CapacityError
+    text = "The requested configuration is currently not supported. Please check the documentation."
+    assert type(failure("RunInstances", told("Unsupported", text))) is Invalid
+
+
 def test_retry_after_is_the_services_own() -> None:
     error = failure("RunInstances", told("RequestLimitExceeded", status=503, **{"retry-after": "7"}))
     assert isinstance(error, Throttled)

@@ -71,6 +71,20 @@ def test_a_zone_that_is_named_leads_to_its_subnet() -> None:
     assert caught.value.field == "settings.zone"
 
 
+def test_the_zones_that_a_group_spreads_over_are_those_with_a_subnet() -> None:
+    found = FACTORY.zones({"subnets": SUBNETS}, {"market": "Spot", "zone": None})
+    assert found == {zone: {"zone": zone} for zone in SUBNETS}
+    for zone, added in found.items():
+        assert asked({"subnets": SUBNETS}, dict(added))["SubnetId"] == SUBNETS[zone]
+    for service, server in (
+        ({}, {}),
+        ({"subnets": SUBNETS}, {"zone": "eu-central-1a"}),
+        ({"subnets": SUBNETS}, {"subnet": "subnet-x"}),
+        ({"subnets": "wrong"}, {}),
+    ):
+        assert FACTORY.zones(service, server) == {}
+
+
 def test_without_zones_ec2_chooses() -> None:
     assert not {"SubnetId", "Placement", "NetworkInterfaces"} & set(asked())
 
@@ -92,6 +106,15 @@ def test_a_public_address_is_asked_of_an_interface() -> None:
     ]
     assert "SubnetId" not in found
     assert "SecurityGroupIds" not in found
+
+
+def test_key_pair_and_security_groups_are_the_servers_own_or_the_services() -> None:
+    service: dict[str, Any] = {"keyName": "ops", "securityGroups": ["sg-1", "sg-2"]}
+    found = asked(service)
+    assert (found["KeyName"], found["SecurityGroupIds"]) == ("ops", ["sg-1", "sg-2"])
+    own = asked(service, {"keyName": "team", "securityGroups": ["sg-3"]})
+    assert (own["KeyName"], own["SecurityGroupIds"]) == ("team", ["sg-3"])
+    assert not {"KeyName", "SecurityGroupIds", "IamInstanceProfile", "BlockDeviceMappings"} & set(asked())
 
 
 def test_profile_by_name_or_arn() -> None:
@@ -122,6 +145,27 @@ def test_disks_go_with_the_server_unless_they_are_kept() -> None:
         {"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 20, "VolumeType": "gp3", "DeleteOnTermination": True}},
         {"DeviceName": "/dev/sdf", "Ebs": {"VolumeSize": 5, "DeleteOnTermination": False}},
     ]
+
+
+def test_what_a_disk_is_to_be_like_is_asked_for() -> None:
+    disk = {"device": "/dev/xvda", "size": 100, "type": "io2", "iops": 4000, "throughput": 500, "encrypted": True}
+    found = asked(server={"blockDevices": [{**disk, "kmsKey": "alias/disks"}]})
+    assert found["BlockDeviceMappings"] == [
+        {
+            "DeviceName": "/dev/xvda",
+            "Ebs": {
+                "VolumeSize": 100,
+                "VolumeType": "io2",
+                "Iops": 4000,
+                "Throughput": 500,
+                "Encrypted": True,
+                "KmsKeyId": "alias/disks",
+                "DeleteOnTermination": True,
+            },
+        }
+    ]
+    plain = asked(server={"blockDevices": [{"device": "/dev/xvda", "encrypted": False}]})
+    assert plain["BlockDeviceMappings"][0]["Ebs"] == {"Encrypted": False, "DeleteOnTermination": True}
 
 
 def test_spot_is_asked_once_and_falls_back_by_another_server() -> None:

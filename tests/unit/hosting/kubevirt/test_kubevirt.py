@@ -66,6 +66,12 @@ def test_a_declared_size_takes_the_place_of_an_instance_type() -> None:
     assert found["template"]["spec"]["architecture"] == "arm64"
 
 
+def test_a_machine_runs_on_the_nodes_that_its_settings_select() -> None:
+    selected = {"topology.kubernetes.io/zone": "a"}
+    assert made({"nodeSelector": selected})["spec"]["template"]["spec"]["nodeSelector"] == selected
+    assert "nodeSelector" not in made()["spec"]["template"]["spec"], "without a word the cluster decides"
+
+
 @pytest.mark.parametrize(
     ("kind", "source"),
     [

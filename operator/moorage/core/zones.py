@@ -1,0 +1,50 @@
+"""The zones of a hosting service: its failure domains, over which the servers of a member are spread.
+
+A zone is chosen with the VirtualServer and stands in its settings: what is tried after a zone without room is another
+VirtualServer with another identity, so that no request is ever sent to two zones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Zones = Mapping[str, Mapping[str, Any]]
+"""By the name of each zone, what is added to a server's settings to have it made there."""
+
+ZonesOf = Callable[[str, Mapping[str, Any]], Zones]
+"""From the uid of a service and a server's settings to the zones that the server may be in; none where the service has
+no zones, or the settings choose one themselves."""
+
+
+def no_zones(_uid: str, _settings: Mapping[str, Any]) -> Zones:
+    """The service has no zones."""
+    return {}
+
+
+def in_own_order(zones: Zones, whose: str) -> Zones:
+    """The zones in an order of ``whose`` own, so that the first servers of many members are not all in one zone.
+
+    It is mostly the same one when zones come and go.
+    """
+    return {name: zones[name] for name in sorted(zones, key=lambda n: hashlib.sha256(f"{whose}/{n}".encode()).digest())}
+
+
+def zone_of(settings: Mapping[str, Any], zones: Zones) -> str | None:
+    """The zone that a server's settings are of."""
+    return next((name for name, added in zones.items() if added.items() <= settings.items()), None)
+
+
+def without_zone(settings: Mapping[str, Any], zones: Zones) -> Mapping[str, Any]:
+    """A server's settings without what was added to have it in a zone, be it one that the service has no more."""
+    added = {key for one in zones.values() for key in one}
+    return {key: value for key, value in settings.items() if key not in added} if added else settings
+
+
+def emptiest(zones: Zones, ordinal: int, beside: Counter[str]) -> str:
+    """The zone for a server: that with the fewest of its siblings; among equals, the next in turn by its ordinal."""
+    names = tuple(zones)
+    turn = ordinal % len(names)
+    return min((*names[turn:], *names[:turn]), key=lambda name: beside[name])
