@@ -136,6 +136,11 @@ async def lets_another_exception_out(self: LocalBackend) -> Inventory:
         raise ConnectionError(error.message) from None
 
 
+async def shows_no_console(self: LocalBackend, provider_id: str) -> str | None:
+    await get(self, provider_id)
+    return None
+
+
 async def replaces_all_tags(self: LocalBackend, provider_id: str, tags: Mapping[str, str]) -> None:
     old = (await get(self, provider_id)).tags
     await retag(self, provider_id, {**dict.fromkeys(old, ""), **tags})
@@ -211,6 +216,11 @@ async def the_bare_404(suite: BackendContract, bench: Bench) -> None:
     await suite.test_only_the_services_own_word_is_not_found(bench.service, bench.proxy, await bench.stage())
 
 
+async def the_console(suite: BackendContract, bench: Bench) -> None:
+    bench.service.console_says = "agent"
+    await suite.test_the_console_is_shown_until_the_server_is_gone(bench.service, bench.backend)
+
+
 async def secrets(suite: BackendContract, bench: Bench) -> None:
     await suite.test_nothing_secret_is_logged_or_raised(bench.service, bench.proxy, await bench.stage(), bench.caplog)
 
@@ -264,6 +274,7 @@ BUGS: tuple[tuple[Setup, Try], ...] = (
         replaced("get_many", stumbles_over_one_that_is_gone),
         lambda suite, bench: suite.test_many_are_read_at_once_also_where_one_is_gone(bench.service, bench.backend),
     ),
+    (replaced("console", shows_no_console), the_console),
     (replaced("create", logs_what_it_sends), secrets),
     (never_gives_up, no_answer),
     (reads_to_the_end, the_endless_answer),
