@@ -8,26 +8,12 @@ import pytest
 from tests.support import beds
 from tests.support.services.incus import IncusService
 
-from moorage.testing.identity import IdentityContract
-from moorage.testing.interruption import InterruptionContract
-from moorage.testing.inventory import InventoryContract
-from moorage.testing.lag import LagContract
-from moorage.testing.lies import LiesContract
-from moorage.testing.life import LifeContract
-from moorage.testing.refusals import RefusalsContract
+from moorage.testing import BackendContract
 
 pytestmark = pytest.mark.bed("incus")
 
 
-class TestIncus(
-    IdentityContract,
-    InterruptionContract,
-    InventoryContract,
-    LagContract,
-    LiesContract,
-    LifeContract,
-    RefusalsContract,
-):
+class TestIncus(BackendContract):
     """All of it; each fault at one call of each operation."""
 
     under_test = IncusService

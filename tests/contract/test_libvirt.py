@@ -7,31 +7,13 @@ from collections.abc import AsyncIterator
 import pytest
 from tests.support import beds
 
-from moorage.testing.batches import BatchesContract
-from moorage.testing.changes import ChangesContract
-from moorage.testing.identity import IdentityContract
-from moorage.testing.interruption import InterruptionContract
-from moorage.testing.inventory import InventoryContract
-from moorage.testing.lag import LagContract
-from moorage.testing.lies import LiesContract
-from moorage.testing.life import LifeContract
+from moorage.testing import BackendContract
 from moorage.testing.promises import not_applicable
-from moorage.testing.refusals import RefusalsContract
 
 pytestmark = pytest.mark.bed("libvirt")
 
 
-class TestLibvirt(
-    BatchesContract,
-    ChangesContract,
-    IdentityContract,
-    InterruptionContract,
-    InventoryContract,
-    LagContract,
-    LiesContract,
-    LifeContract,
-    RefusalsContract,
-):
+class TestLibvirt(BackendContract):
     """All of it that needs no HTTP."""
 
     @pytest.fixture(autouse=True)

@@ -10,11 +10,15 @@ from typing import Any
 
 import pymysql
 
-from moorage.hosting.contract import Backend
+from moorage.hosting.abilities import Ability
+from moorage.hosting.contract import RELEASED, TAG_SERVER, Backend
+from moorage.hosting.errors import Retryable
 from moorage.testbed import Running
 from moorage.testbed.openstack import restart
 from moorage.testbed.openstack.calls import Refused, Session
 from moorage.testbed.openstack.prepared import QUOTA
+from moorage.testing import BackendContract
+from moorage.testing.base import in_state, needs_ability, outcome
 from moorage.testing.service import Faults, Made, ServiceUnderTest
 
 WHY = {
@@ -37,6 +41,26 @@ LEDGER = """\
 SELECT i.uuid, m.value FROM {0}.instances i LEFT JOIN {0}.instance_metadata m
     ON m.instance_uuid = i.uuid AND m.`key` = 'moorage-key' WHERE i.id > {1}
 """
+
+
+class NovaContract(BackendContract):
+    """The contract, where Nova is behind the backend."""
+
+    async def test_retag_sets_some_tags_and_leaves_the_others(
+        self, service: ServiceUnderTest, backend: Backend
+    ) -> None:
+        """Nova changes no metadata of a server that it still builds; the caller repeats."""
+        retagger = needs_ability(backend, Ability.RETAG)
+        request = service.request()
+        made = await backend.create(request)
+        early = await outcome(retagger.retag(made.provider_id, {"new": "yes"}))
+        assert early is None or isinstance(early, Retryable)
+        await in_state(service, backend, made.provider_id)
+        for _ in range(2):
+            await retagger.retag(made.provider_id, {TAG_SERVER: RELEASED, "new": "yes"})
+            record = await service.open().get(made.provider_id)
+            assert record.tags == {**request.tags, TAG_SERVER: RELEASED, "new": "yes"}
+            assert record.key == request.key
 
 
 class OpenStackFaults(Faults):

@@ -141,6 +141,11 @@ async def shows_no_console(self: LocalBackend, provider_id: str) -> str | None:
     return None
 
 
+async def listens_and_hears_nothing(self: LocalBackend) -> AsyncIterator[str]:
+    yield ""
+    await asyncio.Event().wait()
+
+
 async def replaces_all_tags(self: LocalBackend, provider_id: str, tags: Mapping[str, str]) -> None:
     old = (await get(self, provider_id)).tags
     await retag(self, provider_id, {**dict.fromkeys(old, ""), **tags})
@@ -275,6 +280,10 @@ BUGS: tuple[tuple[Setup, Try], ...] = (
         lambda suite, bench: suite.test_many_are_read_at_once_also_where_one_is_gone(bench.service, bench.backend),
     ),
     (replaced("console", shows_no_console), the_console),
+    (
+        replaced("events", listens_and_hears_nothing),
+        lambda suite, bench: suite.test_events_tell_of_what_others_did(bench.service, bench.backend),
+    ),
     (replaced("create", logs_what_it_sends), secrets),
     (never_gives_up, no_answer),
     (reads_to_the_end, the_endless_answer),
