@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from uuid import uuid4
 
 import pytest
 from tests.support import beds
 
 from moorage.testing import BackendContract
+from moorage.testing.base import repeat
 from moorage.testing.promises import not_applicable
 
 pytestmark = pytest.mark.bed("libvirt")
@@ -31,3 +33,20 @@ class TestLibvirt(BackendContract):
 
         async with LibvirtService(running) as service:
             yield service
+
+
+async def test_another_host_at_the_address_is_another_account() -> None:
+    running = beds.running("libvirt")
+    from tests.support.services.libvirt import LibvirtService
+
+    async with LibvirtService(running) as service:
+        backend = service.open()
+        account = await backend.account()
+        before = await service.do(service.become, str(uuid4()))
+        try:
+            other = await repeat(backend.account)
+            assert other != account
+            assert (await backend.inventory()).account == await service.open().account() == other
+        finally:
+            await service.do(service.become, before)
+        assert await repeat(backend.account) == account
