@@ -63,6 +63,7 @@ class Ec2Faults(Faults):
     """The bed's own."""
 
     why: Mapping[str, str] = {
+        "project_gone": "the keys of a closed account are refused as others are that were revoked",
         "expire": "every request is signed with the key itself: there is no session that could be renewed",
         "boot_fails": "an instance that cannot start is terminated, that is: gone",
         "restart": "moto keeps everything in memory",

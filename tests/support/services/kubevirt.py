@@ -36,6 +36,7 @@ WHY = {
     "capacity": "a cluster tells that nodes are full only after the creation: the server stays Pending and says so",
     "throttle": "the API server's fairness cannot be set to refuse single clients; the proxy does it",
     "lag": "etcd's lists are consistent",
+    "project_gone": "a namespace that is made again is another; a test of its own deletes one",
     "expire": "a ServiceAccount's token from a Secret does not expire",
     "skew": "nothing in the protocol is signed with a time",
 }
@@ -134,6 +135,16 @@ class KubevirtService(ServiceUnderTest):
         opened = backend(self.type).open(Spec(self.endpoint, "", name, dict(self.settings)), self.credentials)
         self._opened.append(opened)
         return opened
+
+    async def delete_namespace(self, name: str) -> None:
+        """Delete a namespace and all that is in it, and see it gone."""
+        with contextlib.suppress(ApiException):
+            await self.do("delete_namespace", name)
+
+        async def gone() -> bool:
+            return all(each.metadata.name != name for each in (await self.do("list_namespace")).items)
+
+        await until(gone, f"the end of namespace {name}")
 
     async def begin(self) -> None:
         """An empty namespace, and the ledger from here on."""

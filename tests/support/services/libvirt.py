@@ -34,6 +34,7 @@ WHY = {
     "quota": "libvirt knows no accounts, and so no quotas",
     "throttle": "libvirt refuses nobody for a rate",
     "lag": "libvirt's lists are consistent",
+    "project_gone": "libvirt knows no projects",
     "expire": "a client certificate is not a session",
     "skew": "nothing in the protocol is signed with a time",
 }

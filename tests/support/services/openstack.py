@@ -76,6 +76,8 @@ class OpenStackFaults(Faults):
         if "user" in self._changed:
             await self._service.enable_user(True)
             await asyncio.sleep(SECOND)
+        if "project" in self._changed:
+            await self._service.enable_project(True)
         if "quota" in self._changed:
             await self._service.set_quota(QUOTA)
         if "host" in self._changed:
@@ -89,6 +91,10 @@ class OpenStackFaults(Faults):
     async def revoke(self) -> None:
         self._changed.add("user")
         await self._service.enable_user(False)
+
+    async def project_gone(self) -> None:
+        self._changed.add("project")
+        await self._service.enable_project(False)
 
     async def expire(self) -> None:
         await self._service.enable_user(False)
@@ -278,6 +284,11 @@ class OpenStackService(ServiceUnderTest):
         """Let the user, and its application credential, work or not. Its tokens end in any case."""
         users = (await self.admin("GET", "identity", f"/users?name={self.facts['user']}"))["users"]
         await self.admin("PATCH", "identity", f"/users/{users[0]['id']}", {"user": {"enabled": enabled}})
+
+    async def enable_project(self, enabled: bool) -> None:
+        """Let the project be used or not. Its servers stay."""
+        path = f"/projects/{self.facts['project_id']}"
+        await self.admin("PATCH", "identity", path, {"project": {"enabled": enabled}})
 
     async def set_quota(self, quota: Mapping[str, int]) -> None:
         """Of the project."""
