@@ -9,12 +9,12 @@ import pytest
 from tests.support import beds
 from tests.support.services.openstack import NovaContract, OpenStackService
 
-from moorage.hosting.contract import ServerState
+from moorage.hosting.contract import Backend, ServerRecord, ServerState
 from moorage.hosting.errors import CapacityError, QuotaError
 from moorage.hosting.openstack import OpenStackBackend
 from moorage.testbed.openstack.calls import Refused, call
 from moorage.testbed.openstack.prepared import QUOTA
-from moorage.testing.base import in_state, until
+from moorage.testing.base import in_state, is_gone, made_with, until
 
 UNBOUND = {"instances": 12, "cores": -1, "ram": -1}
 pytestmark = [pytest.mark.bed("openstack"), pytest.mark.timeout(400)]
@@ -82,6 +82,39 @@ async def test_a_server_for_which_no_host_has_room_fails_and_says_so(service: Op
         assert "No valid host" in failed.message
     finally:
         await service.set_quota(QUOTA)
+
+
+async def test_servers_whose_host_dies_while_it_makes_them_run_or_fail_once_it_is_back(
+    service: OpenStackService,
+) -> None:
+    backend = service.open()
+    requests = [service.request() for _ in range(2)]
+    begun = await backend.create(requests[0])
+    await service.is_being_built(begun.provider_id)
+    async with service.without_compute():
+        waiting = await backend.create(requests[1])
+        for _ in range(4):
+            await asyncio.sleep(0.5)
+            (shown,) = (await backend.inventory()).with_key(requests[1].key)
+            assert (shown.provider_id, shown.state) == (waiting.provider_id, ServerState.PENDING)
+            assert (await backend.get(waiting.provider_id)).state is ServerState.PENDING
+    for request, made in zip(requests, (begun, waiting), strict=True):
+        await _comes_to_its_end(service, backend, made.provider_id)
+        assert [each.provider_id for each in await backend.find(request.key)] == [made.provider_id]
+        assert await made_with(service, request.key) == [made.provider_id]
+        await backend.delete(made.provider_id)
+        await is_gone(service, backend, made.provider_id)
+
+
+async def _comes_to_its_end(service: OpenStackService, backend: Backend, provider_id: str) -> None:
+    async def over() -> ServerRecord | None:
+        found = await backend.get(provider_id)
+        return found if found.state is not ServerState.PENDING else None
+
+    ended = await until(service, over, "the server runs or has failed")
+    assert ended is not None
+    assert ended.state in {ServerState.RUNNING, ServerState.FAILED}
+    assert ended.message or ended.state is ServerState.RUNNING
 
 
 async def test_a_server_that_was_stopped_and_started_is_the_same(service: OpenStackService) -> None:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pymysql
+from tests.support.hostd import until
 
 from moorage.hosting.abilities import Ability
 from moorage.hosting.contract import RELEASED, TAG_SERVER, Backend
 from moorage.hosting.errors import Retryable
 from moorage.testbed import Running
-from moorage.testbed.openstack import restart
+from moorage.testbed.openstack import kill_compute, restart, start_compute
 from moorage.testbed.openstack.calls import Refused, Session
 from moorage.testbed.openstack.prepared import QUOTA
 from moorage.testing import BackendContract
@@ -293,6 +295,24 @@ class OpenStackService(ServiceUnderTest):
     async def set_quota(self, quota: Mapping[str, int]) -> None:
         """Of the project."""
         await self.admin("PUT", "compute", f"/os-quota-sets/{self.facts['project_id']}", {"quota_set": dict(quota)})
+
+    @asynccontextmanager
+    async def without_compute(self) -> AsyncIterator[None]:
+        """Nova's host is dead, and comes back at the end."""
+        await asyncio.to_thread(kill_compute, self.running)
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(start_compute, self.running)
+
+    async def is_being_built(self, provider_id: str) -> None:
+        """Wait until the host has begun to make a server (or has made it already)."""
+
+        async def begun() -> bool:
+            rows = self._rows(f"SELECT vm_state, task_state FROM nova.instances WHERE uuid = '{provider_id}'")
+            return any(vm != "building" or task not in {None, "scheduling"} for vm, task in rows)
+
+        await until(begun, "the server is being built")
 
     async def enable_host(self, enabled: bool) -> None:
         """Let servers be scheduled, or find no host."""
