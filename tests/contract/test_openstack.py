@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 
 import pytest
@@ -15,9 +16,10 @@ from moorage.hosting.openstack import OpenStackBackend
 from moorage.testbed.openstack.calls import Refused, call
 from moorage.testbed.openstack.prepared import QUOTA
 from moorage.testing.base import in_state, is_gone, made_with, until
+from moorage.testing.interruption import EVERY_FAULT
 
 UNBOUND = {"instances": 12, "cores": -1, "ram": -1}
-pytestmark = [pytest.mark.bed("openstack"), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.bed("openstack"), pytest.mark.timeout(1800 if os.environ.get(EVERY_FAULT) else 400)]
 
 
 class TestOpenStack(NovaContract):
