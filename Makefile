@@ -30,7 +30,7 @@ test-crash: venv ## Kill the controller at every single call of a group's life (
 	@MOORAGE_EVERY_CRASH=1 $(PY) -m pytest tests/e2e/test_crash.py --timeout=0 $(ARGS)
 
 test-backends: venv ## Break every call of every backend in every way, on each service that this machine can run (long)
-	@MOORAGE_EVERY_FAULT=1 $(PY) -m pytest tests/contract --timeout=0 $(ARGS)
+	@MOORAGE_EVERY_FAULT=1 $(PY) -m pytest tests/contract --timeout=1800 $(ARGS)
 
 generate: venv ## Write the CRDs and the API reference anew from the models
 	@$(PY) -m moorage.api.crd --write crds

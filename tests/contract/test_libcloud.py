@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 
 import pytest
 from tests.support import beds
 from tests.support.services.libcloud import LibcloudEc2Service, LibcloudOpenStackService
+from tests.support.services.openstack import NovaContract
 
-from moorage.hosting.abilities import Ability
-from moorage.hosting.contract import RELEASED, TAG_SERVER, Backend
-from moorage.hosting.errors import Retryable
 from moorage.testing import BackendContract
-from moorage.testing.base import in_state, needs_ability, outcome
-from moorage.testing.service import ServiceUnderTest
+from moorage.testing.interruption import EVERY_FAULT, InterruptionContract
+from moorage.testing.lies import LiesContract
+from moorage.testing.promises import left_out
+from moorage.testing.proxy import Fault
 
 
 @pytest.mark.bed("ec2")
@@ -30,29 +31,26 @@ class TestEc2Driver(BackendContract):
 
 
 @pytest.mark.bed("openstack")
-class TestOpenStackDriver(BackendContract):
+class TestOpenStackDriver(NovaContract):
     """The driver `openstack`."""
 
     under_test = LibcloudOpenStackService
+
+    @pytest.fixture(autouse=True)
+    def _proven_with_the_other_driver(self, request: pytest.FixtureRequest) -> None:
+        """What comes over the wire meets the same transport and the same translation of errors, on a bed that is ten
+        times as fast. Creations stay: what becomes of one is for each driver to find out."""
+        if EVERY_FAULT in os.environ:
+            return
+        callspec = getattr(request.node, "callspec", None)
+        params = callspec.params if callspec is not None else {}
+        part = next(part for part in type(self).__mro__ if request.function.__name__ in vars(part))
+        broken = part is InterruptionContract and "name" in params and params["name"] != "create"
+        if broken or (part is LiesContract and params.get("fault") is not Fault.HTML):
+            left_out("the transport is that of the driver ec2, where this is tried")
 
     @pytest.fixture
     async def service(self) -> AsyncIterator[LibcloudOpenStackService]:
         """The bed, empty and without faults."""
         async with LibcloudOpenStackService(beds.running("openstack")) as service:
             yield service
-
-    async def test_retag_sets_some_tags_and_leaves_the_others(
-        self, service: ServiceUnderTest, backend: Backend
-    ) -> None:
-        """Nova changes no metadata of a server that it still builds; the caller repeats."""
-        retagger = needs_ability(backend, Ability.RETAG)
-        request = service.request()
-        made = await backend.create(request)
-        early = await outcome(retagger.retag(made.provider_id, {"new": "yes"}))
-        assert early is None or isinstance(early, Retryable)
-        await in_state(service, backend, made.provider_id)
-        for _ in range(2):
-            await retagger.retag(made.provider_id, {TAG_SERVER: RELEASED, "new": "yes"})
-            record = await service.open().get(made.provider_id)
-            assert record.tags == {**request.tags, TAG_SERVER: RELEASED, "new": "yes"}
-            assert record.key == request.key

@@ -3,35 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from uuid import uuid4
 
 import pytest
 from tests.support import beds
 
-from moorage.testing.batches import BatchesContract
-from moorage.testing.changes import ChangesContract
-from moorage.testing.identity import IdentityContract
-from moorage.testing.interruption import InterruptionContract
-from moorage.testing.inventory import InventoryContract
-from moorage.testing.lag import LagContract
-from moorage.testing.lies import LiesContract
-from moorage.testing.life import LifeContract
+from moorage.testing import BackendContract
+from moorage.testing.base import repeat
 from moorage.testing.promises import not_applicable
-from moorage.testing.refusals import RefusalsContract
 
 pytestmark = pytest.mark.bed("libvirt")
 
 
-class TestLibvirt(
-    BatchesContract,
-    ChangesContract,
-    IdentityContract,
-    InterruptionContract,
-    InventoryContract,
-    LagContract,
-    LiesContract,
-    LifeContract,
-    RefusalsContract,
-):
+class TestLibvirt(BackendContract):
     """All of it that needs no HTTP."""
 
     @pytest.fixture(autouse=True)
@@ -49,3 +33,20 @@ class TestLibvirt(
 
         async with LibvirtService(running) as service:
             yield service
+
+
+async def test_another_host_at_the_address_is_another_account() -> None:
+    running = beds.running("libvirt")
+    from tests.support.services.libvirt import LibvirtService
+
+    async with LibvirtService(running) as service:
+        backend = service.open()
+        account = await backend.account()
+        before = await service.do(service.become, str(uuid4()))
+        try:
+            other = await repeat(backend.account)
+            assert other != account
+            assert (await backend.inventory()).account == await service.open().account() == other
+        finally:
+            await service.do(service.become, before)
+        assert await repeat(backend.account) == account

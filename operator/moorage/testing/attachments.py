@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from moorage.hosting.abilities import Ability, VolumeRecord
-from moorage.hosting.contract import Backend, identity_key, identity_tags
+from moorage.hosting.abilities import Ability
+from moorage.hosting.contract import Backend
 from moorage.hosting.errors import Invalid, NotFound
-from moorage.testing.base import Contract, in_state, is_gone, needs_ability, outcome, repeat, until
+from moorage.testing.base import (
+    Contract,
+    addresses_of,
+    hangs_on,
+    in_state,
+    is_gone,
+    needs_ability,
+    outcome,
+    repeat,
+    until,
+    volume_identity,
+)
 from moorage.testing.promises import keeps, not_applicable
 from moorage.testing.proxy import Fault, FaultProxy
 from moorage.testing.service import ServiceUnderTest
@@ -21,20 +32,20 @@ class AttachmentsContract(Contract):
         disks = needs_ability(backend, Ability.VOLUMES)
         server = await backend.create(service.request())
         zone = (await in_state(service, backend, server.provider_id)).zone
-        key, tags = _identity(service)
+        key, tags = volume_identity(service.request().key)
         volume = await disks.create_volume(key, service.volume_gib, tags, zone)
         assert (volume.key, volume.attached_to) == (key, None)
         again = await service.open().create_volume(key, service.volume_gib, tags, zone)  # type: ignore[attr-defined]
         assert again.volume_id == volume.volume_id
         for _ in range(2):
             await disks.attach_volume(volume.volume_id, server.provider_id)
-        await _attached(service, disks, volume.volume_id, server.provider_id)
+        await hangs_on(service, disks, volume.volume_id, server.provider_id)
         with pytest.raises(Invalid) as caught:
             await disks.delete_volume(volume.volume_id)
         assert caught.value.field == "volume"
         await backend.delete(server.provider_id)
         await is_gone(service, backend, server.provider_id)
-        await _attached(service, disks, volume.volume_id, None)
+        await hangs_on(service, disks, volume.volume_id, None)
         for _ in range(2):
             await disks.delete_volume(volume.volume_id)
 
@@ -45,21 +56,21 @@ class AttachmentsContract(Contract):
         disks = needs_ability(backend, Ability.VOLUMES)
         servers = [(await backend.create(service.request())).provider_id for _ in range(2)]
         records = [await in_state(service, backend, provider_id) for provider_id in servers]
-        key, tags = _identity(service)
+        key, tags = volume_identity(service.request().key)
         volume = (await disks.create_volume(key, service.volume_gib, tags, records[0].zone)).volume_id
         await disks.attach_volume(volume, servers[0])
-        await _attached(service, disks, volume, servers[0])
+        await hangs_on(service, disks, volume, servers[0])
         with pytest.raises(Invalid) as caught:
             await disks.attach_volume(volume, servers[1])
         assert caught.value.field == "volume"
-        await _attached(service, disks, volume, servers[0])
+        await hangs_on(service, disks, volume, servers[0])
         for _ in range(2):
             await disks.detach_volume(volume)
-        await _attached(service, disks, volume, None)
+        await hangs_on(service, disks, volume, None)
         await disks.attach_volume(volume, servers[1])
-        await _attached(service, disks, volume, servers[1])
+        await hangs_on(service, disks, volume, servers[1])
         await disks.detach_volume(volume)
-        await _attached(service, disks, volume, None)
+        await hangs_on(service, disks, volume, None)
         await disks.delete_volume(volume)
         with pytest.raises(NotFound):
             await disks.attach_volume(volume, servers[1])
@@ -67,11 +78,11 @@ class AttachmentsContract(Contract):
     @keeps("Repetition MUST give the same volume, a lost answer included")
     async def test_a_lost_answer_makes_no_second_volume(self, service: ServiceUnderTest, proxy: FaultProxy) -> None:
         disks = needs_ability(service.open_through(proxy), Ability.VOLUMES)
-        key, tags = _identity(service)
+        key, tags = volume_identity(service.request().key)
         first = await disks.create_volume(key, service.volume_gib, tags, None)
         calls = len(proxy.calls)
         for number in range(calls):
-            key, tags = _identity(service)
+            key, tags = volume_identity(service.request().key)
             proxy.arm(Fault.DROP, first=number, count=1)
             await outcome(disks.create_volume(key, service.volume_gib, tags, None))
             proxy.calm()
@@ -95,32 +106,15 @@ class AttachmentsContract(Contract):
             await _leads_to(service, backend, target, other)
         for _ in range(2):
             await mover.detach_address(service.public_address)
-        assert service.public_address not in await _addresses(backend, servers[0])
+        assert service.public_address not in await addresses_of(backend, servers[0])
         with pytest.raises(Invalid) as caught:
             await mover.attach_address("192.0.2.77", servers[0])
         assert caught.value.field == "address"
 
 
-def _identity(service: ServiceUnderTest) -> tuple[str, dict[str, str]]:
-    uid = f"volume-{service.request().key}"
-    return identity_key("suite", uid), identity_tags("suite", "shop", "service-uid", uid)
-
-
-async def _attached(service: ServiceUnderTest, disks: object, volume_id: str, server: str | None) -> None:
-    async def probe() -> bool:
-        found: tuple[VolumeRecord, ...] = await disks.volumes()  # type: ignore[attr-defined]
-        return any(v.volume_id == volume_id and v.attached_to == server for v in found)
-
-    await until(service, probe, f"the volume hangs on {server}")
-
-
-async def _addresses(backend: Backend, provider_id: str) -> set[str]:
-    return {address.address for address in (await backend.get(provider_id)).addresses}
-
-
 async def _leads_to(service: ServiceUnderTest, backend: Backend, target: str, other: str) -> None:
     async def probe() -> bool:
-        return service.public_address in await _addresses(backend, target)
+        return service.public_address in await addresses_of(backend, target)
 
     await until(service, probe, "the address leads to the server")
-    assert service.public_address not in await _addresses(backend, other)
+    assert service.public_address not in await addresses_of(backend, other)

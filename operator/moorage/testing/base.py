@@ -10,8 +10,15 @@ from typing import Any, ClassVar, Final, TypeVar
 import pytest
 import pytest_asyncio
 
-from moorage.hosting.abilities import Ability, abilities_of
-from moorage.hosting.contract import Backend, CreateRequest, ServerRecord, ServerState
+from moorage.hosting.abilities import Ability, VolumeRecord, abilities_of
+from moorage.hosting.contract import (
+    Backend,
+    CreateRequest,
+    ServerRecord,
+    ServerState,
+    identity_key,
+    identity_tags,
+)
 from moorage.hosting.errors import HostingError, NotFound, Retryable, Unknown
 from moorage.testing.promises import PromiseBroken, not_applicable
 from moorage.testing.proxy import FaultProxy
@@ -111,6 +118,26 @@ async def listed(service: ServiceUnderTest, backend: Backend, present: set[str],
         return present <= found and not (absent & found)
 
     await until(service, probe, f"the inventory has {sorted(present)} and has not {sorted(absent)}")
+
+
+def volume_identity(uid: str) -> tuple[str, dict[str, str]]:
+    """Key and tags of a volume."""
+    return identity_key("suite", f"volume-{uid}"), identity_tags("suite", "shop", "service-uid", f"volume-{uid}")
+
+
+async def hangs_on(service: ServiceUnderTest, backend: Any, volume_id: str, server: str | None) -> None:
+    """Wait until the volume is shown attached to the server, or to none."""
+
+    async def probe() -> bool:
+        found: tuple[VolumeRecord, ...] = await backend.volumes()
+        return any(v.volume_id == volume_id and v.attached_to == server for v in found)
+
+    await until(service, probe, f"the volume hangs on {server}")
+
+
+async def addresses_of(backend: Backend, provider_id: str) -> set[str]:
+    """The server's addresses."""
+    return {address.address for address in (await backend.get(provider_id)).addresses}
 
 
 async def made_with(service: ServiceUnderTest, key: str) -> list[str]:

@@ -82,6 +82,20 @@ class BatchesContract(Contract):
             await heard.has(made.provider_id, service.patience)
             await is_gone(service, backend, made.provider_id)
 
+    async def test_events_tell_of_what_others_did(self, service: ServiceUnderTest, backend: Backend) -> None:
+        needs_ability(backend, Ability.EVENTS)
+        needs_fault(service, "vanish")
+        made = await backend.create(service.request())
+        await in_state(service, backend, made.provider_id)
+        async with _Listener(backend) as heard:
+            await heard.has("", service.patience)
+            # Nothing is asked of the service here that could tell of them otherwise.
+            foreign = await service.foreign()
+            await heard.has(foreign, service.patience)
+            heard.ids.clear()
+            await service.faults.vanish(made.provider_id)
+            await heard.has(made.provider_id, service.patience)
+
     @keeps("MUST notice within 60 s that the service is gone")
     async def test_the_end_of_the_service_ends_its_events(self, service: ServiceUnderTest, proxy: FaultProxy) -> None:
         backend = service.open_through(proxy)

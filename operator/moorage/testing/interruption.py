@@ -39,11 +39,20 @@ _SLOW = frozenset({Fault.LATE, Fault.DELAYED, Fault.HANG})
 MAKES_TWO = frozenset({Fault.DELAYED, Fault.DUPLICATE})
 """Faults after which a service without idempotent creation may well have two servers: nobody could prevent it."""
 _MOST_CALLS = 40
+_UNKNOWN_OUTCOME = (Fault.CUT, Fault.DROP, Fault.LATE, Fault.DELAYED, Fault.DUPLICATE)
 _FEW = {
-    "create": (Fault.CUT, Fault.DROP, Fault.LATE, Fault.DELAYED, Fault.DUPLICATE),
+    "create": _UNKNOWN_OUTCOME,
     "delete": (Fault.DROP, Fault.LATE, Fault.DUPLICATE),
+    "resize": (Fault.DROP,),
 }
 """Where a service is slow, these are tried; another operation has one fault, each the next one."""
+_ATTACHING = frozenset(
+    {
+        *("create_volume", "attach_volume", "detach_volume", "delete_volume"),
+        *("attach_address", "detach_address"),
+    }
+)
+"""With these, only faults that leave it open whether the service acted: wrong answers to them are tried in `lies`."""
 
 
 class InterruptionContract(Contract):
@@ -55,6 +64,8 @@ class InterruptionContract(Contract):
         params = callspec.params if callspec is not None else {}
         if self.under_test is not None and {"name", "fault"} <= params.keys():
             _leave_out(self.under_test, params["name"], params["fault"])
+        if self.under_test is not None and {"name", "after"} <= params.keys():
+            _leave_out_cancelled(self.under_test, params["name"], after=params["after"])
 
     @pytest.mark.parametrize("fault", FAULTS, ids=str)
     @pytest.mark.parametrize("name", BY_NAME)
@@ -72,8 +83,8 @@ class InterruptionContract(Contract):
     ) -> None:
         operation = BY_NAME[name]
         backend = service.open()
-        if not operation.possible(backend):
-            not_applicable(f"the backend has not the ability {operation.ability}")
+        if lack := operation.lacks(service, backend):
+            not_applicable(lack)
         _leave_out(type(service), name, fault)
         if name == "create" and fault in MAKES_TWO and not backend.capabilities.idempotent_create:
             not_applicable("a service without idempotent creation makes two servers of a request that comes twice")
@@ -81,21 +92,24 @@ class InterruptionContract(Contract):
         calls = await _record(operation, stage, proxy)
         for first in _places(service, fault, calls):
             stage = await again(stage, ended=operation.ends)
-            await _break_one(operation, stage, proxy, fault, first)
+            await _break_one(operation, await operation.prepared(stage), proxy, fault, first)
 
     @pytest.mark.parametrize("after", [False, True], ids=["before the service acts", "after the service acted"])
-    @pytest.mark.parametrize("name", ["create", "delete", "inventory", "get", "retag"])
+    @pytest.mark.parametrize(
+        "name", ["create", "delete", "inventory", "get", "retag", "resize", "attach_volume", "detach_volume"]
+    )
     @keeps("cancellable at every await and MUST leave the backend usable", "let `asyncio.CancelledError` through")
     async def test_a_cancelled_call_leaves_everything_usable(
         self, service: ServiceUnderTest, proxy: FaultProxy, name: str, after: bool
     ) -> None:
         operation = BY_NAME[name]
-        if not operation.possible(service.open()):
-            not_applicable(f"the backend has not the ability {operation.ability}")
+        if lack := operation.lacks(service, service.open()):
+            not_applicable(lack)
+        _leave_out_cancelled(type(service), name, after=after)
         stage = await scene(service)
         calls = await _record(operation, stage, proxy)
         for number in _places(service, Fault.CUT, calls):
-            stage = await again(stage, ended=operation.ends)
+            stage = await operation.prepared(await again(stage, ended=operation.ends))
             backend = service.open_through(proxy, **service.short_timeouts(service.calm))
             reached = proxy.hold(number, after=after)
             doing = asyncio.create_task(outcome(operation.act(backend, stage)))
@@ -127,34 +141,48 @@ class InterruptionContract(Contract):
                 await backend.delete(survivor)
 
 
-async def _record(operation: Operation, stage: Scene, proxy: FaultProxy) -> int:
-    """How many calls the operation makes when nothing disturbs it."""
+async def _record(operation: Operation, stage: Scene, proxy: FaultProxy) -> list[int]:
+    """The calls that the operation makes when nothing disturbs it, by their numbers; those last that matter most."""
+    stage = await operation.prepared(stage)
     answer = await operation.act(stage.service.open_through(proxy), stage)
-    calls = min(len(proxy.calls), _MOST_CALLS)
+    made = proxy.calls[:_MOST_CALLS]
     proxy.calm()
     await operation.check(stage, answer)
-    return calls
+    if operation.looks:
+        made = sorted(made, key=lambda call: call.method != "GET")
+    return [call.number for call in made]
+
+
+def _leave_out_cancelled(service: type[ServiceUnderTest], name: str, *, after: bool) -> None:
+    if not after and BY_NAME[name].looks and not _tries_all(service):
+        left_out(f"it takes long; {EVERY_FAULT}=1 cancels it before the service acts, too")
+
+
+def _tries_all(service: type[ServiceUnderTest] | ServiceUnderTest) -> bool:
+    return service.faults_at == "every call" or bool(os.environ.get(EVERY_FAULT))
 
 
 def _leave_out(service: type[ServiceUnderTest], name: str, fault: Fault) -> None:
     if fault not in _tried(service, name):
-        left_out(f"the service is slow; {EVERY_FAULT}=1 tries every fault with every operation")
+        left_out(f"it takes long; {EVERY_FAULT}=1 tries every fault with every operation")
 
 
 def _tried(service: type[ServiceUnderTest], name: str) -> tuple[Fault, ...]:
     """The faults that are tried with the operation."""
-    if service.faults_at == "every call" or os.environ.get(EVERY_FAULT):
+    if os.environ.get(EVERY_FAULT):
         return FAULTS
+    if service.faults_at == "every call":
+        return _UNKNOWN_OUTCOME if name in _ATTACHING else FAULTS
     return _FEW.get(name) or (FAULTS[list(BY_NAME).index(name) % len(FAULTS)],)
 
 
-def _places(service: ServiceUnderTest, fault: Fault, calls: int) -> list[int]:
+def _places(service: ServiceUnderTest, fault: Fault, calls: list[int]) -> list[int]:
     """Which of the operation's calls are broken."""
-    if service.faults_at == "every call" or os.environ.get(EVERY_FAULT):
-        return list(range(calls))
+    if _tries_all(service):
+        return sorted(calls)
     # The last call is most often the one that does it; different faults look at different calls before it.
     place = FAULTS.index(fault) if fault in FAULTS else 0
-    return [calls - 1 - place % min(calls, 2)] if calls else []
+    return [calls[-1 - place % min(len(calls), 2)]] if calls else []
 
 
 async def _break_one(operation: Operation, stage: Scene, proxy: FaultProxy, fault: Fault, first: int) -> None:

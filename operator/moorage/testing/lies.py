@@ -27,7 +27,12 @@ WRONG = (
     Fault.GATEWAY,
 )
 SOCKET_BUFFERS = 16 * 1024 * 1024
-_NO_BODY = frozenset({"delete", "delete_many", "start", "stop"})
+_NO_BODY = frozenset(
+    {
+        *("delete", "delete_many", "start", "stop", "resize"),
+        *("attach_volume", "detach_volume", "delete_volume", "attach_address", "detach_address"),
+    }
+)
 """Of these nobody reads the answer's body: a 200 means that the service accepted, whatever else it says."""
 _BODY_FAULTS = frozenset({Fault.GARBAGE, Fault.EMPTY, Fault.HTML, Fault.OTHER_JSON})
 
@@ -58,11 +63,12 @@ class LiesContract(Contract):
         known = {made.provider_id for made in await service.ledger()}
         for operation in OPERATIONS:
             backend = service.open_through(proxy, **service.short_timeouts(service.calm))
-            if not operation.possible(backend):
+            if operation.lacks(service, backend):
                 continue
+            prepared = await operation.prepared(stage)
             proxy.arm(fault)
             async with asyncio.timeout(service.patience):
-                answer = await outcome(operation.act(backend, stage))
+                answer = await outcome(operation.act(backend, prepared))
             if not proxy.calls:
                 continue  # it asks nothing of the service: sizes that are declared, for one
             if operation.name in _NO_BODY and fault in _BODY_FAULTS and not isinstance(answer, HostingError):
@@ -96,14 +102,15 @@ class LiesContract(Contract):
         self, service: ServiceUnderTest, proxy: FaultProxy, stage: Scene, fault: Fault
     ) -> None:
         backend = service.open_through(proxy, **service.short_timeouts(service.hasty))
-        tried = [o for o in OPERATIONS if o.possible(backend) and not (o.ends and fault is Fault.LATE)]
+        possible = [o for o in OPERATIONS if not o.lacks(service, backend) and not (o.ends and fault is Fault.LATE)]
+        tried = [(operation, await operation.prepared(stage)) for operation in possible]
         proxy.arm(fault)
         async with asyncio.timeout(service.patience):
-            answers = await asyncio.gather(*(outcome(operation.act(backend, stage)) for operation in tried))
-        for operation, answer in zip(tried, answers, strict=True):
+            answers = await asyncio.gather(*(outcome(operation.act(backend, scene)) for operation, scene in tried))
+        for (operation, scene), answer in zip(tried, answers, strict=True):
             if not isinstance(answer, HostingError):
                 proxy.forget()
-                await operation.act(backend, stage)
+                await operation.act(backend, scene)
                 assert not proxy.calls, f"{operation.name} has an answer that nobody gave: {answer!r}"
             else:
                 assert isinstance(answer, TimedOut), f"{operation.name}: {answer!r}"
@@ -115,10 +122,11 @@ class LiesContract(Contract):
     async def test_a_bare_429_is_throttling(self, service: ServiceUnderTest, proxy: FaultProxy, stage: Scene) -> None:
         for operation in OPERATIONS:
             backend = service.open_through(proxy)
-            if not operation.possible(backend):
+            if operation.lacks(service, backend):
                 continue
+            prepared = await operation.prepared(stage)
             proxy.arm(Fault.THROTTLED)
-            answer = await outcome(operation.act(backend, stage))
+            answer = await outcome(operation.act(backend, prepared))
             if proxy.calls:
                 assert isinstance(answer, Throttled), f"{operation.name}: {answer!r}"
                 assert answer.retry_after in {7.0, None}
@@ -130,10 +138,11 @@ class LiesContract(Contract):
     ) -> None:
         for operation in OPERATIONS:
             backend = service.open_through(proxy)
-            if not operation.possible(backend):
+            if operation.lacks(service, backend):
                 continue
+            prepared = await operation.prepared(stage)
             proxy.arm(Fault.UNAUTHORIZED)
-            answer = await outcome(operation.act(backend, stage))
+            answer = await outcome(operation.act(backend, prepared))
             if proxy.calls:
                 assert isinstance(answer, AuthenticationError | Retryable), f"{operation.name}: {answer!r}"
         proxy.calm()
@@ -146,9 +155,9 @@ class LiesContract(Contract):
         await backend.account()
         await proxy.stop()
         for operation in OPERATIONS:
-            if not operation.possible(backend) or operation.name == "offerings":
+            if operation.lacks(service, backend) or operation.name == "offerings":
                 continue
-            answer = await outcome(operation.act(backend, stage))
+            answer = await outcome(operation.act(backend, await operation.prepared(stage)))
             assert isinstance(answer, Retryable), f"{operation.name}: {answer!r}"
             assert not answer.definite
 
@@ -177,8 +186,9 @@ class LiesContract(Contract):
         for fault in (None, Fault.CUT, Fault.NOT_FOUND, Fault.ERROR, Fault.GARBAGE, Fault.UNAUTHORIZED):
             backend = service.open_through(proxy, **service.short_timeouts(service.calm))
             proxy.calm() if fault is None else proxy.arm(fault)
-            harmless = [o for o in OPERATIONS if o.possible(backend) and not o.ends and o.name != "create"]
-            told += [repr(await outcome(operation.act(backend, stage))) for operation in harmless]
+            harmless = [o for o in OPERATIONS if not o.lacks(service, backend) and not o.ends and o.name != "create"]
+            scenes = [(operation, await operation.prepared(stage)) for operation in harmless]
+            told += [repr(await outcome(operation.act(backend, scene))) for operation, scene in scenes]
             request = service.request(user_data=f"#!/bin/sh\necho {marker}\n")
             told.append(repr(await outcome(backend.create(request))))
         proxy.calm()

@@ -90,6 +90,7 @@ class LifeContract(Contract):
             nonlocal said
             shown = await backend.console(made.provider_id)
             if shown is None:
+                assert service.console_says is None, "there is no console, and the harness knows what it says"
                 not_applicable("the service keeps no console")
             assert len(shown) <= MAX_CONSOLE
             assert all(c == "\n" or c.isprintable() for c in shown)

@@ -6,12 +6,23 @@ The tests that break calls go through this table, so that an ability is broken i
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from moorage.hosting.abilities import Ability, abilities_of
 from moorage.hosting.contract import Backend, CreateRequest, ServerState
-from moorage.testing.base import finish, in_state, is_gone, listed, made_only, repeat
+from moorage.testing.base import (
+    addresses_of,
+    finish,
+    hangs_on,
+    in_state,
+    is_gone,
+    listed,
+    made_only,
+    repeat,
+    until,
+    volume_identity,
+)
 from moorage.testing.service import ServiceUnderTest
 
 TAG = "suite"
@@ -19,24 +30,29 @@ TAG = "suite"
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What an operation works on: a server, another that must not be touched, a request for a third."""
+    """What an operation works on: a server, another that must not be touched, a request for a third; and a volume,
+    where it is about one."""
 
     service: ServiceUnderTest
     server: str
     bystander: str
     request: CreateRequest
     nonce: str
+    volume: str = ""
 
 
 Act = Callable[[Any, Scene], Awaitable[Any]]
 Check = Callable[[Scene, Any], Awaitable[None]]
+Prepare = Callable[[Scene], Awaitable[Scene]]
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """`act` is the call. `check` gets what it returned at last, undisturbed and repeated; `sane` what it returned while
-    it was disturbed, where it returned at all. `ends`: the server is gone afterwards. `undoes`: a call that arrives
-    late undoes what was done after it, which nobody can prevent."""
+    """`act` is the call. `check` gets what it returned at last, undisturbed and repeated, and leaves all as it was;
+    `sane` what it returned while it was disturbed, where it returned at all. `ends`: the server is gone afterwards.
+    `undoes`: a call that arrives late undoes what was done after it, which nobody can prevent. `prepare` brings about
+    what is there only for it. `needs`: what the harness has to tell for it. `looks`: it goes on asking after it has
+    changed something, so that of a slow service's calls it is the changes that are broken."""
 
     name: str
     act: Act
@@ -45,10 +61,19 @@ class Operation:
     ability: Ability | None = None
     ends: bool = False
     undoes: bool = False
+    prepare: Prepare | None = None
+    needs: str = ""
+    looks: bool = False
 
-    def possible(self, backend: Backend) -> bool:
-        """Whether the backend can do it."""
-        return self.ability is None or self.ability in abilities_of(backend)
+    def lacks(self, service: ServiceUnderTest, backend: Backend) -> str:
+        """Why it cannot be tried; "" where it can."""
+        if self.ability is not None and self.ability not in abilities_of(backend):
+            return f"the backend has not the ability {self.ability}"
+        return f"the harness tells no {self.needs}" if self.needs and not getattr(service, self.needs) else ""
+
+    async def prepared(self, scene: Scene) -> Scene:
+        """The scene with what is there only for this operation."""
+        return scene if self.prepare is None else await self.prepare(scene)
 
     async def complete(self, scene: Scene, backend: Backend) -> Any:
         """Repeat it, undisturbed, until it succeeds."""
@@ -148,6 +173,100 @@ async def _stopped(scene: Scene, _: Any) -> None:
     await _is_running(scene, None)
 
 
+async def _is_resized(scene: Scene, _: Any) -> None:
+    service = scene.service
+    backend: Any = service.open()
+    await _has_offering(scene, backend, service.other_offering)
+    assert (await backend.get(scene.bystander)).offering == service.offering
+    await repeat(lambda: backend.resize(scene.server, service.offering))
+    await _has_offering(scene, backend, service.offering)
+
+
+async def _has_offering(scene: Scene, backend: Backend, offering: str) -> None:
+    async def probe() -> bool:
+        record = await backend.get(scene.server)
+        return record.offering == offering and record.state is ServerState.RUNNING
+
+    await until(scene.service, probe, f"the server has the offering {offering} and runs")
+
+
+async def _with_volume(scene: Scene) -> Scene:
+    backend: Any = scene.service.open()
+    zone = (await backend.get(scene.server)).zone
+    key, tags = volume_identity(scene.service.request().key)
+    made = await backend.create_volume(key, scene.service.volume_gib, tags, zone)
+    return replace(scene, volume=made.volume_id)
+
+
+async def _with_attached_volume(scene: Scene) -> Scene:
+    backend: Any = scene.service.open()
+    scene = await _with_volume(scene)
+    await repeat(lambda: backend.attach_volume(scene.volume, scene.server))
+    await hangs_on(scene.service, backend, scene.volume, scene.server)
+    return scene
+
+
+async def _with_address(scene: Scene) -> Scene:
+    backend: Any = scene.service.open()
+    await repeat(lambda: backend.attach_address(scene.service.public_address, scene.server))
+    return scene
+
+
+def _volume_of(scene: Scene) -> tuple[str, int, dict[str, str]]:
+    key, tags = volume_identity(scene.nonce)
+    return key, scene.service.volume_gib, tags
+
+
+async def _volume_is_created(scene: Scene, volume: Any) -> None:
+    backend: Any = scene.service.open()
+    key, tags = volume_identity(scene.nonce)
+    with_key = [each for each in await backend.volumes() if each.key == key]
+    assert [(each.volume_id, each.tags) for each in with_key] == [(volume.volume_id, tags)]
+    await repeat(lambda: backend.delete_volume(volume.volume_id))
+
+
+async def _volume_is_attached(scene: Scene, _: Any) -> None:
+    backend: Any = scene.service.open()
+    await hangs_on(scene.service, backend, scene.volume, scene.server)
+    await repeat(lambda: backend.detach_volume(scene.volume))
+    await _volume_is_detached(scene, None)
+
+
+async def _volume_is_detached(scene: Scene, _: Any) -> None:
+    backend: Any = scene.service.open()
+    await hangs_on(scene.service, backend, scene.volume, None)
+    await repeat(lambda: backend.delete_volume(scene.volume))
+
+
+async def _volume_is_deleted(scene: Scene, _: Any) -> None:
+    backend: Any = scene.service.open()
+
+    async def probe() -> bool:
+        return all(each.volume_id != scene.volume for each in await backend.volumes())
+
+    await until(scene.service, probe, "the volume is gone")
+
+
+async def _address_leads_there(scene: Scene, _: Any) -> None:
+    backend: Any = scene.service.open()
+
+    async def probe() -> bool:
+        return scene.service.public_address in await addresses_of(backend, scene.server)
+
+    await until(scene.service, probe, "the address leads to the server")
+    await repeat(lambda: backend.detach_address(scene.service.public_address))
+
+
+async def _address_leads_nowhere(scene: Scene, _: Any) -> None:
+    backend = scene.service.open()
+
+    async def probe() -> bool:
+        found = [await addresses_of(backend, each) for each in (scene.server, scene.bystander)]
+        return all(scene.service.public_address not in addresses for addresses in found)
+
+    await until(scene.service, probe, "the address leads nowhere")
+
+
 OPERATIONS: tuple[Operation, ...] = (
     Operation("account", lambda b, s: b.account(), _nothing),
     Operation("offerings", lambda b, s: b.offerings(), _nothing),
@@ -173,6 +292,62 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         "delete_many", lambda b, s: b.delete_many([s.server]), _is_deleted, ability=Ability.BATCH_DELETE, ends=True
+    ),
+    Operation(
+        "resize",
+        lambda b, s: b.resize(s.server, s.service.other_offering),
+        _is_resized,
+        ability=Ability.RESIZE,
+        needs="other_offering",
+        undoes=True,
+        looks=True,
+    ),
+    Operation(
+        "create_volume",
+        lambda b, s: b.create_volume(*_volume_of(s), None),
+        _volume_is_created,
+        ability=Ability.VOLUMES,
+        undoes=True,
+    ),
+    Operation(
+        "attach_volume",
+        lambda b, s: b.attach_volume(s.volume, s.server),
+        _volume_is_attached,
+        ability=Ability.VOLUMES,
+        prepare=_with_volume,
+        undoes=True,
+    ),
+    Operation(
+        "detach_volume",
+        lambda b, s: b.detach_volume(s.volume),
+        _volume_is_detached,
+        ability=Ability.VOLUMES,
+        prepare=_with_attached_volume,
+        undoes=True,
+    ),
+    Operation(
+        "delete_volume",
+        lambda b, s: b.delete_volume(s.volume),
+        _volume_is_deleted,
+        ability=Ability.VOLUMES,
+        prepare=_with_volume,
+    ),
+    Operation(
+        "attach_address",
+        lambda b, s: b.attach_address(s.service.public_address, s.server),
+        _address_leads_there,
+        ability=Ability.ADDRESSES,
+        needs="public_address",
+        undoes=True,
+    ),
+    Operation(
+        "detach_address",
+        lambda b, s: b.detach_address(s.service.public_address),
+        _address_leads_nowhere,
+        ability=Ability.ADDRESSES,
+        needs="public_address",
+        prepare=_with_address,
+        undoes=True,
     ),
 )
 BY_NAME = {operation.name: operation for operation in OPERATIONS}

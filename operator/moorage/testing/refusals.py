@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from moorage.hosting.contract import Backend
+from moorage.hosting.contract import Backend, ServerRecord
 from moorage.hosting.errors import (
     AuthenticationError,
     CapacityError,
@@ -18,7 +18,17 @@ from moorage.hosting.errors import (
     Retryable,
     Throttled,
 )
-from moorage.testing.base import Contract, is_gone, made_only, made_with, needs_fault, outcome, repeat, until
+from moorage.testing.base import (
+    Contract,
+    in_state,
+    is_gone,
+    made_only,
+    made_with,
+    needs_fault,
+    outcome,
+    repeat,
+    until,
+)
 from moorage.testing.promises import keeps, not_applicable
 from moorage.testing.service import ServiceUnderTest
 
@@ -134,6 +144,41 @@ class RefusalsContract(Contract):
             with pytest.raises(AuthenticationError) as caught:
                 await call()
             assert caught.value.definite
+        await made_only(service, request.key)
+
+    @keeps(NOTHING_CREATED, "be complete or raise", "raise NotFound only on the service's own typed answer")
+    async def test_a_project_that_is_closed_is_no_empty_one(self, service: ServiceUnderTest, backend: Backend) -> None:
+        needs_fault(service, "project_gone")
+        account = await backend.account()
+        made = await backend.create(service.request())
+        await in_state(service, backend, made.provider_id)
+        await service.faults.project_gone()
+        # What has a session already, and what asks for one.
+        await self._closed(service, backend, made)
+        await self._closed(service, service.open(), made)
+        await service.faults.clear()
+        for opened in (backend, service.open()):
+            again = await repeat(opened.inventory)
+            assert again.account == account
+            assert [server.provider_id for server in again.with_key(str(made.key))] == [made.provider_id]
+
+    @staticmethod
+    async def _closed(service: ServiceUnderTest, backend: Backend, made: ServerRecord) -> None:
+        """What mends it is named: the credentials, or the project."""
+        request = service.request()
+        calls: list[Callable[[], Awaitable[object]]] = [
+            backend.account,
+            backend.inventory,
+            lambda: backend.get(made.provider_id),
+            lambda: backend.find(str(made.key)),
+            lambda: backend.create(request),
+            lambda: backend.delete(made.provider_id),
+        ]
+        for call in calls:
+            answer = await outcome(call())
+            assert isinstance(answer, AuthenticationError | Invalid), f"{answer!r}"
+            assert answer.definite
+            assert "project" in (str(answer.field) if isinstance(answer, Invalid) else answer.message)
         await made_only(service, request.key)
 
     async def test_an_expired_session_is_renewed(self, service: ServiceUnderTest, backend: Backend) -> None:

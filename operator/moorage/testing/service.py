@@ -72,6 +72,10 @@ class Faults:
         """Refuse the credentials that `open` uses from now on."""
         raise NotImplementedError
 
+    async def project_gone(self) -> None:
+        """Close the project, or account, that the credentials are of, with all that is in it. `clear` opens it."""
+        raise NotImplementedError
+
     async def expire(self) -> None:
         """Let the session or token that backends hold now expire; the credentials stay good."""
         raise NotImplementedError

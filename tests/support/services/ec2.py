@@ -7,6 +7,7 @@ import itertools
 import json
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from urllib.request import Request, urlopen
@@ -63,6 +64,7 @@ class Ec2Faults(Faults):
     """The bed's own."""
 
     why: Mapping[str, str] = {
+        "project_gone": "the keys of a closed account are refused as others are that were revoked",
         "expire": "every request is signed with the key itself: there is no session that could be renewed",
         "boot_fails": "an instance that cannot start is terminated, that is: gone",
         "restart": "moto keeps everything in memory",
@@ -181,8 +183,11 @@ class Ec2Service(ServiceUnderTest):
         self._began = len((await self.control.do("GET", "ledger"))["items"])
 
     async def end(self) -> None:
-        """Also the address goes back."""
+        """Also volumes go, and the address goes back."""
         await super().end()
+        ours: Any = [{"Name": "tag-key", "Values": ["moorage-key"]}, {"Name": "status", "Values": ["available"]}]
+        for volume in (await self.do(lambda ec2: ec2.describe_volumes(Filters=ours)))["Volumes"]:
+            await self.do(partial(_delete_volume, volume["VolumeId"]))
         named: Any = [{"Name": "public-ip", "Values": [self.public_address]}]
         (held,) = (await self.do(lambda ec2: ec2.describe_addresses(Filters=named)))["Addresses"]
         if "AssociationId" in held:
@@ -211,6 +216,10 @@ class Ec2Service(ServiceUnderTest):
     async def remove_all(self) -> None:
         """Terminate every instance."""
         await self.control.do("DELETE", "instances")
+
+
+def _delete_volume(known: str, ec2: EC2Client) -> None:
+    ec2.delete_volume(VolumeId=known)
 
 
 class ForgetfulEc2Service(Ec2Service):

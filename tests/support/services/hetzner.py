@@ -30,6 +30,7 @@ class Control:
 
 
 WHY = {
+    "project_gone": "a project that is gone takes its tokens along: as if they were revoked",
     "expire": "a token is no session: it is good until it is revoked",
     "skew": "nothing in the protocol bears a time",
     "restart": "the simulator keeps everything in memory",

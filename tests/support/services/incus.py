@@ -8,6 +8,7 @@ import itertools
 import json
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,6 +30,7 @@ WHY = {
     "capacity": "Incus knows no room but quotas: a machine that is full makes slow or failing servers",
     "throttle": "Incus refuses nobody for a rate; the proxy does it",
     "lag": "Incus's lists are consistent",
+    "project_gone": "a project with servers can be neither deleted nor renamed; a test of its own deletes one",
     "expire": "a client certificate is not a session",
     "skew": "nothing in the protocol is signed with a time",
 }
@@ -191,6 +193,22 @@ class IncusService(ServiceUnderTest):
         if servers is not None:
             config["limits.instances"] = str(servers)
         await self.do(self.root.put, path, {"description": found["description"], "config": config})
+
+    @asynccontextmanager
+    async def passing_project(self) -> AsyncIterator[Backend]:
+        """A backend on a project without servers, that is deleted at the end."""
+        name = "passing"
+        await self.do(self.root.post, "/projects", {"name": name, "config": {}})
+        for certificate in await self.do(self.root.get, "/certificates?recursion=1"):
+            allowed = {**certificate, "projects": [*certificate["projects"], name]}
+            await self.do(self.root.put, f"/certificates/{certificate['fingerprint']}", allowed)
+        spec = Spec(self.endpoint, "", name, dict(self.settings))
+        opened = backend(self.type).open(spec, self.credentials)
+        self._opened.append(opened)
+        try:
+            yield opened
+        finally:
+            await self.do(self.root.delete, f"/projects/{name}")
 
     async def distrust(self) -> None:
         """Forget the client certificate."""

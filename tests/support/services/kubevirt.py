@@ -14,16 +14,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 from kubernetes.config import new_client_from_config
 from tests.support.hostd import until
 
 from moorage.hosting.contract import Backend
+from moorage.hosting.registry import backend
 from moorage.testbed import Running
 from moorage.testbed.kubevirt.simulator import GROUP, HERE, NAMESPACE
 from moorage.testing.proxy import FaultProxy
-from moorage.testing.service import Faults, Made, ServiceUnderTest
+from moorage.testing.service import Faults, Made, ServiceUnderTest, Spec
 
 ROLE = HERE / "role.yaml"
 COUNT = "count/virtualmachines.kubevirt.io"
@@ -34,6 +36,7 @@ WHY = {
     "capacity": "a cluster tells that nodes are full only after the creation: the server stays Pending and says so",
     "throttle": "the API server's fairness cannot be set to refuse single clients; the proxy does it",
     "lag": "etcd's lists are consistent",
+    "project_gone": "a namespace that is made again is another; a test of its own deletes one",
     "expire": "a ServiceAccount's token from a Secret does not expire",
     "skew": "nothing in the protocol is signed with a time",
 }
@@ -113,8 +116,35 @@ class KubevirtService(ServiceUnderTest):
 
     async def rules(self, verb: str) -> None:
         """Take the role of the credentials away (`delete`), or give it (`apply`)."""
-        argv = [self._kubectl, "--kubeconfig", self._kubeconfig, verb, "--filename", str(ROLE)]
-        await asyncio.to_thread(subprocess.run, argv, check=True, capture_output=True)
+        await self._run(verb, "--filename", str(ROLE))
+
+    async def _run(self, *words: str, given: str = "") -> None:
+        argv = [self._kubectl, "--kubeconfig", self._kubeconfig, *words]
+        await asyncio.to_thread(subprocess.run, argv, check=True, capture_output=True, text=True, input=given)
+
+    async def elsewhere(self) -> Backend:
+        """Another namespace of the cluster."""
+        return await self.in_namespace("elsewhere")
+
+    async def in_namespace(self, name: str) -> Backend:
+        """A backend on another namespace, with the same credentials. The namespace is made where it is not there; the
+        simulator does not look at it, so servers in it stay Pending."""
+        with contextlib.suppress(ApiException):
+            await self.do("create_namespace", {"metadata": {"name": name}})
+        await self._run("apply", "--filename", "-", given=yaml.safe_dump_all(_rules_in(name)))
+        opened = backend(self.type).open(Spec(self.endpoint, "", name, dict(self.settings)), self.credentials)
+        self._opened.append(opened)
+        return opened
+
+    async def delete_namespace(self, name: str) -> None:
+        """Delete a namespace and all that is in it, and see it gone."""
+        with contextlib.suppress(ApiException):
+            await self.do("delete_namespace", name)
+
+        async def gone() -> bool:
+            return all(each.metadata.name != name for each in (await self.do("list_namespace")).items)
+
+        await until(gone, f"the end of namespace {name}")
 
     async def begin(self) -> None:
         """An empty namespace, and the ledger from here on."""
@@ -192,3 +222,21 @@ class KubevirtService(ServiceUnderTest):
             return not (await self.machines("list"))["items"]
 
         await until(empty, "an empty namespace")
+
+
+def _rules_in(namespace: str) -> list[dict[str, Any]]:
+    """The role of the credentials, for another namespace than the bed's."""
+    rules: list[dict[str, Any]] = list(yaml.safe_load_all(ROLE.read_text()))
+    name = f"moorage-in-{namespace}"
+    for rule in rules:
+        match rule["kind"]:
+            case "Role" | "RoleBinding":
+                rule["metadata"]["namespace"] = namespace
+            case "ClusterRole":
+                rule["metadata"]["name"] = name
+                rule["rules"] = [{**each, "resourceNames": [namespace]} for each in rule["rules"][:1]]
+            case "ClusterRoleBinding":
+                rule["metadata"]["name"] = rule["roleRef"]["name"] = name
+            case other:
+                raise AssertionError(f"the role has a {other} in it")
+    return rules

@@ -34,6 +34,7 @@ WHY = {
     "quota": "libvirt knows no accounts, and so no quotas",
     "throttle": "libvirt refuses nobody for a rate",
     "lag": "libvirt's lists are consistent",
+    "project_gone": "libvirt knows no projects",
     "expire": "a client certificate is not a session",
     "skew": "nothing in the protocol is signed with a time",
 }
@@ -254,11 +255,21 @@ class LibvirtService(ServiceUnderTest):
 
     def admit(self, client: str) -> None:
         """Restart the daemon, which then lets in who has a certificate of this name."""
+        self._configure("tls_allowed_dn_list", f'["CN={client}"]')
+
+    def become(self, host: str) -> str:
+        """Restart the daemon as that of another host, by its UUID; gives the UUID that it had before."""
+        return self._configure("host_uuid", f'"{host}"').strip('"')
+
+    def _configure(self, name: str, value: str) -> str:
         config = self.state / "libvirtd.conf"
         lines = config.read_text().splitlines()
-        allowed = f'tls_allowed_dn_list = ["CN={client}"]'
-        config.write_text("\n".join(allowed if line.startswith("tls_allowed") else line for line in lines) + "\n")
+        (number,) = [number for number, line in enumerate(lines) if line.startswith(f"{name} =")]
+        before = lines[number].partition("=")[2].strip()
+        lines[number] = f"{name} = {value}"
+        config.write_text("\n".join(lines) + "\n")
         self.restart()
+        return before
 
     @contextmanager
     def hanging(self) -> Iterator[None]:

@@ -25,6 +25,7 @@ class LocalFaults(Faults):
     """What hostd does wrong through its own faults."""
 
     why: Mapping[str, str] = {
+        "project_gone": "hostd has no projects",
         "expire": "this hostd takes its bearer token itself; the simulated one has sessions",
         "restart": "this hostd runs in the tests' own process; the one that can be killed has tests of its own",
     }

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pymysql
+from tests.support.hostd import until
 
-from moorage.hosting.contract import Backend
+from moorage.hosting.abilities import Ability
+from moorage.hosting.contract import RELEASED, TAG_SERVER, Backend
+from moorage.hosting.errors import Retryable
 from moorage.testbed import Running
-from moorage.testbed.openstack import restart
+from moorage.testbed.openstack import kill_compute, restart, start_compute
 from moorage.testbed.openstack.calls import Refused, Session
 from moorage.testbed.openstack.prepared import QUOTA
+from moorage.testing import BackendContract
+from moorage.testing.base import in_state, needs_ability, outcome
 from moorage.testing.service import Faults, Made, ServiceUnderTest
 
 WHY = {
@@ -39,6 +45,26 @@ SELECT i.uuid, m.value FROM {0}.instances i LEFT JOIN {0}.instance_metadata m
 """
 
 
+class NovaContract(BackendContract):
+    """The contract, where Nova is behind the backend."""
+
+    async def test_retag_sets_some_tags_and_leaves_the_others(
+        self, service: ServiceUnderTest, backend: Backend
+    ) -> None:
+        """Nova changes no metadata of a server that it still builds; the caller repeats."""
+        retagger = needs_ability(backend, Ability.RETAG)
+        request = service.request()
+        made = await backend.create(request)
+        early = await outcome(retagger.retag(made.provider_id, {"new": "yes"}))
+        assert early is None or isinstance(early, Retryable)
+        await in_state(service, backend, made.provider_id)
+        for _ in range(2):
+            await retagger.retag(made.provider_id, {TAG_SERVER: RELEASED, "new": "yes"})
+            record = await service.open().get(made.provider_id)
+            assert record.tags == {**request.tags, TAG_SERVER: RELEASED, "new": "yes"}
+            assert record.key == request.key
+
+
 class OpenStackFaults(Faults):
     """What the cloud's administrator can do."""
 
@@ -52,6 +78,8 @@ class OpenStackFaults(Faults):
         if "user" in self._changed:
             await self._service.enable_user(True)
             await asyncio.sleep(SECOND)
+        if "project" in self._changed:
+            await self._service.enable_project(True)
         if "quota" in self._changed:
             await self._service.set_quota(QUOTA)
         if "host" in self._changed:
@@ -65,6 +93,10 @@ class OpenStackFaults(Faults):
     async def revoke(self) -> None:
         self._changed.add("user")
         await self._service.enable_user(False)
+
+    async def project_gone(self) -> None:
+        self._changed.add("project")
+        await self._service.enable_project(False)
 
     async def expire(self) -> None:
         await self._service.enable_user(False)
@@ -255,9 +287,32 @@ class OpenStackService(ServiceUnderTest):
         users = (await self.admin("GET", "identity", f"/users?name={self.facts['user']}"))["users"]
         await self.admin("PATCH", "identity", f"/users/{users[0]['id']}", {"user": {"enabled": enabled}})
 
+    async def enable_project(self, enabled: bool) -> None:
+        """Let the project be used or not. Its servers stay."""
+        path = f"/projects/{self.facts['project_id']}"
+        await self.admin("PATCH", "identity", path, {"project": {"enabled": enabled}})
+
     async def set_quota(self, quota: Mapping[str, int]) -> None:
         """Of the project."""
         await self.admin("PUT", "compute", f"/os-quota-sets/{self.facts['project_id']}", {"quota_set": dict(quota)})
+
+    @asynccontextmanager
+    async def without_compute(self) -> AsyncIterator[None]:
+        """Nova's host is dead, and comes back at the end."""
+        await asyncio.to_thread(kill_compute, self.running)
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(start_compute, self.running)
+
+    async def is_being_built(self, provider_id: str) -> None:
+        """Wait until the host has begun to make a server (or has made it already)."""
+
+        async def begun() -> bool:
+            rows = self._rows(f"SELECT vm_state, task_state FROM nova.instances WHERE uuid = '{provider_id}'")
+            return any(vm != "building" or task not in {None, "scheduling"} for vm, task in rows)
+
+        await until(begun, "the server is being built")
 
     async def enable_host(self, enabled: bool) -> None:
         """Let servers be scheduled, or find no host."""

@@ -13,7 +13,7 @@ import pytest
 from tests.support.services.local import LocalService
 
 from moorage.hosting.contract import Backend, CreateRequest, Inventory, ServerRecord, ServerState
-from moorage.hosting.errors import CapacityError, HostingError, NotFound, Retryable, Throttled, Unavailable
+from moorage.hosting.errors import CapacityError, HostingError, Invalid, NotFound, Retryable, Throttled, Unavailable
 from moorage.hosting.http import Http
 from moorage.hosting.local.backend import LocalBackend
 from moorage.testing import BackendContract
@@ -54,8 +54,9 @@ def replaced(name: str, method: Callable[..., Any]) -> Setup:
     return setup
 
 
-inventory, create, delete, get, retag, get_many = (
-    getattr(LocalBackend, name) for name in ("inventory", "create", "delete", "get", "retag", "get_many")
+inventory, create, delete, get, retag, get_many, resize, attach_volume = (
+    getattr(LocalBackend, name)
+    for name in ("inventory", "create", "delete", "get", "retag", "get_many", "resize", "attach_volume")
 )
 
 
@@ -136,6 +137,29 @@ async def lets_another_exception_out(self: LocalBackend) -> Inventory:
         raise ConnectionError(error.message) from None
 
 
+async def shows_no_console(self: LocalBackend, provider_id: str) -> str | None:
+    await get(self, provider_id)
+    return None
+
+
+async def resizes_again_by_itself(self: LocalBackend, provider_id: str, offering: str) -> None:
+    try:
+        await resize(self, provider_id, offering)
+    except Unavailable:
+        await resize(self, provider_id, offering)
+
+
+async def minds_that_it_hangs_there(self: LocalBackend, volume_id: str, provider_id: str) -> None:
+    if any(volume.volume_id == volume_id and volume.attached_to for volume in await self.volumes()):
+        raise Invalid("it is attached", field="volume")
+    await attach_volume(self, volume_id, provider_id)
+
+
+async def listens_and_hears_nothing(self: LocalBackend) -> AsyncIterator[str]:
+    yield ""
+    await asyncio.Event().wait()
+
+
 async def replaces_all_tags(self: LocalBackend, provider_id: str, tags: Mapping[str, str]) -> None:
     old = (await get(self, provider_id)).tags
     await retag(self, provider_id, {**dict.fromkeys(old, ""), **tags})
@@ -211,6 +235,11 @@ async def the_bare_404(suite: BackendContract, bench: Bench) -> None:
     await suite.test_only_the_services_own_word_is_not_found(bench.service, bench.proxy, await bench.stage())
 
 
+async def the_console(suite: BackendContract, bench: Bench) -> None:
+    bench.service.console_says = "agent"
+    await suite.test_the_console_is_shown_until_the_server_is_gone(bench.service, bench.backend)
+
+
 async def secrets(suite: BackendContract, bench: Bench) -> None:
     await suite.test_nothing_secret_is_logged_or_raised(bench.service, bench.proxy, await bench.stage(), bench.caplog)
 
@@ -263,6 +292,13 @@ BUGS: tuple[tuple[Setup, Try], ...] = (
     (
         replaced("get_many", stumbles_over_one_that_is_gone),
         lambda suite, bench: suite.test_many_are_read_at_once_also_where_one_is_gone(bench.service, bench.backend),
+    ),
+    (replaced("resize", resizes_again_by_itself), broken("resize", Fault.DROP)),
+    (replaced("attach_volume", minds_that_it_hangs_there), broken("attach_volume", Fault.DROP)),
+    (replaced("console", shows_no_console), the_console),
+    (
+        replaced("events", listens_and_hears_nothing),
+        lambda suite, bench: suite.test_events_tell_of_what_others_did(bench.service, bench.backend),
     ),
     (replaced("create", logs_what_it_sends), secrets),
     (never_gives_up, no_answer),

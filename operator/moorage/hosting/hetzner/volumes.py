@@ -71,7 +71,12 @@ class HetznerVolumes:
                 return
             if holder is not None:
                 raise Invalid("the volume hangs on another server", field="volume")
-            sdk.volumes.attach(Volume(id=volume), Server(id=server), automount=False)
+            try:
+                sdk.volumes.attach(Volume(id=volume), Server(id=server), automount=False)
+            except Invalid:
+                # Another call may have attached it in the meantime: to this server, and all is well.
+                if _record(_volume(sdk, volume)).attached_to != provider_id:
+                    raise
 
         await self._ask("attach volume", attach, one=True)
 
@@ -80,8 +85,13 @@ class HetznerVolumes:
         volume = number_of(volume_id)
 
         def detach(sdk: hcloud.Client) -> None:
-            if _record(_volume(sdk, volume)).attached_to is not None:
+            if _record(_volume(sdk, volume)).attached_to is None:
+                return
+            try:
                 sdk.volumes.detach(Volume(id=volume))
+            except Invalid:
+                if _record(_volume(sdk, volume)).attached_to is not None:
+                    raise
 
         await self._ask("detach volume", detach, one=True)
 

@@ -164,6 +164,8 @@ class OpenStack(Profile):
         text = f"{name}: {error.get('message', '')}"
         named = {header.lower(): value for header, value in reply.headers.items()}
         if _is_token(reply):
+            # Keystone says nothing but that it lets nobody in, whatever the reason.
+            text += " The credentials may be wrong or have expired, and the user or the project disabled or gone."
             return AuthenticationError(text) if name == "error" and reply.status in {401, 403, 404} else None
         if name in {"overLimit", "tooManyRequests"} or reply.status == 429:
             return Throttled(text, retry_after=seconds(named.get("retry-after")))

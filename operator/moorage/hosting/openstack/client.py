@@ -35,6 +35,10 @@ MICROVERSION: Final = "2.79"
 """Of the release Train (2019): tags at creation, kinds of volumes, flavors by name in servers. It is asked for as it
 is, so that every cloud answers in the same form."""
 THREADS: Final = 32
+LOCKED_OUT: Final = (
+    "Keystone lets nobody in with these credentials, and does not say why: they may be wrong or have expired, and the "
+    "user or the project may be disabled or gone"
+)
 _SUCCESS: Final = frozenset({200, 201, 202, 204})
 _PASSWORD: Final = frozenset({"username", "password"})
 _APPLICATION: Final = frozenset({"applicationCredentialId", "applicationCredentialSecret"})
@@ -159,8 +163,8 @@ class Cloud:
         except exceptions.HttpError as error:
             # The answer to the request for a token.
             answer = error.response
-            if error.http_status == 404 and is_keystones(_json(answer)):
-                raise AuthenticationError(f"{what}: Keystone knows no such credential, user or project") from None
+            if error.http_status in {401, 404} and is_keystones(_json(answer)):
+                raise AuthenticationError(f"{what}: {LOCKED_OUT}") from None
             raise refusal(what, error.http_status, _json(answer), _retry_after(answer)) from None
         except Exception as error:  # noqa: BLE001 - nonsense in place of a token or a catalogue ends anywhere in there
             raise Unavailable(f"{what}: Keystone's answer makes no sense ({type(error).__name__})") from None

@@ -20,6 +20,7 @@ from moorage.testbed.bed import Lacking, Running, Say
 from moorage.testbed.daemons import Daemons
 from moorage.testbed.guestroot import copy_root, guest_root
 from moorage.testbed.openstack import prepared, services
+from moorage.testbed.openstack.calls import Session
 from moorage.testbed.openstack.inside import guests
 from moorage.testbed.openstack.settings import REGION, Layout
 
@@ -105,6 +106,26 @@ def restart(running: Running) -> None:
     services.wait_until_closed("nova-api", layout.ports.nova)
     services.start_web(layout, daemons, "nova-api")
     services.wait_for_port("nova-api", layout.ports.nova, daemons)
+
+
+def kill_compute(running: Running) -> None:
+    """Kill the service that makes servers, as the death of its host would; guests live on. Nova notices in 20 s."""
+    Daemons(Layout.of(running).state / "daemons").kill("nova-compute")
+
+
+def start_compute(running: Running) -> None:
+    """Start it again, and wait until it has reported: before that, Nova would give it no servers."""
+    layout = Layout.of(running)
+    daemons = Daemons(layout.state / "daemons")
+    admin = Session(layout.endpoints, "admin", layout.password, "admin")
+
+    def reported() -> object:
+        (found,) = admin("GET", "compute", "/os-services?binary=nova-compute")["services"]
+        return found["updated_at"] if found["state"] == "up" else None
+
+    before = reported()
+    services.start_nova(layout, daemons, "nova-compute")
+    services.until("nova-compute", daemons, lambda: reported() not in {None, before})
 
 
 def _make_venv(venv: Path, say: Say) -> None:

@@ -93,12 +93,13 @@ def start_web(layout: Layout, daemons: Daemons, *services: str) -> None:
         daemons.start(service, argv, env=layout.environment(folder), cwd=layout.state)
 
 
-def start_nova(layout: Layout, daemons: Daemons) -> None:
-    """Start what of Nova is behind its API. RabbitMQ has to answer."""
+def start_nova(layout: Layout, daemons: Daemons, *services: str) -> None:
+    """Start what of Nova is behind its API: all of it, or these. RabbitMQ has to answer."""
     env = layout.environment("nova")
     options = [str(layout.state / "nova" / "ready"), "--config-dir", str(layout.config("nova"))]
-    for name, program in {"nova-control": "control.py", "nova-compute": "compute.py"}.items():
-        argv: list[str | Path] = [layout.venv / "bin/python", INSIDE / program, *options]
+    programs = {"nova-control": "control.py", "nova-compute": "compute.py"}
+    for name in services or programs:
+        argv: list[str | Path] = [layout.venv / "bin/python", INSIDE / programs[name], *options]
         daemons.start(name, argv, env=env, cwd=layout.state)
 
 
