@@ -90,9 +90,9 @@ class InterruptionContract(Contract):
             not_applicable("a service without idempotent creation makes two servers of a request that comes twice")
         stage = await scene(service)
         calls = await _record(operation, stage, proxy)
-        for first in _places(service, fault, calls):
+        for first in _places(service, fault, list(calls)):
             stage = await again(stage, ended=operation.ends)
-            await _break_one(operation, await operation.prepared(stage), proxy, fault, first)
+            await _break_one(operation, await operation.prepared(stage), proxy, fault, first, calls[first])
 
     @pytest.mark.parametrize("after", [False, True], ids=["before the service acts", "after the service acted"])
     @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ class InterruptionContract(Contract):
         _leave_out_cancelled(type(service), name, after=after)
         stage = await scene(service)
         calls = await _record(operation, stage, proxy)
-        for number in _places(service, Fault.CUT, calls):
+        for number in _places(service, Fault.CUT, list(calls)):
             stage = await operation.prepared(await again(stage, ended=operation.ends))
             backend = service.open_through(proxy, **service.short_timeouts(service.calm))
             reached = proxy.hold(number, after=after)
@@ -141,16 +141,18 @@ class InterruptionContract(Contract):
                 await backend.delete(survivor)
 
 
-async def _record(operation: Operation, stage: Scene, proxy: FaultProxy) -> list[int]:
-    """The calls that the operation makes when nothing disturbs it, by their numbers; those last that matter most."""
+async def _record(operation: Operation, stage: Scene, proxy: FaultProxy) -> dict[int, int]:
+    """The calls that the operation makes when nothing disturbs it, by their numbers, those last that matter most; and
+    how often it makes each of them once more."""
     stage = await operation.prepared(stage)
     answer = await operation.act(stage.service.open_through(proxy), stage)
     made = proxy.calls[:_MOST_CALLS]
     proxy.calm()
     await operation.check(stage, answer)
+    same = {call.number: sum(c.signature == call.signature for c in made[call.number + 1 :]) for call in made}
     if operation.looks:
         made = sorted(made, key=lambda call: call.method != "GET")
-    return [call.number for call in made]
+    return {call.number: same[call.number] for call in made}
 
 
 def _leave_out_cancelled(service: type[ServiceUnderTest], name: str, *, after: bool) -> None:
@@ -185,7 +187,10 @@ def _places(service: ServiceUnderTest, fault: Fault, calls: list[int]) -> list[i
     return [calls[-1 - place % min(len(calls), 2)]] if calls else []
 
 
-async def _break_one(operation: Operation, stage: Scene, proxy: FaultProxy, fault: Fault, first: int) -> None:
+async def _break_one(
+    operation: Operation, stage: Scene, proxy: FaultProxy, fault: Fault, first: int, anyway: int
+) -> None:
+    """``anyway``: how often the operation makes that call once more by nature."""
     service = stage.service
     hasty = service.short_timeouts(service.hasty if fault in _SLOW else service.calm)
     backend = service.open_through(proxy, **hasty)
@@ -197,7 +202,7 @@ async def _break_one(operation: Operation, stage: Scene, proxy: FaultProxy, faul
     if not isinstance(answer, HostingError) and operation.sane is not None:
         await operation.sane(stage, answer)
     repeated = proxy.repeated()
-    allowed = 1 if all(call.method in REPEATABLE for call in repeated) else 0
+    allowed = anyway + all(call.method in REPEATABLE for call in repeated)
     assert len(repeated) <= allowed or fault is Fault.DUPLICATE, f"{where} was {fault}, and sent again by itself"
     proxy.calm()
     if operation.undoes:
