@@ -10,13 +10,15 @@ from collections.abc import AsyncIterator
 import pytest
 from tests.support import cli
 from tests.support.existing import BEDS, HasAnotherAccount, Place, place
-from tests.support.stack import Api, Obj, Stack, condition
+from tests.support.real import machine
+from tests.support.stack import Api, Obj, Stack, always, condition, group
 
+from moorage.api.names import ANNOTATION_FOUND
 from moorage.cli.errors import Exit
 from moorage.hosting.abilities import Power, Resize
 from moorage.hosting.contract import RELEASED, TAG_SERVER, ServerState
 from moorage.hosting.errors import NotFound
-from moorage.kube.kinds import HOSTING_SERVICE, VIRTUAL_SERVER
+from moorage.kube.kinds import HOSTING_SERVICE, SERVER_GROUP, VIRTUAL_SERVER
 
 PATIENCE = 180.0
 
@@ -41,6 +43,42 @@ async def test_servers_of_somebody_elses_making(there: Place) -> None:
     await story.the_other_is_deleted_behind_our_back()
     await there.api.delete(HOSTING_SERVICE, there.service)
     await there.api.gone(HOSTING_SERVICE, there.service)
+
+
+@pytest.mark.bed("incus")
+@pytest.mark.timeout(300)
+async def test_a_retained_groups_server_runs_on_as_nobodys(real_stack: Stack, real_api: Api) -> None:
+    """It is told as released, is no orphan, and may be taken over by the namespace that had it."""
+    async with place("incus", real_stack, real_api) as there:
+        await there.serve()
+        plain = machine(there.running, "plain", steps=[{"name": "start", "script": "true"}])
+        kept = group("g", "policy", ("web", "plain", 1), deletionPolicy="Retain")
+        await real_api.apply(plain, always("policy", there.service), kept)
+        await real_api.ready("g", PATIENCE)
+        (server,) = await real_api.servers("g")
+        before = await there.record(server["status"]["providerID"])
+        await real_api.delete(SERVER_GROUP, "g")
+        await real_api.gone(SERVER_GROUP, "g", PATIENCE)
+        assert await real_api.servers() == []
+        after = await there.record(before.provider_id)
+        assert (after.state, after.tags) == (ServerState.RUNNING, {**before.tags, TAG_SERVER: RELEASED})
+
+        async def counted() -> bool:
+            status = (await real_api.get(HOSTING_SERVICE, there.service) or {}).get("status") or {}
+            return bool(status.get("released") == 1) and not status.get("orphans")
+
+        await real_api.until("the released server to be counted", counted, PATIENCE)
+        orphans = await cli.moorage(real_stack, "orphans", there.service, "--live", "-o", "json")
+        assert (orphans.returncode, json.loads(orphans.stdout)) == (Exit.OK, []), orphans.stderr
+        found = await cli.moorage(
+            real_stack, "import", there.service, "-n", real_api.namespace, "--manage", "-o", "json"
+        )
+        assert found.returncode == Exit.OK, found.stderr
+        (offered,) = json.loads(found.stdout)["items"]
+        assert offered["spec"]["adopt"]["providerID"] == before.provider_id
+        assert offered["metadata"]["annotations"] == {ANNOTATION_FOUND: "released"}
+        await real_api.delete(HOSTING_SERVICE, there.service)
+        await real_api.gone(HOSTING_SERVICE, there.service)
 
 
 class _Story:
