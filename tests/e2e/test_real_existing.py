@@ -1,4 +1,4 @@
-"""Servers that somebody made at a real service: observed, taken over, repaired, orphaned, released, deleted, lost."""
+"""Servers that somebody made at a real service: observed, taken over, repaired, retained, orphaned, deleted, lost."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ async def test_servers_of_somebody_elses_making(there: Place) -> None:
     await story.one_is_observed()
     await story.it_is_taken_over_and_repaired()
     await story.its_tag_is_told_missing_and_written_again()
+    await story.it_is_retained_and_taken_over_again()
     await story.its_object_goes_and_it_is_an_orphan_until_it_is_released()
     await story.nothing_is_done_in_another_account()
     await story.the_other_is_deleted_behind_our_back()
@@ -147,6 +148,16 @@ class _Story:
             return not await self.drift() and (await self.there.record(self.one)).tags == before
 
         await self.api.until("the tag to be written again", repaired, PATIENCE)
+        await self.is_so("theirs", "Ready")
+
+    async def it_is_retained_and_taken_over_again(self) -> None:
+        """By default its end as ours is not its end: it runs on, and says that it was released."""
+        before = await self.there.record(self.one)
+        await self.api.delete(VIRTUAL_SERVER, "theirs")
+        await self.api.gone(VIRTUAL_SERVER, "theirs", PATIENCE)
+        after = await self.there.record(self.one)
+        assert (after.state, after.tags) == (ServerState.RUNNING, {**before.tags, TAG_SERVER: RELEASED})
+        await self.api.apply(self.there.adopting("theirs", self.one))
         await self.is_so("theirs", "Ready")
 
     async def its_object_goes_and_it_is_an_orphan_until_it_is_released(self) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import importlib
 import secrets
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
 from tests.support import beds
@@ -68,11 +68,8 @@ class Place:
     harness: ServiceUnderTest
     running: Running
     account: Backend
-
-    @property
-    def service(self) -> str:
-        """Name of the HostingService."""
-        return f"existing-{self.running.type}"
+    service: str = field(default_factory=lambda: f"existing-{secrets.token_hex(4)}")
+    """Name of the HostingService."""
 
     async def serve(self) -> None:
         """Make the HostingService. Where events tell of changes, inventories are ten times rarer than it says."""
