@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Iterator
 
-from tests.support.scene import Scene
-from tests.support.stack import condition, config
+import pytest
+from tests.e2e.test_adoption import made_by_hand
+from tests.support.impatient import QUARANTINE
+from tests.support.installation import CONTROLLER
+from tests.support.scene import Scene, kubectl
+from tests.support.stack import SYSTEM, Stack, condition, config
 
+from moorage.hosting.contract import RELEASED, TAG_INSTALLATION, TAG_SERVER
 from moorage.kube.kinds import HOSTING_SERVICE, VIRTUAL_SERVER
 
 PLAIN = config("plain", steps=[{"name": "start", "script": "true"}])
@@ -31,6 +38,57 @@ async def test_a_server_whose_object_lost_its_finalizer_is_reported_as_an_orphan
     await scene.api.ready("g")
     assert lost["status"]["providerID"] in {s["id"] for s in scene.here()}
     scene.host.call("DELETE", f"/v1/servers/{lost['status']['providerID']}")
+
+
+@pytest.fixture
+def _impatient(stack: Stack) -> Iterator[None]:
+    """The controller has a short quarantine of orphans."""
+    assert stack.controller is not None
+    kubeconfig = stack.plane.kubeconfig_for(CONTROLLER, SYSTEM)
+    stack.controller.stop()
+    stack.run_controller(kubeconfig=kubeconfig, module="tests.support.impatient")
+    yield
+    stack.controller.stop()
+    stack.run_controller(kubeconfig=kubeconfig)
+
+
+@pytest.mark.usefixtures("_impatient")
+async def test_orphans_are_deleted_after_a_quarantine_where_that_is_asked_for_and_nobody_elses(scene: Scene) -> None:
+    await scene.serve(orphanPolicy="Delete")
+    await scene.begin(PLAIN, members=(("web", "plain", 3),))
+    await scene.api.ready("g")
+    lost, *kept = await scene.api.servers("g")
+    ours: dict[str, str] = scene.here()[0]["tags"]
+    strangers = {
+        made_by_hand(scene, "by-hand")["id"],
+        made_by_hand(scene, "others", **{**ours, TAG_INSTALLATION: "other"})["id"],
+        made_by_hand(scene, "released", **{**ours, TAG_SERVER: RELEASED})["id"],
+    }
+    gone = time.monotonic()
+    await scene.api.patch(VIRTUAL_SERVER, "g-web-0", {"metadata": {"finalizers": None}})
+    await scene.api.delete(VIRTUAL_SERVER, "g-web-0")
+
+    async def orphans() -> list[str]:
+        found = await scene.api.get(HOSTING_SERVICE, scene.service)
+        assert found is not None
+        return [o["providerID"] for o in (found.get("status") or {}).get("orphans") or ()]
+
+    async def reported() -> bool:
+        return await orphans() == [lost["status"]["providerID"]]
+
+    await scene.api.until("the orphan, and no other server, to be reported", reported)
+    assert scene.events("Deleted") == [], "it is in quarantine"
+
+    async def deleted() -> bool:
+        return scene.events("Deleted") == ["g-web-0"] and not await orphans()
+
+    await scene.api.until("the orphan to be deleted", deleted)
+    assert time.monotonic() - gone > QUARANTINE
+    assert "OrphanDeleted" in await kubectl(scene.api, scene.stack, "get", "events", "--all-namespaces")
+    await scene.replaced(lost)
+    await scene.api.ready("g")
+    assert {s["metadata"]["uid"] for s in kept} < {s["metadata"]["uid"] for s in await scene.api.servers("g")}
+    assert strangers <= {server["id"] for server in scene.host.servers() if server["state"] == "Running"}
 
 
 async def test_many_servers_missing_at_once_freeze_the_service_until_they_are_back(scene: Scene) -> None:

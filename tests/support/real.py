@@ -6,8 +6,9 @@ servers through C1 to C9, a replacement, and their end.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,13 @@ from tests.support import cluster
 from tests.support.installation import ALL_IN_ONE, CONTROLLER
 from tests.support.needs import missing
 from tests.support.point import Point
-from tests.support.scene import Watcher, agent, item_of, output_of, step_of
+from tests.support.scene import Watcher, agent, is_sent, item_of, output_of, step_of
 from tests.support.stack import SYSTEM, Api, Obj, Stack, always, config, group, new_stack
 
-from moorage.api.names import API_VERSION
+from moorage.api.names import API_VERSION, server_secret, session_secret
+from moorage.controllers.state import SecretState
 from moorage.controlplane import ControlPlaneError, acquire
-from moorage.hosting.contract import TAG_NAMESPACE, Inventory
+from moorage.hosting.contract import TAG_NAMESPACE, TAG_SERVER, Backend, Inventory, ServerState
 from moorage.hosting.registry import backend
 from moorage.kube.kinds import HOSTING_POLICY, HOSTING_SERVICE, SECRET, SERVER_GROUP, VIRTUAL_SERVER
 from moorage.testbed import Running
@@ -76,30 +78,40 @@ def machine(running: Running, name: str, **spec: Any) -> Obj:
     )
 
 
+@contextlib.asynccontextmanager
+async def opened(running: Running) -> AsyncIterator[Backend]:
+    """The bed, by its backend."""
+    spec = Spec(running.endpoint, running.region, running.project, running.settings)
+    found = backend(running.type).open(spec, {key: value.encode() for key, value in running.credentials.items()})
+    try:
+        yield found
+    finally:
+        await found.close()
+
+
 async def inventory(running: Running) -> Inventory:
     """All servers of the bed, by its backend."""
-    spec = Spec(running.endpoint, running.region, running.project, running.settings)
-    opened = backend(running.type).open(spec, {key: value.encode() for key, value in running.credentials.items()})
-    try:
-        return await opened.inventory()
-    finally:
-        await opened.close()
+    async with opened(running) as found:
+        return await found.inventory()
 
 
 async def the_whole_claim(
     stack: Stack, api: Api, running: Running, service_name: str, *, patience: float = 120.0
 ) -> None:
-    """C1 to C9, the re-delivery after a replacement, and a deletion that leaves nothing. `patience` bounds each wait
-    for guests, in seconds."""
+    """C1 to C9, the re-delivery of a value that changes and after a replacement, and a deletion that leaves nothing.
+    `patience` bounds each wait for guests, in seconds."""
     with Point(running.guests) as point:
         claim = _Claim(stack, api, running, service_name, point, patience)
         try:
             await claim.nothing_before_the_policy_is_met()
-            async with Watcher(api, VIRTUAL_SERVER) as seen:
+            async with Watcher(api, VIRTUAL_SERVER) as seen, claim.at_the_first_delivery() as states:
                 await claim.both_are_instantiated()
                 await claim.the_second_works_with_what_it_has()
                 await claim.then_gets_the_value()
+            await claim.both_creations_were_under_way_at_once(seen)
+            assert set(states.values()) == {ServerState.RUNNING}, f"a configuration could be sent while {states}"
             await claim.all_was_in_order(seen)
+            await claim.a_changed_value_is_told_to_its_dependent()
             await claim.a_replacement_is_told_to_its_dependent()
             await claim.nothing_is_left()
         finally:
@@ -173,6 +185,44 @@ class _Claim:
         assert (item["state"], item["stale"]) == ("Acknowledged", False)
         self.value = value
 
+    @contextlib.asynccontextmanager
+    async def at_the_first_delivery(self) -> AsyncIterator[dict[str, ServerState]]:
+        """C7: how the servers were, by the service's own word, when any of them could first be sent a configuration.
+        One whose agent has joined runs, whatever the service says."""
+        states: dict[str, ServerState] = {}
+
+        async def sent() -> bool:
+            return any([await is_sent(self.api, server) for server in await self.api.servers("g")])
+
+        async def look(service: Backend) -> None:
+            # Configurations first: what is rendered now was so when no more servers ran than the service tells later.
+            await self.api.until("a configuration", sent, 2 * self.patience)
+            told = {server.tags.get(TAG_SERVER): server.state for server in (await service.inventory()).servers}
+            for server in await self.api.servers("g"):
+                state = told.get(server["metadata"]["uid"], ServerState.UNKNOWN)
+                joined = await self.api.get(SECRET, session_secret(server["metadata"]["uid"])) is not None
+                states[server["metadata"]["name"]] = ServerState.RUNNING if joined else state
+
+        async with opened(self.running) as service:
+            await service.inventory()  # logged in: the next one takes no longer than it must
+            task = asyncio.create_task(look(service))
+            try:
+                yield states
+                await task
+            finally:
+                task.cancel()
+
+    async def both_creations_were_under_way_at_once(self, seen: Watcher) -> None:
+        """C5: the service was told to make the second before it had answered for the first, whichever that was,
+        though the one depends on the other."""
+        ids = (bool((version.get("status") or {}).get("providerID")) for version in seen.versions)
+        answered = next(time for time, has_id in zip(seen.times, ids, strict=True) if has_id)
+        for server in await self.api.servers("g"):
+            name = server_secret(server["metadata"]["uid"])
+            secret = await self.api.client.get(SECRET, self.api.namespace, name)
+            asked = SecretState.of(secret).attempts[0].time
+            assert asked < answered, f"{server['metadata']['name']} was asked for after another was made"
+
     async def all_was_in_order(self, seen: Watcher) -> None:
         """C7 and C9, by every version of the servers that there was: no configuration before the service had made both
         (conditions are written a little later than they are acted upon, ids at once), the item's states one after the
@@ -192,15 +242,40 @@ class _Claim:
             joins = seen.told(name, lambda o: ((o.get("status") or {}).get("agent") or {}).get("joinedAt"))
             assert len(joins) == 1
 
+    async def a_changed_value_is_told_to_its_dependent(self) -> None:
+        """Re-delivery: the first server's value becomes another; the second uses that, and does nothing else anew."""
+        second = await self.server("g-second-0")
+        self.point.open("let-go", "changed")
+        await self.used(2)
+        value = output_of(await self.server("g-first-0"), "value")
+        assert value == self.value.replace("let-go ", "changed ")
+
+        async def acknowledged() -> Obj | None:
+            found = await self.server("g-second-0")
+            item = item_of(found, "upstream") or {}
+            newer = agent(found, "acknowledgedRevision") > agent(second, "acknowledgedRevision")
+            return found if newer and (item.get("state"), item.get("stale")) == ("Acknowledged", False) else None
+
+        same = await self.api.until("the new value to be acknowledged", acknowledged, self.patience)
+        assert same["metadata"]["uid"] == second["metadata"]["uid"]
+        await self.api.ready("g", self.patience)
+        assert self.point.said("used") == [self.value, value]
+        assert self.point.said("begun") == ["from the start"]
+
+    async def used(self, times: int) -> None:
+        """Wait until the second server has used so many values."""
+
+        async def told() -> bool:
+            return len(self.point.said("used")) >= times
+
+        await self.api.until("the second to use the new value", told, self.patience)
+
     async def a_replacement_is_told_to_its_dependent(self) -> None:
         """Re-delivery: the first server is replaced; the second gets the new one's value, with no one asking."""
         first, second = await self.server("g-first-0"), await self.server("g-second-0")
+        before = self.point.said("used")
         await self.api.delete(VIRTUAL_SERVER, "g-first-0")
-
-        async def told() -> bool:
-            return len(self.point.said("used")) >= 2
-
-        await self.api.until("the second to use the new value", told, self.patience)
+        await self.used(len(before) + 1)
         await self.api.ready("g", self.patience)
         new, same = await self.server("g-first-0"), await self.server("g-second-0")
         assert new["metadata"]["uid"] != first["metadata"]["uid"]
@@ -208,8 +283,8 @@ class _Claim:
         assert same["metadata"]["uid"] == second["metadata"]["uid"]
         value = output_of(new, "value")
         assert value is not None
-        assert value != self.value
-        assert self.point.said("used") == [self.value, value]
+        assert value not in before
+        assert self.point.said("used") == [*before, value]
         # The group knows it before its server's own status is written.
         await self.api.condition(VIRTUAL_SERVER, "g-second-0", "Ready", seconds=self.patience)
 

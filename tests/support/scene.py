@@ -8,6 +8,7 @@ import contextlib
 import secrets
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,7 +16,7 @@ from typing import Any, Self
 from tests.support.stack import Api, Hostd, Obj, Stack, always, condition, group, service
 
 from moorage.api.names import server_secret, session_secret
-from moorage.kube.errors import ApiError, Gone, NotFound
+from moorage.kube.errors import ApiError, Gone
 from moorage.kube.kinds import HOSTING_SERVICE, SECRET, SERVER_GROUP, VIRTUAL_SERVER, Kind
 
 
@@ -28,6 +29,8 @@ class Watcher:
         self._task: asyncio.Task[None] | None = None
         self.versions: list[Obj] = []
         self.types: list[str] = []
+        self.times: list[datetime] = []
+        """When each version came here."""
 
     async def __aenter__(self) -> Self:
         listing = await self._api.client.list(self._kind, self._api.namespace)
@@ -46,6 +49,7 @@ class Watcher:
         with contextlib.suppress(Gone):
             async for event in self._api.client.watch(self._kind, self._api.namespace, resource_version=version):
                 if event.type != "BOOKMARK":
+                    self.times.append(datetime.now(UTC))
                     self.types.append(event.type)
                     self.versions.append(event.object)
 
@@ -98,6 +102,12 @@ def is_true(obj: Obj, type_: str) -> bool:
     """Whether a condition holds."""
     found = condition(obj, type_)
     return found is not None and found["status"] == "True"
+
+
+async def is_sent(api: Api, server: Obj) -> bool:
+    """Whether any configuration was rendered for a server: only what is in its Secret can be sent."""
+    secret = await api.get(SECRET, server_secret(server["metadata"]["uid"]))
+    return secret is not None and "configuration" in (secret.get("data") or {})
 
 
 @dataclass
@@ -197,12 +207,8 @@ class Scene:
         await self.until("the agents to have configuration", begun, name)
 
     async def sent(self, server: Obj) -> bool:
-        """Whether any configuration was rendered for a server: only what is in its Secret can be sent."""
-        try:
-            secret = await self.api.client.get(SECRET, self.api.namespace, server_secret(server["metadata"]["uid"]))
-        except NotFound:
-            return False
-        return "configuration" in (secret.get("data") or {})
+        """Whether any configuration was rendered for a server."""
+        return await is_sent(self.api, server)
 
     async def data(self, secret: str, key: str) -> str:
         """A decoded key of a Secret."""

@@ -174,7 +174,11 @@ class Ec2Service(ServiceUnderTest):
     async def elsewhere(self) -> Backend:
         """Another account, in the same region."""
         no_subnets: Any = {}
-        return self.open(credentials=_bytes(self.running.extra["other"]), subnets=no_subnets)
+        return self.open(credentials=await self.another_account(), subnets=no_subnets)
+
+    async def another_account(self) -> Mapping[str, bytes]:
+        """Credentials of it."""
+        return _bytes(self.running.extra["other"])
 
     async def begin(self) -> None:
         """No faults, no instances, and the ledger from here on."""

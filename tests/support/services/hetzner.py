@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from typing import Any
 from urllib.request import Request, urlopen
 
@@ -122,7 +123,11 @@ class HetznerService(ServiceUnderTest):
 
     async def elsewhere(self) -> Backend:
         """Another project at the same address."""
-        return self.open(credentials={"token": self.running.extra["otherToken"].encode()})
+        return self.open(credentials=await self.another_account())
+
+    async def another_account(self) -> Mapping[str, bytes]:
+        """Credentials of it."""
+        return {"token": self.running.extra["otherToken"].encode()}
 
     async def begin(self) -> None:
         """An empty project, and the ledger from here on."""

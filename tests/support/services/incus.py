@@ -183,6 +183,11 @@ class IncusService(ServiceUnderTest):
 
         await until(empty, "an empty project")
 
+    async def untag(self, provider_id: str, tag: str) -> None:
+        """Take a tag off: Incus drops options that are emptied."""
+        path = f"/instances/{provider_id.partition('/')[0]}"
+        await self.do(self.project_rest.patch, path, {"config": {f"user.{tag}": ""}})
+
     # What the faults do
 
     async def limit(self, servers: int | None) -> None:

@@ -64,7 +64,11 @@ class LibcloudEc2Service(Ec2Service):
 
     async def elsewhere(self) -> Backend:
         """Another account, in the same region."""
-        return self.open(credentials=_keys(self.running.extra["other"]))
+        return self.open(credentials=await self.another_account())
+
+    async def another_account(self) -> Mapping[str, bytes]:
+        """Credentials of it."""
+        return _keys(self.running.extra["other"])
 
 
 def _keys(credentials: Mapping[str, str]) -> dict[str, bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -215,6 +216,18 @@ class OpenStackService(ServiceUnderTest):
         opened = backend(self.type).open(spec, credentials)
         self._opened.append(opened)
         return opened
+
+    async def another_account(self) -> Mapping[str, bytes]:
+        """Credentials of that project that need not name it: an application credential, as the first project's are."""
+        return await asyncio.to_thread(self._application_credential, self.facts["other"])
+
+    def _application_credential(self, project: str) -> Mapping[str, bytes]:
+        user = Session(self.running.extra["endpoints"], self.facts["user"], self.facts["user_password"], project)
+        wanted = {"name": f"test-{secrets.token_hex(4)}", "roles": [{"name": "member"}]}
+        path = f"/users/{user.user}/application_credentials"
+        made = user("POST", "identity", path, {"application_credential": wanted})["application_credential"]
+        names = {"applicationCredentialId": "id", "applicationCredentialSecret": "secret"}
+        return {key: str(made[name]).encode() for key, name in names.items()}
 
     async def begin(self) -> None:
         """No faults, no servers, and the ledger from here on."""
