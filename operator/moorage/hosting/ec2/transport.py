@@ -19,6 +19,7 @@ from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.compat import HTTPHeaders
 from urllib3 import exceptions as failures
 
+from moorage.hosting.carried import no_answer
 from moorage.hosting.errors import AuthenticationError, HostingError, Throttled, TimedOut, Unavailable
 from moorage.hosting.http import seconds
 
@@ -62,17 +63,8 @@ class Transport:
         deadline: float = self._now.deadline
         try:
             answer, raw = self._send(request, deadline)
-        except failures.ConnectTimeoutError:
-            raise Unavailable("cannot connect: no answer; check the endpoint and the network") from None
-        except failures.TimeoutError:
-            raise TimedOut("no answer in time") from None
-        except failures.SSLError:
-            raise Unavailable("the service's certificate is not trusted, or it does not speak TLS") from None
-        except failures.NewConnectionError:
-            raise Unavailable("cannot connect; check the endpoint and the network") from None
         except (failures.HTTPError, OSError) as error:
-            # Only the class is told: the text may hold the address with what it was asked for.
-            raise Unavailable(f"the connection ended without an answer ({type(error).__name__})") from None
+            raise no_answer(error) from None
         # The SDK would take any XML for an answer in which everything is left out: no servers, say.
         found = _ROOT.match(raw[:1024])
         root = found[1] if found else b""

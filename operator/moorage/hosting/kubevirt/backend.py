@@ -44,6 +44,7 @@ from moorage.hosting.kubevirt.settings import KubevirtServerSettings, KubevirtSe
 MAX_USER_DATA: Final = 512 * 1024
 """Bytes of user-data: a Secret takes a mebibyte, its encoding needs a third more."""
 QUOTA: Final = "count/virtualmachines.kubevirt.io"
+TRUST: Final = "the key `ca.crt` of the credentials"
 _LABEL_NAME = re.compile(r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$")
 _LABEL_VALUE = re.compile(r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$")
 _HOST_NAME = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
@@ -73,7 +74,7 @@ def open_backend(spec: ServiceSpec, credentials: Mapping[str, bytes]) -> Kubevir
     headers = {"Accept": "application/json"}
     if token is not None:
         headers["Authorization"] = f"Bearer {_printable(token)}"
-    return KubevirtBackend(Http(base, headers=headers, tls=tls), spec.project, settings)
+    return KubevirtBackend(Http(base, headers=headers, tls=tls, trust=TRUST), spec.project, settings)
 
 
 def _printable(token: bytes) -> str:
