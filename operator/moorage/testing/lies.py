@@ -81,6 +81,16 @@ class LiesContract(Contract):
         proxy.calm()
         await _intact(service, stage, known)
 
+    @pytest.mark.parametrize("fault", [Fault.HTML, Fault.OTHER_JSON, Fault.NOT_FOUND], ids=str)
+    @keeps("raise only `HostingError`s")
+    async def test_an_endpoint_that_is_another_services_is_asked_about(
+        self, service: ServiceUnderTest, proxy: FaultProxy, fault: Fault
+    ) -> None:
+        proxy.arm(fault)
+        answer = await outcome(service.open_through(proxy).account())
+        assert isinstance(answer, HostingError)
+        assert "is the endpoint that of" in answer.message
+
     @keeps("bounded in time and in the bytes it reads")
     async def test_an_endless_answer_is_not_read_to_its_end(
         self, service: ServiceUnderTest, proxy: FaultProxy, stage: Scene

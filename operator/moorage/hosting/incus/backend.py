@@ -36,10 +36,11 @@ from moorage.hosting.errors import (
     Throttled,
     TimedOut,
     Unavailable,
+    stranger,
 )
 from moorage.hosting.factory import parse_settings
 from moorage.hosting.incus import records
-from moorage.hosting.incus.answers import body, is_typed, refusal
+from moorage.hosting.incus.answers import INCUS, body, is_typed, refusal
 from moorage.hosting.incus.client import MAX_LIST, Client
 from moorage.hosting.incus.instances import Instances, path_of
 from moorage.hosting.incus.reasons import explained
@@ -74,14 +75,14 @@ class IncusBackend:
         `user.moorage-account`, that stands for the certificate, which may then be renewed."""
         server = await self._client.ask("", "server")
         if not isinstance(server, dict) or server.get("auth") not in {"trusted", "untrusted"}:
-            raise Unavailable("server: the answer makes no sense, or is not Incus's")
+            raise Unavailable(f"server: {stranger(INCUS)}")
         if server["auth"] != "trusted":
             raise AuthenticationError(self._distrusted())
         project = await self._client.project()
         named = (project.get("config") or {}).get("user.moorage-account")
         found = named or (server.get("environment") or {}).get("certificate_fingerprint")
         if not isinstance(found, str) or not found:
-            raise Unavailable("server: the answer makes no sense")
+            raise Unavailable(f"server: {stranger(INCUS)}")
         return f"{found[:64]}/{self._project}"
 
     async def offerings(self) -> tuple[Offering, ...]:

@@ -31,10 +31,11 @@ from moorage.hosting.errors import (
     NotFound,
     TimedOut,
     Unavailable,
+    stranger,
 )
 from moorage.hosting.factory import ServiceSpec, parse_settings
 from moorage.hosting.http import Http, endpoint_url, tls_context
-from moorage.hosting.kubevirt.answers import parsed, reason_of, refusal
+from moorage.hosting.kubevirt.answers import CLUSTER, parsed, reason_of, refusal
 from moorage.hosting.kubevirt.cluster import Cluster
 from moorage.hosting.kubevirt.objects import ANNOTATION_REQUEST, LABEL_KEY, OWN_LABELS, seed, virtual_machine
 from moorage.hosting.kubevirt.offerings import offerings_of
@@ -105,7 +106,7 @@ class KubevirtBackend:
         found = await self._cluster.ask("GET", self._core, "namespace")
         uid = (found.get("metadata") or {}).get("uid")
         if not isinstance(uid, str) or not uid:
-            raise Unavailable("namespace: the answer makes no sense")
+            raise Unavailable(f"namespace: {stranger(CLUSTER)}")
         return uid
 
     async def offerings(self) -> tuple[Offering, ...]:
