@@ -331,6 +331,7 @@ class FaultKind(StrEnum):
     UNAUTHORIZED = "Unauthorized"
     INSUFFICIENT_CAPACITY = "InsufficientCapacity"
     QUOTA_EXCEEDED = "QuotaExceeded"
+    INVALID = "Invalid"
     BARE_NOT_FOUND = "BareNotFound"
     GARBAGE = "Garbage"
     HUGE = "Huge"
@@ -339,12 +340,17 @@ class FaultKind(StrEnum):
 
 
 class NextErrors(Request):
-    """The next `count` calls of these operations (empty: any) go wrong, after `skip` that do not."""
+    """The next `count` calls of these operations (empty: any) go wrong, after `skip` that do not. `after`: they do
+    their work first. A refusal is told in `message` (empty: in the service's own words); one that is Invalid names
+    `field`."""
 
     kind: FaultKind = FaultKind.INTERNAL
     count: int = Field(default=1, ge=1)
     skip: int = Field(default=0, ge=0)
     operations: tuple[Operation, ...] = ()
+    after: bool = False
+    field: str | None = None
+    message: str = ""
 
 
 class Throttle(Request):
