@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, f"{ROOT}")
 
 from bench.harness import Installation, installation, load  # noqa: E402 - the path has to be there first
-from tests.support import real  # noqa: E402
+from tests.support import beds, real  # noqa: E402
 from tests.support.places import LIMITS, WORK  # noqa: E402
 from tests.support.services.ec2 import Control  # noqa: E402
 from tests.support.stack import Api, always, group  # noqa: E402
@@ -162,7 +162,9 @@ def main() -> int:
     parser.add_argument("--interval", type=float, default=10.0, help="of inventories (default: %(default)s s)")
     parser.add_argument("--idle", type=float, default=120.0, help="seconds of idleness (default: %(default)s)")
     options = parser.parse_args()
-    asyncio.run(measure(options, testbed.up(testbed.bed("ec2"), lambda text: print(text, file=sys.stderr))))
+    # A test that uses the bed meanwhile would spoil both.
+    with beds.alone(["ec2"], "a measurement", beds.say):
+        asyncio.run(measure(options, testbed.up(testbed.bed("ec2"), lambda text: print(text, file=sys.stderr))))
     return 0
 
 

@@ -24,6 +24,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from tests.support import beds
 from tests.support.point import Point
 from tests.support.real import machine, real_stack, serve
 from tests.support.stack import Api, Stack, always, group
@@ -115,6 +116,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--servers", type=int, default=10)
     options = parser.parse_args()
+    # A test that uses the bed meanwhile would spoil both.
+    with beds.alone(["incus"], "a measurement", beds.say):
+        measure(options)
+
+
+def measure(options: argparse.Namespace) -> None:
+    """Run the rounds and print them."""
     bed = testbed.bed("incus")
     before = testbed.status(bed)
     running = testbed.up(bed, lambda text: print(text, file=sys.stderr))

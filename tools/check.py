@@ -1,6 +1,7 @@
 """Runs the checks and the tests: `python tools/check.py [STAGE...]`, all of them by default, and sums up at the end.
 
-Every stage runs, whatever became of those before it. The exit code is 0 only where all succeeded.
+Every stage runs, whatever became of those before it. The exit code is 0 only where all succeeded. Stages that wait for
+test beds more than they work run side by side, each line of theirs with the stage's name before it.
 """
 
 from __future__ import annotations
@@ -12,12 +13,15 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import tomllib
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -27,11 +31,11 @@ BIN = Path(sys.executable).parent
 PYTHON = [sys.executable]
 AGENT = ROOT / "operator" / "moorage" / "agent"
 OLDEST_GUEST = (3, 8)
-TESTS = ("unit", "contract", "api", "e2e")
+TESTS = ("unit", "api", "contract", "e2e")
 REAL = ("api", "e2e")
 """The stages that need a real control plane."""
 WITH_BEDS = ("contract", "e2e")
-"""The stages that need the test beds."""
+"""The stages that need the test beds. They run side by side, since a bed's own work is most of their time."""
 STAGES = ("lint", *TESTS)
 STARTED = "MOORAGE_BEDS_STARTED"
 """The folder in which tests note the test beds that they start, see `tests/support/beds.py`."""
@@ -39,6 +43,10 @@ UNLOCKED = frozenset({"libvirt-python"})
 """Requirements that no lock can hold, see `tools/lock`."""
 SECOND_TRIES = 10
 """The most failed tests of a stage that are tried a second time: more than that is no accident."""
+FINAL = "PromiseBroken"
+"""The error of a test that is never tried again: a server made twice in one of two runs is made twice."""
+FAREWELL = 5.0
+"""Seconds that are waited for the last words of a program that has ended."""
 ELSEWHERE = {"not applicable": "not applicable", "left to the full matrix": "left to test-backends"}
 """How the reasons of skips begin that say nothing of this machine, and how they are counted: `skipped` is what this
 machine cannot run."""
@@ -57,10 +65,27 @@ class Outcome:
     counts: dict[str, int] = field(default_factory=dict)
 
 
+class Voice(threading.local):
+    """What a stage's thread says, and what its processes have cost."""
+
+    prefix = ""
+    cpu = 0.0
+
+
+_VOICE = Voice()
+
+
 def say(text: str) -> None:
     """Tell what is done."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+    _teller(_VOICE.prefix)(text)
+
+
+def _teller(prefix: str) -> Callable[[str], None]:
+    def tell(text: str) -> None:
+        sys.stdout.write(f"{prefix}{text}\n")
+        sys.stdout.flush()
+
+    return tell
 
 
 def lint() -> Outcome:
@@ -97,10 +122,9 @@ def tests(stage: str, workers: int, extra: Sequence[str]) -> Outcome:
         # Tests of one test bed wait for each other: they stay together. The contract's wait more than they work.
         spread, workers = "loadgroup" if stage in WITH_BEDS else "worksteal", workers * (1 + (stage == "contract"))
         parallel = [f"--numprocesses={workers}", f"--dist={spread}"] if workers > 1 else []
-        argv = [*PYTHON, "-m", "pytest", f"tests/{stage}", f"--junitxml={report}", "--quiet", *parallel, *extra]
-        ok = _run(*argv)
+        ok = _run(*_pytest(stage), f"--junitxml={report}", "--quiet", *parallel, *extra)
         counts = count(report) if report.is_file() else {}
-        if not ok and 0 < counts.get("failed", 0) <= SECOND_TRIES:
+        if not ok and 0 < counts.get("failed", 0) <= SECOND_TRIES and not any(map(is_final, failures(report))):
             ok = _second_try(stage, counts["failed"], extra)
             if ok:
                 counts["passed"], counts["failed"] = counts["passed"] + counts["failed"], 0
@@ -142,11 +166,15 @@ class Beds:
         return subprocess.Popen([*PYTHON, "-m", "moorage.cli", "testbed", *words], cwd=ROOT)
 
 
+def _pytest(stage: str) -> list[str]:
+    # Each stage remembers its failures apart: two that run side by side would overwrite each other's.
+    return [*PYTHON, "-m", "pytest", f"tests/{stage}", "-o", f"cache_dir=.pytest_cache/{stage}"]
+
+
 def _second_try(stage: str, failed: int, extra: Sequence[str]) -> bool:
     """Run what failed once more, alone: a machine with other work makes waits fail. What passes only now is named."""
     say(f"{stage}: {failed} failed; once more, one after another")
-    argv = [*PYTHON, "-m", "pytest", f"tests/{stage}", "--last-failed", "--last-failed-no-failures=none", "-v", *extra]
-    ok = _run(*argv)
+    ok = _run(*_pytest(stage), "--last-failed", "--last-failed-no-failures=none", "-v", *extra)
     if ok:
         say(f"{stage}: {failed} passed only on a second try (named above): each is a bug to be mended first")
     return ok
@@ -168,6 +196,17 @@ def count(report: Path) -> dict[str, int]:
         total["skipped"] += skipped
         total["passed"] += max(0, int(suite.get("tests", "0")) - failed - skipped)
     return total
+
+
+def failures(report: Path) -> list[str]:
+    """What the failed tests of a JUnit report say in short."""
+    tree = ET.parse(report)  # noqa: S314 - pytest wrote it a moment ago
+    return [found.get("message", "") for word in ("failure", "error") for found in tree.getroot().iter(word)]
+
+
+def is_final(message: str) -> bool:
+    """Whether a failure says that a promise was broken."""
+    return message.partition(":")[0].rpartition(".")[2] == FINAL
 
 
 def agent_problems(folder: Path, version: tuple[int, int] = OLDEST_GUEST) -> list[str]:
@@ -236,6 +275,13 @@ def summary(outcomes: Sequence[Outcome]) -> str:
     return "\n".join(lines)
 
 
+def turns(stages: Sequence[str]) -> list[list[str]]:
+    """The stages that run side by side, in the order in which they run."""
+    alone = [[stage] for stage in stages if stage not in WITH_BEDS]
+    beside = [stage for stage in stages if stage in WITH_BEDS]
+    return [*alone, beside] if beside else alone
+
+
 def _typed(sources: Sequence[str]) -> list[str]:
     # The bootstrap has to run on a Python that has nothing, and has no types for it.
     # Of the examples, one is a Python project; the others' programs are the guests'.
@@ -243,25 +289,45 @@ def _typed(sources: Sequence[str]) -> list[str]:
     return [name for name in sources if name not in {"tools", "examples"}] + ["tools/check.py", *plugin]
 
 
-def _cpu() -> float:
-    spent = os.times()
-    return spent.children_user + spent.children_system
-
-
 def _run(*argv: str | Path, quiet: bool = False) -> bool:
-    words = [f"{word}" for word in argv]
-    if not quiet:
-        return subprocess.run(words, cwd=ROOT, check=False).returncode == 0
-    done = subprocess.run(words, cwd=ROOT, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    if done.returncode != 0:
-        say(done.stdout)
-    return done.returncode == 0
+    """Whether a program succeeds. `quiet`: what it says is told only where it fails."""
+    heard = subprocess.PIPE if quiet or _VOICE.prefix else None
+    process = subprocess.Popen(
+        [f"{word}" for word in argv], cwd=ROOT, stdout=heard, stderr=heard and subprocess.STDOUT, text=True
+    )
+    told: list[str] = []
+    reader = threading.Thread(
+        target=_hear, args=(process.stdout, told.append if quiet else _teller(_VOICE.prefix)), daemon=True
+    )
+    reader.start()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    _VOICE.cpu += usage.ru_utime + usage.ru_stime
+    # What it left running may hold its output open.
+    reader.join(FAREWELL)
+    if process.returncode:
+        for line in told:
+            say(line)
+    return process.returncode == 0
+
+
+def _hear(source: IO[str] | None, tell: Callable[[str], None]) -> None:
+    for line in source or ():
+        tell(line.rstrip("\n"))
 
 
 def _report(problems: Sequence[str]) -> bool:
     for problem in problems:
         say(f"  {problem}")
     return not problems
+
+
+def run(stage: str, beside: bool, workers: int, extra: Sequence[str]) -> Outcome:
+    """One stage, in a thread of its own. `beside`: others run at the same time."""
+    _VOICE.prefix, _VOICE.cpu, started = f"{stage:<8} | " if beside else "", 0.0, time.monotonic()
+    outcome = lint() if stage == "lint" else tests(stage, workers, extra)
+    outcome.seconds, outcome.cpu = time.monotonic() - started, _VOICE.cpu
+    return outcome
 
 
 def main() -> int:
@@ -275,17 +341,16 @@ def main() -> int:
         parser.error(f"no such stage: {', '.join(sorted(unknown))}")
     # What one process compiled, the others need not: half of the time of a short one goes into that.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    outcomes = []
-    stages = parsed.stages or STAGES
+    outcomes: list[Outcome] = []
+    stages = [stage for stage in STAGES if stage in (parsed.stages or STAGES)]
     beds = Beds(stages)
     try:
-        for stage in stages:
-            started, cpu = time.monotonic(), _cpu()
-            if stage in WITH_BEDS:
+        for together in turns(stages):
+            if set(together) & set(WITH_BEDS):
                 beds.ready()
-            outcome = lint() if stage == "lint" else tests(stage, parsed.workers, extra)
-            outcome.seconds, outcome.cpu = time.monotonic() - started, _cpu() - cpu
-            outcomes.append(outcome)
+            with ThreadPoolExecutor(len(together)) as pool:
+                runs = [pool.submit(run, stage, len(together) > 1, parsed.workers, extra) for stage in together]
+                outcomes += [each.result() for each in runs]
     finally:
         beds.end()
     say(summary(outcomes))

@@ -27,6 +27,7 @@ pytestmark = pytest.mark.timeout(600)
 NOW = datetime.now(UTC).replace(microsecond=0)
 PATIENCE = 60.0
 RBAC = "rbac.authorization.k8s.io/v1"
+UNASKED = [{"op": "remove", "path": "/spec/when/all/1"}]
 SHIPPED = ("moorage-approval", "moorage-approve", "moorage-edit")
 
 
@@ -248,6 +249,26 @@ def test_the_command_approves_as_oneself_and_takes_it_back(scene: Scene) -> None
     back = scene.moorage(scene.approver, "approve", "web", "--revoke")
     assert back.stdout.startswith("web: approval revoked")
     assert scene.moorage(scene.approver, "approve", "web", "--revoke").stdout == "web: there is no approval\n"
+
+
+def test_the_command_approves_nothing_that_nobody_asks_for(scene: Scene) -> None:
+    """Seen by one who may look at all that could: the approver's role shows no Namespace."""
+    scene.admin("patch", "hostingpolicy", "cheap", "-n", scene.namespace, "--type=json", "-p", json.dumps(UNASKED))
+    rule = ("--verb=get", "--resource=namespaces", f"--resource-name={scene.namespace}")
+    said = scene.moorage(scene.approver, "approve", "web")
+    assert (said.returncode, "may not see" in said.stdout) == (Exit.OK, True), said
+    assert scene.moorage(scene.approver, "approve", "web", "--revoke").returncode == Exit.OK
+    scene.admin("create", "role", "looks", "-n", scene.namespace, *rule)
+    who = f"--serviceaccount={scene.namespace}:approver"
+    scene.admin("create", "rolebinding", "looks", "-n", scene.namespace, "--role=looks", who)
+    end = time.monotonic() + PATIENCE
+    while scene.approver("get", "namespace", scene.namespace, check=False).returncode:
+        assert time.monotonic() < end, "the role does not count"
+        time.sleep(0.2)
+    said = scene.moorage(scene.approver, "approve", "web")
+    assert said.returncode == Exit.FAILED
+    assert "error: nothing was written, since nothing asks for an approval of web: policy cheap" in said.stderr
+    assert ANNOTATION_APPROVAL not in scene.group["metadata"].get("annotations", {})
 
 
 def test_the_command_says_who_may_not_and_what_is_not_there(scene: Scene) -> None:

@@ -43,7 +43,10 @@ async def test_killed_while_creating_nothing_is_doubled_or_forgotten(tmp_path: P
     seed = random.randrange(10**6)
     running = beds.running("ec2")
     with killing.mortal_stack(tmp_path) as stack:
-        async with await Client.connect(str(stack.plane.kubeconfig)) as client, places.ec2(running) as place:
+        # Two at a time, slowly: a kill after the first ones is half-way.
+        here = places.ec2(running, concurrency=2)
+        async with await Client.connect(str(stack.plane.kubeconfig)) as client, here as place:
+            Control(running).faults(latency={"RunInstances": 0.3})
             await client.create(NAMESPACE, {"metadata": {"name": "killed"}})
             found = await killing.kill_while_creating(
                 stack, Api(client, "killed"), place, servers=6, rounds=4, dice=random.Random(seed), patience=150

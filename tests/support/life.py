@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.support.stack import Api, Hostd, Obj, always, config, group, service
 
 from moorage.kube.kinds import HOSTING_SERVICE, SERVER_GROUP, VIRTUAL_SERVER, VIRTUAL_SERVER_CONFIG
+from moorage.testing.promises import PromiseBroken
 
 PATIENCE = 400.0
 # Most deaths of a life may fall into the wait for one goal.
@@ -126,9 +127,10 @@ def assert_nothing_twice_nothing_leaked(host: Hostd) -> None:
         if entry["event"] == "Created" and entry.get("key"):
             created[entry["key"]] = created.get(entry["key"], 0) + 1
     assert created, "the ledger is empty"
-    assert {key: n for key, n in created.items() if n > 1} == {}
-    left = host.servers()
-    assert [server["tags"]["moorage-server"] for server in left] == ["released"]
+    doubled = {key: n for key, n in created.items() if n > 1}
+    left = [server["tags"]["moorage-server"] for server in host.servers()]
+    if doubled or left != ["released"]:
+        raise PromiseBroken(f"doubled: {doubled}; left: {left}")
 
 
 async def no_objects_left(api: Api) -> None:

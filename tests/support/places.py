@@ -44,10 +44,10 @@ async def hostd(stack: Stack) -> AsyncIterator[Place]:
 
 
 @asynccontextmanager
-async def ec2(running: Running) -> AsyncIterator[Place]:
-    """EC2's bed, whose instances boot."""
+async def ec2(running: Running, **limits: int) -> AsyncIterator[Place]:
+    """EC2's bed, whose instances boot. `limits`: of the HostingService."""
     harness = Ec2Service(running)
-    async with _place(harness, running) as place:
+    async with _place(harness, running, **limits) as place:
         harness.control.guests(enabled=True)
         try:
             yield place
@@ -66,9 +66,9 @@ async def incus(running: Running) -> AsyncIterator[Place]:
 
 
 @asynccontextmanager
-async def _place(harness: ServiceUnderTest, running: Running) -> AsyncIterator[Place]:
+async def _place(harness: ServiceUnderTest, running: Running, **limits: int) -> AsyncIterator[Place]:
     async def serve(stack: Stack, api: Api) -> None:
-        await real.serve(stack, api, running, running.type, limits=LIMITS)
+        await real.serve(stack, api, running, running.type, limits=LIMITS | limits)
 
     async def living() -> set[str]:
         return {server.provider_id for server in (await real.inventory(running)).servers}

@@ -82,13 +82,19 @@ class Scale(Model):
     min_replicas: Replicas | None = None
     """The fewest servers that it has, whatever is asked for. Default: 0."""
     max_replicas: Replicas | None = None
-    """The most servers that it has, whatever is asked for. Default: no bound of its own."""
+    """The most servers that it has, whatever is asked for. Services with room for them are chosen before others.
+    Default: no bound of its own."""
 
     @property
     def bounded(self) -> int:
         """How many servers it shall have: what is asked for, within the guards."""
         count = self.replicas if self.max_replicas is None else min(self.replicas, self.max_replicas)
         return count if self.min_replicas is None else max(count, self.min_replicas)
+
+    @property
+    def most(self) -> int:
+        """How many servers it may come to have without a change of anything but `replicas`, as far as that is told."""
+        return max(self.bounded, self.max_replicas or 0)
 
 
 class ServerGroupSpec(Model):
@@ -143,6 +149,10 @@ class ServerGroupSpec(Model):
         if self.scale.member == member.name:
             return self.scale.bounded
         return 1 if member.replicas is None else member.replicas
+
+    def most_replicas_of(self, member: Member) -> int:
+        """How many servers `member` may come to have by being scaled, where `maxReplicas` tells."""
+        return self.scale.most if self.scale.member == member.name else self.replicas_of(member)
 
     @property
     def replicas(self) -> int:

@@ -20,11 +20,19 @@ _ACCESS = Kind("authorization.k8s.io", "v1", "selfsubjectaccessreviews", "SelfSu
 
 
 async def approve_group(
-    cluster: Cluster, name: str, now: datetime, until: datetime | None, reason: str, generation: int
+    cluster: Cluster,
+    name: str,
+    now: datetime,
+    until: datetime | None,
+    reason: str,
+    generation: int,
+    *,
+    ahead: bool = False,
 ) -> str:
     """Approve the group as it is now; what to tell. ``generation`` is the one that was looked at, 0: any.
 
-    Raises CliError where that is another one by now, or where the user may not.
+    Raises CliError where that is another one by now, where the user may not, or where nothing asks for an approval
+    (unless it is given ``ahead``).
     """
     obj = await cluster.one(SERVER_GROUP, name)
     seen = read(ServerGroup, obj)
@@ -35,6 +43,10 @@ async def approve_group(
         )
     user = await whoami(cluster)
     await _check_permission(cluster, name, user)
+    asked, why_not = await _demand(cluster, seen)
+    if asked is False and not ahead:
+        hint = "where it is about to be asked for: --ahead"
+        raise CliError(f"nothing was written, since nothing asks for an approval of {name}: {why_not}", hint=hint)
     approval = Approval(seen.metadata.uid, seen.metadata.generation, user, now, until, reason)
     try:
         text = approval.encode()
@@ -42,7 +54,8 @@ async def approve_group(
         raise CliError(str(error), Exit.USAGE) from None
     await _write(cluster, name, seen, text)
     end = f" until {spell(until)}" if until is not None else ""
-    return f"{name}: generation {approval.generation} approved by {user}{end}{await _doubts(cluster, seen)}"
+    doubts = f"\n({why_not})" if why_not else ""
+    return f"{name}: generation {approval.generation} approved by {user}{end}{doubts}"
 
 
 async def revoke_approval(cluster: Cluster, name: str) -> str:
@@ -112,27 +125,33 @@ async def _check_permission(cluster: Cluster, name: str, user: str) -> None:
         raise CliError(f"{user} may not approve {name} in namespace {cluster.namespace}", Exit.FORBIDDEN, hint=hint)
 
 
-async def _namespace_asks(cluster: Cluster) -> bool:
-    """Whether the namespace asks for approvals; no where one may not look."""
+async def _demand(cluster: Cluster, group: ServerGroup) -> tuple[bool | None, str]:
+    """Whether the policy or the namespace asks for an approval, and what to say where none is known to.
+
+    None: neither of those that one may look at does.
+    """
+    by_namespace = await _namespace_asks(cluster)
+    if by_namespace:
+        return True, ""
+    name = group.spec.policy_ref.name
+    try:
+        policy = await cluster.policy(name)
+    except Forbidden:
+        return None, f"whether policy {name} asks for it you may not see"
+    if policy is not None and any(c.approval is not None for c in policy.spec.when.conditions):
+        return True, ""
+    missing = f"there is no policy {name} yet"
+    why_not = missing if policy is None else f"policy {name} does not ask for it: it has no condition approval"
+    if by_namespace is None:
+        return None, f"{why_not}; whether namespace {cluster.namespace} asks for it you may not see"
+    return False, f"{why_not}, and namespace {cluster.namespace} does not ask for it either"
+
+
+async def _namespace_asks(cluster: Cluster) -> bool | None:
+    """Whether the namespace asks for approvals; None where one may not look."""
     try:
         found = await cluster.maybe(NAMESPACE, cluster.namespace)
     except Forbidden:
-        return False
+        return None
     annotations = ((found or {}).get("metadata") or {}).get("annotations") or {}
     return bool(annotations.get(ANNOTATION_REQUIRE_APPROVAL, "false") != "false")
-
-
-async def _doubts(cluster: Cluster, group: ServerGroup) -> str:
-    """What makes the approval count for less than it seems; empty where nothing does, or where nobody may look."""
-    try:
-        policy = await cluster.policy(group.spec.policy_ref.name)
-    except Forbidden:
-        return ""
-    if policy is None:
-        return f"\n(there is no policy {group.spec.policy_ref.name} yet)"
-    if await _namespace_asks(cluster):
-        return ""
-    asking = [c.approval for c in policy.spec.when.conditions if c.approval is not None]
-    if not asking:
-        return f"\n(policy {policy.metadata.name} does not ask for it: it has no condition approval)"
-    return ""

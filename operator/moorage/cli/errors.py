@@ -54,4 +54,8 @@ def missing_rule(message: str) -> str:
     if not found:
         return ""
     user, verb, resource, group = found.groups()
-    return f'{user} needs the rule {{apiGroups: ["{group}"], resources: [{resource}], verbs: [{verb}]}}'
+    rule = f'{user} needs the rule {{apiGroups: ["{group}"], resources: [{resource}], verbs: [{verb}]}}'
+    if resource == "hostingservices" and verb in {"get", "list", "watch"}:
+        # No role of a namespace can have it: who misses it has to ask.
+        return f"{rule}; a ClusterRoleBinding of the platform team's to moorage-services-view gives it"
+    return rule

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from moorage.api import conditions as c
-from moorage.api.hostingpolicy import HostingPolicy
 from moorage.api.meta import Condition
 from moorage.api.names import server_name, server_secret
 from moorage.api.placement import Placement
 from moorage.api.servergroup import ServerGroup
 from moorage.api.virtualserver import VirtualServer, VirtualServerStatus
 from moorage.api.virtualserverconfig import VirtualServerConfig, VirtualServerConfigSpec
+from moorage.controllers.choices import Choice, Choices
 from moorage.controllers.context import Surroundings
 from moorage.controllers.deadlocks import Deadlocks
 from moorage.controllers.derived import Derived
-from moorage.controllers.exhaustion import attempted, next_settings, spot_settings
+from moorage.controllers.exhaustion import attempted, next_settings
 from moorage.controllers.observation import joined
-from moorage.controllers.references import MemberConfig, References
+from moorage.controllers.references import GroupPolicy, MemberConfig, References
 from moorage.controllers.server import summary_of
 from moorage.controllers.service_views import ServiceViews
 from moorage.controllers.spending import Spending
@@ -30,32 +29,30 @@ from moorage.controllers.wants import Wants, template_of
 from moorage.core.ceilings import NOTHING, Ceiling
 from moorage.core.configuration import pending_items
 from moorage.core.exhaustion import NO_ROOM, Exhaustion
-from moorage.core.failover import avoided
 from moorage.core.gate import present
 from moorage.core.group import GroupWorld, judge_failover, wants_elsewhere, wants_placement
 from moorage.core.limits import made_of, within
-from moorage.core.obstacles import Obstacle, together
-from moorage.core.placement import (
-    MemberRequest,
-    MemberTemplate,
-    PlacementRequest,
-    Rejection,
-    awaited,
-    group_cost,
-    place,
-    tried_in_turn,
-    what_would_change,
-)
-from moorage.core.policy import namespace_services, selected_services
-from moorage.core.policy.data_age import within_age
+from moorage.core.obstacles import Obstacle
+from moorage.core.placement import Rejection, group_cost, tried_in_turn
 from moorage.core.rollout import GroupServer, Template
 from moorage.core.server_status import failure_of
-from moorage.core.timing import earliest
 from moorage.hosting.abilities import Retag
 from moorage.kube.store import Obj
 
 NAME_TAKEN_LOOK = timedelta(seconds=10)
 """How soon a name that somebody else's object had is looked at again."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What a group refers to and has: ``room`` is what is known of where it had none, ``ceilings`` bound its cost."""
+
+    members: list[MemberConfig]
+    servers: list[tuple[VirtualServer, VirtualServerStatus]]
+    found: GroupPolicy
+    problems: list[Obstacle]
+    room: Exhaustion
+    ceilings: tuple[Ceiling, ...]
 
 
 class GroupObserver:
@@ -70,18 +67,45 @@ class GroupObserver:
         self._references = References(tables, self._derived)
         self._deadlocks = Deadlocks(tables, self._derived, self._references)
         self._wants = Wants(tables, self._derived)
+        self._choices = Choices(tables, self.services)
 
-    def observe(self, obj: Obj, now: datetime, *, as_if_met: bool = False) -> GroupWorld:
-        """Raises InvalidObject where the group itself cannot be read. ``as_if_met``: whatever its policy says."""
+    def observe(self, obj: Obj, now: datetime) -> GroupWorld:
+        """Raises InvalidObject where the group itself cannot be read."""
         group = self._tables.groups.parse(obj)
+        read = self._read(group, now)
+        view, servers = read.found.view, read.servers
+        seen = [self._group_server(group, s, status, read.members) for s, status in servers]
+        own = present(seen, group.status.placement)
+        wants = [
+            self._wants.want(group, read.found, m, sum(s.member == m.member.name for s in own), read.room)
+            for m in read.members
+        ]
+        outdated = {s.member for s in own if s.outdated}
+        allowance = self.spending.allowance(group, view, wants, read.ceilings, outdated) if read.ceilings else None
+        if group.status.placement is not None:
+            wants = [within(want, allowance) for want in wants]
+        reach = self.services.reach(group.status.placement)
+        world = GroupWorld(group, view, wants, seen, read.problems, reach=reach, allowance=allowance)
+        there = {s.name for s in own}
+        statuses = {s.metadata.name: status for s, status in servers if s.metadata.name in there}
+        pending, count = pending_items(
+            {n: s.configuration.items for n, s in statuses.items() if s.configuration is not None}
+        )
+        return self._with_choice(replace(world, pending=pending, pending_items=count), read)
+
+    def choice(self, obj: Obj, now: datetime) -> Choice | Obstacle | None:
+        """Which service would be chosen now, whatever the policy's conditions are; None: no policy says. For a group
+        that is placed, were it to leave its service. Raises InvalidObject where the group itself cannot be read."""
+        group = self._tables.groups.parse(obj)
+        return self._choose(group, self._read(group, now))
+
+    def _read(self, group: ServerGroup, now: datetime) -> _Read:
+        """What the group refers to and has, and what is wrong with it."""
         members = [self._references.member(group, member, now) for member in group.spec.members]
         servers = self._servers(group)
         found = self._references.policy(group, now, lambda: votes(group, members, servers))
-        policy, view = found.policy, found.view
-        if as_if_met:
-            view = replace(view, verdict="Met", unapproved=False)
         held: list[Obstacle] = []
-        if view.unapproved:
+        if found.view.unapproved:
             members, held = self._references.approved(group, members, now)
         problems = [m.problem for m in members if m.problem is not None]
         problems += self._deadlocks.find(group, members)
@@ -90,44 +114,40 @@ class GroupObserver:
         problems += held
         problems += self._retention(group) + self._taken(group, now)
         room = Exhaustion(group.status.exhausted, now, next_settings)
-        seen = [self._group_server(group, s, status, members) for s, status in servers]
-        own = present(seen, group.status.placement)
-        wants = [self._wants.want(group, found, m, sum(s.member == m.member.name for s in own), room) for m in members]
-        ceilings = self.spending.ceilings(group)
-        outdated = {s.member for s in own if s.outdated}
-        allowance = self.spending.allowance(group, view, wants, ceilings, outdated) if ceilings else None
-        if group.status.placement is not None:
-            wants = [within(want, allowance) for want in wants]
-        world = GroupWorld(
-            group, view, wants, seen, problems, reach=self.services.reach(group.status.placement), allowance=allowance
-        )
-        looks = wants_placement(group, view), wants_elsewhere(group, view, wants, seen)
+        return _Read(members, servers, found, problems, room, self.spending.ceilings(group))
+
+    # Placement
+
+    def _choose(self, group: ServerGroup, read: _Read) -> Choice | Obstacle | None:
+        if read.found.policy is None:
+            return None
+        return self._choices.choose(group, read.found.policy, read.members, read.problems, read.room, read.ceilings)
+
+    def _with_choice(self, world: GroupWorld, read: _Read) -> GroupWorld:
+        """The world with the service that is chosen for what asks for one, and what the group then costs."""
+        group, wants, now = world.group, list(world.wants), read.room.now
+        cost = NOTHING if world.allowance is None else world.allowance.cost
+        looks = wants_placement(group, world.policy)
+        looks_elsewhere = wants_elsewhere(group, world.policy, wants, world.servers)
         leaves = judge_failover(world, now).go
-        proposal: Placement | Obstacle | None = None
-        resolved_to: Mapping[str, MemberTemplate] = {}
-        if any(looks) or leaves:
-            proposal, resolved_to = self._propose(group, policy, members, problems, room, ceilings)
+        if not (looks or looks_elsewhere or leaves):
+            return replace(world, cost=cost)
+        choice = self._choose(group, read)
+        proposal = choice.outcome() if isinstance(choice, Choice) else choice
+        resolved_to = choice.members if isinstance(choice, Choice) else {}
         templates = {name: template_of(resolved) for name, resolved in resolved_to.items()}
-        if looks[0]:
+        if looks:
             wants = [made_of(w, templates.get(w.name)) for w in wants]
-        cost = NOTHING if allowance is None else allowance.cost
         # Its servers are made beside those that are there, or after they are gone: until then both count.
-        if isinstance(proposal, Placement) and (looks[0] or leaves):
+        if isinstance(proposal, Placement) and (looks or leaves):
             cost += group_cost(proposal.service, ((w.replicas, resolved_to[w.name]) for w in wants))
-        there = {s.name for s in own}
-        statuses = {s.metadata.name: status for s, status in servers if s.metadata.name in there}
-        pending, count = pending_items(
-            {n: s.configuration.items for n, s in statuses.items() if s.configuration is not None}
-        )
         return replace(
             world,
             wants=wants,
-            proposal=proposal if looks[0] else None,
-            elsewhere=proposal if looks[1] else None,
+            proposal=proposal if looks else None,
+            elsewhere=proposal if looks_elsewhere else None,
             refuge=proposal if leaves else None,
             refuge_of=templates if leaves else {},
-            pending=pending,
-            pending_items=count,
             cost=cost,
         )
 
@@ -248,73 +268,6 @@ class GroupObserver:
             for turn in turns
             for tried in tried_in_turn(turn, service.spec.type, next_settings)
         )
-
-    # Placement
-
-    def _propose(
-        self,
-        group: ServerGroup,
-        policy: HostingPolicy | None,
-        members: list[MemberConfig],
-        problems: list[Obstacle],
-        room: Exhaustion,
-        ceilings: tuple[Ceiling, ...],
-    ) -> tuple[Placement | Obstacle | None, Mapping[str, MemberTemplate]]:
-        """A placement and what its members are made of there; or why there is none."""
-        if policy is None:
-            return None, {}
-        now = room.now
-        blocking = [p for p in problems if p.reason in {"ConfigInvalid", "ConfigNotFound"}]
-        if blocking:
-            return together(blocking), {}
-        labels = self._tables.namespace_labels(group.metadata.namespace)
-        request = PlacementRequest(
-            namespace=group.metadata.namespace,
-            namespace_labels=labels,
-            members=tuple(
-                MemberRequest(m.member.name, group.spec.replicas_of(m.member), m.config.spec)
-                for m in members
-                if m.config is not None
-            ),
-            beside=self.services.beside(group),
-            exhaustion=room,
-            retains=group.spec.deletion_policy == "Retain",
-            now=now,
-            before=group.status.last_placement.service_uid if group.status.last_placement is not None else "",
-            spot_settings=spot_settings,
-            ceilings=ceilings,
-            avoided=avoided(group.status.failed_over, group.status.placement, now),
-        )
-        views = self.services.candidates()
-        eligible = selected_services(policy.spec.select.services, namespace_services(views, labels))
-        unseen, until = awaited(eligible, now)
-        if unseen:
-            message = f"waiting for the first contact with {', '.join(unseen)}"
-            return Obstacle("ServicesNotSeenYet", message, stalled=False, until=until), {}
-        decision = place(request, policy.spec.select, views)
-        if decision.chosen is None:
-            again = earliest(
-                room.until(),
-                within_age(eligible, policy.spec.select.max_data_age, now).crossing,
-                *(e.until for e in group.status.failed_over if e.until > now),
-            )
-            message, found = decision.message, decision.candidates
-            return Obstacle("NoFeasibleService", message, stalled=False, until=again, candidates=found), {}
-        placement = Placement(
-            number=self._next_number(group),
-            service=decision.chosen.name,
-            service_uid=decision.chosen.uid,
-            score=decision.score,
-            message=decision.message,
-            time=now.replace(microsecond=0),
-            candidates=decision.candidates,
-            rejected=dict(decision.rejected),
-            would_change=what_would_change(request, policy.spec.select, views, decision),
-        )
-        return placement, decision.members
-
-    def _next_number(self, group: ServerGroup) -> int:
-        return group.status.placements + 1
 
 
 def _told(deleting: bool, is_ready: bool, ready: Condition | None) -> str:

@@ -62,24 +62,18 @@ def observe(context: Context, tables: Tables, edges: Edges, obj: Obj, now: datet
     server = tables.servers.parse(obj)
     meta = server.metadata
     memory = context.memory(meta.uid)
-    memory.forget_future(now)
-    if meta.deletion_timestamp is not None and memory.noticed_at is None:
-        memory.noticed_at = now
-        memory.failure, memory.tries, memory.deleted_at, memory.asked_since = None, 0, None, None
+    _bring_up_to_date(memory, server, now)
     secret = tables.secrets.get(meta.namespace, meta.uid)
     state = None if secret is None else _state(secret, memory)
     connection = connection_of(context, tables, server)
     service = connection.facts() if connection is not None else _unconnected(tables, server)
     steady = context.clock.monotonic()
     status, provider_id = server.status, taken_over(server)
-    offering = expected_offering(server)
-    if offering is None and memory.status is not None:
-        offering = memory.status.offering  # decided, and not written yet
-    identity = Identity(identity_key(context.installation.id, meta.uid), f"{context.installation.id}/{meta.uid}")
+    observes = server.spec.observes
     facts = ServerFacts(
         name=meta.name,
         uid=meta.uid,
-        identity=identity,
+        identity=_identity(context, meta.uid),
         created=meta.creation_timestamp or now,
         deleting_since=meta.deletion_timestamp,
         has_finalizer=FINALIZER_SERVER in meta.finalizers,
@@ -91,13 +85,11 @@ def observe(context: Context, tables: Tables, edges: Edges, obj: Obj, now: datet
         failed=failure_of(server),
         secret=_secret_facts(secret, state),
         joined=joined(tables, server),
-        addressed=bool(server.status.addresses) or bool(memory.created is not None and memory.created.addresses),
+        addressed=bool(status.addresses) or bool(memory.created is not None and memory.created.addresses),
         service=service,
         steady=steady,
         attempts_since=memory.knows_attempt(_newest(secret, state), steady),
-        recorded_since=memory.knows_observed(steady)
-        if server.spec.observes
-        else memory.knows_record(provider_id, steady),
+        recorded_since=memory.knows_observed(steady) if observes else memory.knows_record(provider_id, steady),
         lookup=memory.lookup,
         failure=memory.failure,
         noticed_at=memory.noticed_at,
@@ -107,17 +99,36 @@ def observe(context: Context, tables: Tables, edges: Edges, obj: Obj, now: datet
         refused=refusal(tables, server, _released(context, tables, server)) if provider_id is None else None,
         made=memory.created.provider_id if memory.created is not None else None,
         namespace=meta.namespace,
-        observes=server.spec.observes,
+        observes=observes,
         observed_before=status.state is not None,
         ran=is_true(status.conditions, INSTANTIATED),
-        offering=offering,
-        repairs=server.spec.drift_policy == "Repair" and not server.spec.observes,
+        offering=_offering(server, memory),
+        repairs=server.spec.drift_policy == "Repair" and not observes,
         held=_held(tables, server),
         by_name=server.spec.service_ref.uid is None,
         successor=service is None and tables.services.get(None, server.spec.service_ref.name) is not None,
         tries=memory.repairs,
     )
     return Observed(obj, server, facts, memory, secret, state, connection, _seen(facts, service, memory), now)
+
+
+def _bring_up_to_date(memory: ServerMemory, server: VirtualServer, now: datetime) -> None:
+    """Forget what lies ahead, and at the first sight of a deletion what calls before it met."""
+    memory.forget_future(now)
+    if server.metadata.deletion_timestamp is not None and memory.noticed_at is None:
+        memory.noticed_at = now
+        memory.failure, memory.tries, memory.deleted_at, memory.asked_since = None, 0, None, None
+
+
+def _identity(context: Context, uid: str) -> Identity:
+    """What its service knows the server by."""
+    return Identity(identity_key(context.installation.id, uid), f"{context.installation.id}/{uid}")
+
+
+def _offering(server: VirtualServer, memory: ServerMemory) -> str | None:
+    """Of what it is to be made: as recorded, or as decided and not written yet."""
+    offering = expected_offering(server)
+    return memory.status.offering if offering is None and memory.status is not None else offering
 
 
 def _held(tables: Tables, server: VirtualServer) -> str:

@@ -80,7 +80,7 @@ class ServerController:
     async def _create(
         self, seen: Observed, step: steps.Create | steps.CreateAgain, connection: ServiceConnection
     ) -> Result:
-        """Create once the call can go out, and not sooner: the time of its attempt runs from its record on."""
+        """Create once the call can go out, and not much sooner: the time of its attempt runs from its record on."""
         refusal, steady = connection.admission.refusal(seen.key[0]), self._context.clock.monotonic()
         if refusal is not None:
             connection.creations.give_back(seen.key)
@@ -92,9 +92,11 @@ class ServerController:
             message = f"{connection.creations.count} creations are under way on {connection.name}: this one is in line"
             return await self._hold(seen, "WaitingInLine", message, UNTIMED_WAIT)
         try:
-            return await self._make(seen, step)
+            known = await self._tell(seen, step)
         finally:
+            # Before what came of it is written: that takes no place of the service's.
             connection.creations.give_back(seen.key)
+        return await self._told(seen, known)
 
     async def _hold(self, seen: Observed, reason: str, message: str, seconds: float) -> Result:
         until = seen.now + timedelta(seconds=seconds)
@@ -148,7 +150,9 @@ class ServerController:
         return AGAIN
 
     async def _make(self, seen: Observed, step: steps.Create | steps.CreateAgain | steps.Claim) -> Result:
-        known = await self._tell(seen, step)
+        return await self._told(seen, await self._tell(seen, step))
+
+    async def _told(self, seen: Observed, known: bool) -> Result:
         if known and seen.memory.created is not None:
             return await self._record(seen, seen.memory.created.provider_id)
         return AGAIN

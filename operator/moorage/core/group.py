@@ -56,6 +56,11 @@ class PolicyView:
         """Whether servers may be added on its word."""
         return self.verdict == "Met" and self.problem is None
 
+    @property
+    def growth_waits(self) -> tuple[str, str]:
+        """Reason and message of servers that are not added because the policy is not met."""
+        return f"Policy{self.verdict}", f"growth waits for policy {self.name}: {self.message}"
+
 
 @dataclass(frozen=True, slots=True)
 class GroupWorld:
@@ -82,6 +87,11 @@ class GroupWorld:
     pending_items: int = 0
     allowance: Allowance | None = None
     cost: Cost = NOTHING
+
+    def desired(self, want: MemberWant) -> int:
+        """How many servers a member of the placed group shall have now, with all that bounds it."""
+        held = self.group.spec.suspend or self.group.metadata.deleting
+        return want.granted if held else want.count(self.policy.lets_grow)
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,8 +80,6 @@ def _member(want: MemberWant, world: GroupWorld, plan: GroupPlan, old: Sequence[
     live = [s for s in present(world.servers, plan.placement) if not s.deleting]
     servers = [s for s in live if s.member == want.name]
     before = next((m for m in old if m.name == want.name), None)
-    held = world.group.spec.suspend or world.group.metadata.deleting
-    desired = want.granted if held else want.count(world.policy.lets_grow)
     failures = plan.failures.get(want.name, before.failures if before is not None else 0) or None
     offering, interruptible = _offering(want, world, plan, before)
     return MemberStatus(
@@ -90,7 +88,7 @@ def _member(want: MemberWant, world: GroupWorld, plan: GroupPlan, old: Sequence[
         revision=want.revision,
         offering=offering,
         interruptible=interruptible,
-        desired=0 if plan.placement is None else desired,
+        desired=0 if plan.placement is None else world.desired(want),
         current=len(servers),
         instantiated=sum(s.instantiated for s in servers),
         configured=sum(s.configured for s in servers),
@@ -278,9 +276,8 @@ def _no_room(world: GroupWorld, placement: Placement) -> list[tuple[bool, str, s
 
 def _growth_waits(world: GroupWorld, missing: int) -> Iterator[tuple[bool, str, str]]:
     """Servers that are not made because of the policy are none that boot."""
-    verdict = world.policy.verdict
-    if missing > 0 and verdict != "Met":
-        yield False, f"Policy{verdict}", f"growth waits for policy {world.policy.name}: {world.policy.message}"
+    if missing > 0 and world.policy.verdict != "Met":
+        yield False, *world.policy.growth_waits
 
 
 def _ready(world: GroupWorld, plan: GroupPlan, stalled: Obstacle | None) -> tuple[bool, str, str]:

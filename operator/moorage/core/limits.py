@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from moorage.api.servergroup import ServerGroup
 from moorage.core.ceilings import Allowance, Refusal
@@ -78,6 +78,45 @@ def cost_limit(world: GroupWorld) -> Refusal | None:
         found = next((r for r in _CEILINGS if any(_says(c.reasons, r) for c in proposal.candidates)), None)
         return None if found is None else Refusal(str(found), proposal.message)
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class Withheld:
+    """A member of a placed group that gets fewer servers than it asks for, and what keeps them from it."""
+
+    member: str
+    asked: int
+    gets: int
+    reason: str
+    message: str
+
+
+def withheld(world: GroupWorld) -> tuple[Withheld, ...]:
+    """What a placed group asks for and is not to have now: nothing of it is made, whatever room and prices are."""
+    if world.group.status.placement is None or world.group.metadata.deleting:
+        return ()
+    short = ((want, world.desired(want)) for want in world.wants)
+    return tuple(
+        Withheld(want.name, want.replicas, gets, *_withheld_by(world, want))
+        for want, gets in short
+        if gets < want.replicas
+    )
+
+
+def _withheld_by(world: GroupWorld, want: MemberWant) -> tuple[str, str]:
+    """What keeps the member from growing, in the words of the group's status: the first of what bounds it."""
+    policy = world.policy
+    if world.group.spec.suspend:
+        return "Suspended", "suspend is set"
+    if policy.problem is not None:
+        return policy.problem
+    if not policy.lets_grow:
+        return policy.growth_waits
+    refused = growth_refused(world)
+    if refused is not None:
+        return refused.reason, refused.message
+    # Where nobody can say of what its servers would be made, nobody can say what they would cost either.
+    return want.problem or ("PriceUnknown", "what its servers would cost is not known")
 
 
 def growth_refused(world: GroupWorld) -> Refusal | None:

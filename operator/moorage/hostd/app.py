@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hmac
 import ipaddress
 import json
@@ -216,7 +217,7 @@ async def run(config: Config) -> Running:
         await runner.cleanup()
         await service.close()
         home.close()
-        raise ConfigError(f"cannot serve at {config.host}:{config.port}: {error.strerror or error}") from None
+        raise ConfigError(_not_served(config, error)) from None
     except BaseException:
         await runner.cleanup()
         await service.close()
@@ -225,6 +226,12 @@ async def run(config: Config) -> Running:
     if token is None and config.simulate is None:
         log.warning("no token is asked for: every user of this machine can run programs as the user of this process")
     return running
+
+
+def _not_served(config: Config, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port {config.port} of {config.host} is taken: choose another with --port, or 0 for a free one"
+    return f"cannot serve at {config.host}:{config.port}: {error.strerror or error}"
 
 
 def _driver(config: Config, home: Home) -> tuple[Driver, Store]:

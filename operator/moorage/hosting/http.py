@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -16,12 +15,11 @@ from yarl import URL
 from moorage.hosting.errors import AuthenticationError, HostingError, Invalid, TimedOut, Unavailable
 from moorage.hosting.plain import refuse_plain
 from moorage.hosting.tls import TRUST, tls_failure
+from moorage.net import TLS_LINGERS, read_bounded
 
 MAX_ANSWER = 16 * 1024 * 1024
 """Most bytes of an answer that are read."""
 MAX_RETRY_AFTER = 3600.0
-TLS_LINGERS = sys.version_info < (3, 12, 8)
-"""Whether a TLS connection whose answer nobody waits for any more would outlive its session (python/cpython#118960)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +121,9 @@ class Http:
     ) -> Answer:
         """One exchange, sent once. `path` is encoded. Raises TimedOut or Unavailable where there is no whole answer."""
         async with self._exchange(method, path, what, seconds_allowed, query, body, content, headers) as answer:
-            raw = await _bounded(answer, limit)
+            raw = await read_bounded(answer, limit)
+            if raw is None:
+                raise Unavailable(f"the answer is longer than {limit} bytes")
             return Answer(
                 answer.status, seconds(answer.headers.get("Retry-After")), answer.headers.get("ETag", ""), raw
             )
@@ -238,13 +238,3 @@ class Http:
             connector = aiohttp.TCPConnector(limit=64, ssl=self._tls, enable_cleanup_closed=TLS_LINGERS)
             self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
         return self._session
-
-
-async def _bounded(answer: aiohttp.ClientResponse, limit: int) -> bytes:
-    raw = bytearray()
-    async for chunk in answer.content.iter_chunked(64 * 1024):
-        raw += chunk
-        if len(raw) > limit:
-            answer.close()
-            raise Unavailable(f"the answer is longer than {limit} bytes")
-    return bytes(raw)

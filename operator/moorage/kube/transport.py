@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -19,6 +18,7 @@ from moorage.kube.calls import Call, Observer
 from moorage.kube.credentials import Credentials
 from moorage.kube.errors import ApiError, TooLarge, Unavailable, from_status, parse_body
 from moorage.kube.lanes import Lane, WriteSlots
+from moorage.net import TLS_LINGERS, read_bounded
 
 Guard = Callable[[], None]
 
@@ -30,8 +30,6 @@ PARTIAL = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,applicat
 PARTIAL_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
-TLS_LINGERS = sys.version_info < (3, 12, 8)
-"""Whether a TLS connection whose answer nobody waits for any more would outlive its session (python/cpython#118960)."""
 _DISCONNECTED = (aiohttp.ClientError, TimeoutError, OSError)
 
 
@@ -134,7 +132,9 @@ class Transport:
 
     async def _exchange(self, request: Request) -> Any:
         async with self.open(request, aiohttp.ClientTimeout(total=self.limits.timeout)) as response:
-            raw = await (response.read() if request.most is None else _bounded(response, request.most))
+            raw = await (response.read() if request.most is None else read_bounded(response, request.most))
+        if raw is None:
+            raise TooLarge(413, "AnswerTooLarge", f"the answer has more than {request.most} bytes")
         return parse_body(raw)
 
     @asynccontextmanager
@@ -191,15 +191,6 @@ class Transport:
     ) -> None:
         for observer in observers:
             observer.after(call, outcome if outcome is not None else asyncio.CancelledError(), seconds)
-
-
-async def _bounded(response: aiohttp.ClientResponse, most: int) -> bytes:
-    read = bytearray()
-    async for chunk in response.content.iter_any():
-        read += chunk
-        if len(read) > most:
-            raise TooLarge(413, "AnswerTooLarge", f"the answer has more than {most} bytes")
-    return bytes(read)
 
 
 def _unavailable(error: BaseException, call: Call) -> Unavailable:

@@ -24,7 +24,8 @@ from yarl import URL
 from moorage.core.policy.samples import INVALID_CA_BUNDLE
 from moorage.core.targets import AllowList, Target, TargetError, target_of
 from moorage.hosting.errors import Invalid
-from moorage.hosting.http import TLS_LINGERS, tls_context
+from moorage.hosting.http import tls_context
+from moorage.net import TLS_LINGERS, read_bounded
 
 CONNECTIONS: Final = 256
 RESOLVERS: Final = 32
@@ -116,13 +117,10 @@ class Outbound:
             if answer.headers.get("Content-Encoding", "identity") != "identity":
                 answer.close()
                 raise NotAnswered("AnswerInvalid", "the answer is compressed, which was not asked for")
-            body = bytearray()
-            async for chunk in answer.content.iter_chunked(16 * 1024):
-                body += chunk
-                if len(body) > request.limit:
-                    answer.close()
-                    raise NotAnswered("AnswerTooLarge", f"the answer is longer than {request.limit} bytes")
-            return Reply(answer.status, answer.headers.get("Content-Type", ""), bytes(body))
+            body = await read_bounded(answer, request.limit)
+            if body is None:
+                raise NotAnswered("AnswerTooLarge", f"the answer is longer than {request.limit} bytes")
+            return Reply(answer.status, answer.headers.get("Content-Type", ""), body)
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:

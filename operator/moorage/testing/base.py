@@ -13,7 +13,7 @@ import pytest_asyncio
 from moorage.hosting.abilities import Ability, abilities_of
 from moorage.hosting.contract import Backend, CreateRequest, ServerRecord, ServerState
 from moorage.hosting.errors import HostingError, NotFound, Retryable, Unknown
-from moorage.testing.promises import not_applicable
+from moorage.testing.promises import PromiseBroken, not_applicable
 from moorage.testing.proxy import FaultProxy
 from moorage.testing.service import ServiceUnderTest
 
@@ -116,6 +116,15 @@ async def listed(service: ServiceUnderTest, backend: Backend, present: set[str],
 async def made_with(service: ServiceUnderTest, key: str) -> list[str]:
     """The ids of all servers that the service ever created with the key, by its own word."""
     return [made.provider_id for made in await service.ledger() if made.key == key]
+
+
+async def made_only(service: ServiceUnderTest, key: str, *provider_ids: str) -> None:
+    """See that the service ever created these with the key, and no other. Raises PromiseBroken."""
+    made = await made_with(service, key)
+    if made != list(provider_ids):
+        raise PromiseBroken(
+            f"made with one key: {made or 'nothing'}; there should be: {list(provider_ids) or 'nothing'}"
+        )
 
 
 async def finish(service: ServiceUnderTest, backend: Backend, request: CreateRequest) -> ServerRecord:

@@ -10,7 +10,17 @@ import pytest
 from moorage.hosting.abilities import Ability
 from moorage.hosting.contract import RELEASED, TAG_SERVER, Backend, CreateRequest
 from moorage.hosting.errors import HostingError, Invalid, KeyConflict, NotFound, Retryable
-from moorage.testing.base import Contract, finish, in_state, is_gone, made_with, needs_ability, needs_fault, outcome
+from moorage.testing.base import (
+    Contract,
+    finish,
+    in_state,
+    is_gone,
+    made_only,
+    made_with,
+    needs_ability,
+    needs_fault,
+    outcome,
+)
 from moorage.testing.promises import keeps, not_applicable
 from moorage.testing.service import ServiceUnderTest
 
@@ -45,7 +55,7 @@ class IdentityContract(Contract):
         assert again.provider_id == first.provider_id
         await in_state(service, backend, first.provider_id)
         assert (await backend.create(request)).provider_id == first.provider_id
-        assert await made_with(service, request.key) == [first.provider_id]
+        await made_only(service, request.key, first.provider_id)
 
     async def test_a_creation_of_unknown_outcome_ends_in_one_server(self, service: ServiceUnderTest) -> None:
         backend = service.open(**service.short_timeouts(service.calm))
@@ -53,7 +63,7 @@ class IdentityContract(Contract):
         first = await backend.create(request)
         again = await finish(service, backend, request)
         assert again.provider_id == first.provider_id
-        assert await made_with(service, request.key) == [first.provider_id]
+        await made_only(service, request.key, first.provider_id)
 
     @keeps("the same request MUST give the same server", "be safe to call concurrently")
     async def test_concurrent_creations_of_one_key_give_one_server(self, service: ServiceUnderTest) -> None:
@@ -65,7 +75,7 @@ class IdentityContract(Contract):
         assert not unexpected
         made = {answer.provider_id for answer in answers if not isinstance(answer, HostingError)}
         made.add((await backends[0].create(request)).provider_id)
-        assert await made_with(service, request.key) == list(made)
+        await made_only(service, request.key, *made)
 
     @keeps("be safe to call concurrently")
     async def test_different_servers_can_be_created_at_the_same_time(
@@ -90,7 +100,7 @@ class IdentityContract(Contract):
         after = service.open()
         assert await after.account() == account
         assert (await finish(service, after, request)).provider_id == first.provider_id
-        assert await made_with(service, request.key) == [first.provider_id]
+        await made_only(service, request.key, first.provider_id)
 
     @keeps("the same request MUST give the same server")
     async def test_a_repeated_creation_finds_a_server_that_was_retagged(

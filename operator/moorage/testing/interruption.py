@@ -178,7 +178,7 @@ async def _break_one(operation: Operation, stage: Scene, proxy: FaultProxy, faul
     try:
         await operation.check(stage, await operation.complete(stage, backend))
     except AssertionError as error:
-        raise AssertionError(f"{operation.name}, {where} broken ({fault}), gave {answer!r}: {error}") from error
+        raise type(error)(f"{operation.name}, {where} broken ({fault}), gave {answer!r}: {error}") from error
 
 
 async def _belongs_to_somebody(stage: Scene, known: set[str]) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from moorage.hosting.contract import Backend
 from moorage.hosting.errors import HostingError
-from moorage.testing.base import Contract, finish, is_gone, listed, made_with, needs_fault, outcome
+from moorage.testing.base import Contract, finish, is_gone, listed, made_only, needs_fault, outcome
 from moorage.testing.proxy import Fault, FaultProxy
 from moorage.testing.service import ServiceUnderTest
 
@@ -62,7 +62,7 @@ class LagContract(Contract):
             await outcome(backend.create(request))
             proxy.calm()
             made = await finish(service, backend, request)
-            assert await made_with(service, request.key) == [made.provider_id]
+            await made_only(service, request.key, made.provider_id)
 
     @pytest.mark.parametrize("seconds", [3600.0, -3600.0], ids=["an hour ahead", "an hour behind"])
     async def test_a_clock_that_is_wrong_costs_nothing_but_the_call(
@@ -83,5 +83,5 @@ class LagContract(Contract):
         assert len(refused) in {0, len(answers)}
         await service.faults.clear()
         made = await finish(service, service.open(), request)
-        assert await made_with(service, request.key) == [made.provider_id]
+        await made_only(service, request.key, made.provider_id)
         assert (await service.open().get(first.provider_id)).provider_id == first.provider_id

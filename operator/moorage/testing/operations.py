@@ -11,7 +11,7 @@ from typing import Any
 
 from moorage.hosting.abilities import Ability, abilities_of
 from moorage.hosting.contract import Backend, CreateRequest, ServerState
-from moorage.testing.base import finish, in_state, is_gone, listed, made_with, repeat
+from moorage.testing.base import finish, in_state, is_gone, listed, made_only, repeat
 from moorage.testing.service import ServiceUnderTest
 
 TAG = "suite"
@@ -89,7 +89,7 @@ async def _nothing(_: Scene, __: Any) -> None:
 async def _is_created(scene: Scene, record: Any) -> None:
     backend = scene.service.open()
     assert record.key == scene.request.key
-    assert await made_with(scene.service, scene.request.key) == [record.provider_id]
+    await made_only(scene.service, scene.request.key, record.provider_id)
     await listed(scene.service, backend, {record.provider_id}, set())
     shown = (await backend.inventory()).with_key(scene.request.key)
     assert [server.provider_id for server in shown] == [record.provider_id]

@@ -20,6 +20,10 @@ LEFT_OUT = "left to the full matrix"
 """How it begins where only time is saved."""
 
 
+class PromiseBroken(AssertionError):
+    """A server was made twice, or lost, or left behind: never the accident of a busy machine."""
+
+
 def keeps(*phrases: str) -> Callable[[Test], Test]:
     """Marks a test with the promises it checks: each phrase is found in one MUST sentence of the contract."""
 

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from tests.support.memory_api import MemoryApi
 
-from moorage.api.names import ANNOTATION_APPROVAL
+from moorage.api.names import ANNOTATION_APPROVAL, ANNOTATION_REQUIRE_APPROVAL
 from moorage.cli.approvals import _refusal, approve_group, revoke_approval
 from moorage.cli.cluster import Cluster
 from moorage.cli.commands.approve import _end
 from moorage.cli.errors import CliError, Exit
 from moorage.core.policy.approval import Approval
 from moorage.kube.errors import Forbidden
-from moorage.kube.kinds import HOSTING_POLICY, SERVER_GROUP
+from moorage.kube.kinds import HOSTING_POLICY, NAMESPACE, SERVER_GROUP, Kind
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
@@ -71,13 +71,50 @@ async def test_it_approves_what_is_there_in_ones_own_name() -> None:
     assert written(api) == Approval(uid, 3, "jane", NOW, NOW + timedelta(hours=1), "why").encode()
 
 
+SCHEDULED = {"name": "a", "schedule": {"from": "2026-01-01T00:00:00Z"}}
+
+
 @pytest.mark.parametrize(
     ("conditions", "says"),
-    [((), "there is no policy p yet"), (({"name": "a", "schedule": {"from": "2026-01-01T00:00:00Z"}},), "not ask for")],
+    [((), "there is no policy p yet, and namespace shop"), ((SCHEDULED,), "policy p does not ask for it")],
 )
-async def test_an_approval_that_nobody_asks_for_says_so(conditions: tuple[dict[str, Any], ...], says: str) -> None:
-    _, cluster = await scene(*conditions)
+async def test_an_approval_that_nobody_asks_for_is_not_written_unless_it_is_ahead(
+    conditions: tuple[dict[str, Any], ...], says: str
+) -> None:
+    api, cluster = await scene(*conditions)
+    with pytest.raises(CliError, match=says) as raised:
+        await approve_group(cluster, "web", NOW, None, "", 0)
+    assert raised.value.code == Exit.FAILED
+    assert "--ahead" in raised.value.hint
+    assert written(api) is None
+    assert says in await approve_group(cluster, "web", NOW, None, "", 0, ahead=True)
+    assert written(api) is not None
+
+
+async def test_an_approval_that_the_namespace_asks_for_is_written() -> None:
+    api, cluster = await scene(SCHEDULED)
+    await api.create(NAMESPACE, {"metadata": {"name": "shop", "annotations": {ANNOTATION_REQUIRE_APPROVAL: "true"}}})
+    assert await approve_group(cluster, "web", NOW, None, "", 0) == "web: generation 3 approved by jane"
+
+
+@pytest.mark.parametrize(
+    ("hidden", "says"),
+    [(NAMESPACE, "whether namespace shop asks for it you may not see"), (HOSTING_POLICY, "whether policy p asks")],
+)
+async def test_who_may_not_see_what_asks_may_approve_and_is_told(
+    hidden: Kind, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api, cluster = await scene(SCHEDULED)
+    read = cluster.maybe
+
+    async def maybe(kind: Kind, name: str) -> dict[str, Any] | None:
+        if kind == hidden:
+            raise Forbidden(403, "Forbidden", "no")
+        return await read(kind, name)
+
+    monkeypatch.setattr(cluster, "maybe", maybe)
     assert says in await approve_group(cluster, "web", NOW, None, "", 0)
+    assert written(api) is not None
 
 
 async def test_a_status_that_changes_meanwhile_is_no_reason_to_refuse() -> None:

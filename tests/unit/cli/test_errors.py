@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -39,6 +40,13 @@ def test_a_refusal_names_the_missing_rule() -> None:
     rule = '{apiGroups: ["moorage.dev"], resources: [servergroups], verbs: [get]}'
     assert missing_rule(DENIED) == f"jane needs the rule {rule}"
     assert missing_rule("the namespace is being deleted") == ""
+
+
+def test_a_refusal_about_hosting_services_says_who_can_lift_it() -> None:
+    """They are of no namespace, so no role of a namespace shows them."""
+    denied = DENIED.replace("servergroups", "hostingservices")
+    assert "moorage-services-view" in missing_rule(denied)
+    assert "moorage-services-view" not in missing_rule(denied.replace("cannot get", "cannot patch"))
 
 
 @pytest.mark.parametrize(
@@ -161,6 +169,13 @@ def test_backends_are_listed_for_people_and_machines(moorage: Moorage) -> None:
     assert "- type: local" in moorage("backends", "-o", "yaml").stdout
 
 
+def test_the_table_of_backends_fits_on_a_screen_and_the_wide_one_has_their_settings(moorage: Moorage) -> None:
+    lines = moorage("backends").stdout.splitlines()
+    assert "Volumes" in "".join(lines)
+    assert [line for line in lines if len(line) > 120] == []
+    assert "caBundle?" in moorage("backends", "-o", "wide").stdout
+
+
 def test_a_list_of_targets_that_is_none_is_refused_before_anything_is_served(
     moorage: Moorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -172,3 +187,20 @@ def test_a_list_of_targets_that_is_none_is_refused_before_anything_is_served(
     run = moorage("run")
     assert run.returncode == Exit.USAGE
     assert "no host name" in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [("run", "--config-port"), ("run", "--health-port"), ("configd", "--config-port"), ("configd", "--metrics-port")],
+)
+def test_a_port_that_is_taken_is_told_before_a_cluster_is_looked_for(
+    command: str, option: str, moorage: Moorage
+) -> None:
+    free = {"run": ("--config-port", "--health-port"), "configd": ("--config-port",)}[command]
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        ports = [part for name in free for part in (name, "0")]
+        run = moorage(command, "--config-host", "127.0.0.1", *ports, option, str(port))
+    assert run.returncode == Exit.FAILED
+    assert f"port {port} of 127.0.0.1 is taken" in run.stderr
+    assert f"choose another with {option}" in run.stderr

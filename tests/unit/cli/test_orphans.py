@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from typing import Any
 
 import pytest
 from tests.support.memory_api import MemoryApi
+from typer.testing import CliRunner
 
 from moorage.cli.cluster import Cluster
 from moorage.cli.errors import CliError
+from moorage.cli.main import app
 from moorage.cli.orphans import give_orders
 from moorage.cli.services import abandoned_by
 from moorage.hosting.contract import ServerRecord, ServerState, identity_tags
@@ -58,3 +61,36 @@ async def test_an_orphan_beyond_those_that_status_tells_of_is_not_called_none() 
         await give_orders(found, "anchor", ["i-20"], "Release")
     assert raised.value.message == "i-20 is not among the 20 orphans that status tells of; anchor has 21"
     assert "dealt with first" in (raised.value.hint or "")
+
+
+def listed(monkeypatch: pytest.MonkeyPatch, *arguments: str, **status: Any) -> str:
+    """What `moorage orphans` prints of a cluster with one HostingService of this status."""
+
+    async def run(work: Any) -> Any:
+        found, _ = await cluster(**status)
+        return await work(found)
+
+    monkeypatch.setattr("moorage.cli.cluster.use_cluster", lambda _, work: asyncio.run(run(work)))
+    result = CliRunner().invoke(app, ["orphans", *arguments])
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "There are no orphans of any hosting service, as far as status tells.\n"),
+        (["anchor"], "There are no orphans of anchor, as far as status tells.\n"),
+        (["-o", "json"], "[]\n"),
+    ],
+)
+def test_where_there_are_none_a_sentence_says_so(
+    arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert listed(monkeypatch, *arguments) == said
+
+
+def test_where_there_are_some_they_are_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = [{"providerID": "i-1", "virtualServer": "vs", "since": "2026-01-01T00:00:00Z"}]
+    shown = listed(monkeypatch, orphans=told, orphanCount=1).splitlines()
+    assert [line.split()[0] for line in shown] == ["SERVICE", "anchor"]

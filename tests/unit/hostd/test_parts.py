@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 
 from moorage.api.hostd import FaultKind, Faults, LedgerEntry, LedgerEvent, NextErrors, Operation
 from moorage.hostd.__main__ import _arguments, _config
-from moorage.hostd.config import Config, ConfigError, load_offerings
+from moorage.hostd.app import run
+from moorage.hostd.config import Config, ConfigError, SimulateConfig, load_offerings
 from moorage.hostd.faults import FaultState, Mischief
 from moorage.hostd.ledger import Ledger, LedgerError
 from moorage.hostd.refusals import Refusal
@@ -103,6 +105,14 @@ def test_a_claim_is_given_once_and_one_without_a_record_is_taken_away(tmp_path: 
 def test_options_that_make_no_sense_are_refused(options: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         _config(_arguments().parse_args(["--data", "x", *options]))
+
+
+async def test_a_port_that_is_taken_is_told_with_the_option_for_another(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        config = Config(data=tmp_path / "d", port=port, simulate=SimulateConfig())
+        with pytest.raises(ConfigError, match=f"port {port} of 127.0.0.1 is taken: choose another with --port"):
+            await run(config)
 
 
 def test_offerings_come_from_a_file_with_quantities(tmp_path: Path) -> None:

@@ -36,6 +36,13 @@ def test_one_that_needs_none_any_more_lets_the_next_one_have_it() -> None:
     assert told == ["b", "c"]
 
 
+def test_one_in_four_is_prepared_ahead() -> None:
+    permits: Permits[int] = Permits(8, lambda _: None)
+    assert [key for key in range(12) if permits.take(key, 0.0)] == list(range(10))
+    permits = Permits(3, lambda _: None)
+    assert [key for key in range(12) if permits.take(key, 0.0)] == [0, 1, 2]
+
+
 @given(st.integers(1, 3), st.lists(st.tuples(st.booleans(), st.integers(0, 5)), max_size=60))
 def test_never_more_than_so_many_and_never_a_free_one_that_nobody_is_told_of(
     count: int, steps: list[tuple[bool, int]]

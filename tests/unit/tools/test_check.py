@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from tools.check import Outcome, agent_problems, count, lock_problems, summary
+from tools.check import Outcome, agent_problems, count, failures, is_final, lock_problems, summary, turns
 
 PROJECT = """
 [project]
@@ -95,3 +97,43 @@ def test_the_last_line_sums_up_in_plain_words() -> None:
     assert "types" in lines[1]
     assert "FAILED" in lines[1]
     assert "5 passed, 1 skipped" in lines[2]
+
+
+@pytest.mark.parametrize(
+    ("stages", "expected"),
+    [
+        (("lint", "unit", "api", "contract", "e2e"), [["lint"], ["unit"], ["api"], ["contract", "e2e"]]),
+        (("e2e",), [["e2e"]]),
+        (("lint",), [["lint"]]),
+    ],
+)
+def test_stages_that_wait_for_test_beds_run_side_by_side(stages: tuple[str, ...], expected: list[list[str]]) -> None:
+    assert turns(stages) == expected
+
+
+PASSES_SOMETIMES = """
+import pytest
+from moorage.testing.promises import PromiseBroken
+
+def test_twice():
+    raise {error}("made: a, b")
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "final"), [("PromiseBroken", True), ("AssertionError", False), ("TimeoutError", False)]
+)
+def test_a_broken_promise_is_told_from_an_accident_by_its_error(tmp_path: Path, error: str, final: bool) -> None:
+    (tmp_path / "test_it.py").write_text(PASSES_SOMETIMES.format(error=error))
+    report = tmp_path / "report.xml"
+    pytest_argv = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "no:cacheprovider",
+        f"--rootdir={tmp_path}",
+        f"--junitxml={report}",
+    ]
+    subprocess.run([*pytest_argv, f"{tmp_path}"], capture_output=True, check=False)
+    assert [is_final(message) for message in failures(report)] == [final]

@@ -29,16 +29,19 @@ def approve(
     generation: Annotated[
         int, typer.Option(help="Only if the group is at this generation, the one you looked at.", show_default=False)
     ] = 0,
+    ahead: Annotated[
+        bool, typer.Option("--ahead", help="Also where nothing asks for an approval yet, for what is about to.")
+    ] = False,
     revoke: Annotated[bool, typer.Option("--revoke", help="Take the approval back.")] = False,
 ) -> None:
-    """Approve a group as it is now, for a policy that asks for it (condition approval).
+    """Approve a group as it is now, where its policy (condition approval) or its namespace asks for that.
 
     It ends with its time, when it is revoked, and with the next change of the group's spec. What runs stays.
     """
     from moorage.cli.approvals import approve_group, revoke_approval
     from moorage.cli.cluster import Target, use_cluster
 
-    if revoke and (for_ or until or reason or generation):
+    if revoke and (for_ or until or reason or generation or ahead):
         raise CliError("--revoke goes with nothing else", Exit.USAGE)
     now = datetime.now(UTC).replace(microsecond=0)
     end = _end(for_, until, now)
@@ -46,7 +49,7 @@ def approve(
     async def work(cluster: Cluster) -> str:
         if revoke:
             return await revoke_approval(cluster, group)
-        return await approve_group(cluster, group, now, end, reason, generation)
+        return await approve_group(cluster, group, now, end, reason, generation, ahead=ahead)
 
     typer.echo(use_cluster(Target(namespace, context, kubeconfig), work))
 

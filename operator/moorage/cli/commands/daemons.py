@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import signal
+import socket
 import sys
 from collections.abc import Callable, Coroutine
 from enum import StrEnum
@@ -94,6 +96,9 @@ def run(
         allowed = AllowList.of(allow_target or ())
     except TargetError as error:
         raise CliError(f"--allow-target: {error}", Exit.USAGE) from None
+    _check_free("--health-port", health_host, health_port)
+    if not external_configd:
+        _check_free("--config-port", config_host, config_port)
     config = OperatorConfig(
         kubeconfig=kubeconfig or None,
         context=context or None,
@@ -135,6 +140,8 @@ def configd(
     from moorage.configd.run import with_endpoint
     from moorage.configd.server import ConfigdConfig
 
+    _check_free("--config-port", config_host, config_port)
+    _check_free("--metrics-port", metrics_host, metrics_port)
     config = with_endpoint(ConfigdConfig(config_host, config_port, namespace), config_endpoint or None)
 
     async def work() -> None:
@@ -150,6 +157,19 @@ def hostd(arguments: typer.Context) -> None:
     from moorage.hostd.__main__ import main
 
     raise typer.Exit(main(arguments.args))
+
+
+def _check_free(option: str, host: str, port: int) -> None:
+    """Say that a port is taken before anything is read or written. Raises CliError.
+
+    Whatever else makes an address useless is told by serving there.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise CliError(f"port {port} of {host} is taken", hint=f"choose another with {option}") from None
 
 
 def _serve(work: Callable[[], Coroutine[Any, Any, None]], log_format: LogFormat, log_level: LogLevel) -> None:

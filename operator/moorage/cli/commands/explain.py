@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,14 +22,23 @@ def explain(
     kubeconfig: Kubeconfig = "",
     output: Output = Format.TABLE,
 ) -> None:
-    """Explain a group: what its policy was found to be, and how the hosting services compared."""
+    """Explain a group: what its policy was found to be, how the hosting services compared, and what is due next.
+
+    While no service is chosen, it shows which would be now, found as the controller would; nothing is written.
+    """
     from moorage.cli import output as out
     from moorage.cli.cluster import Target, use_cluster
+    from moorage.cli.plan.outlook import look_ahead
     from moorage.cli.views.explain import Explanation
+
+    now = datetime.now(UTC)
 
     async def work(cluster: Cluster) -> Explanation:
         found = await cluster.group(group)
-        return Explanation(found, await cluster.policy(found.spec.policy_ref.name))
+        policy = await cluster.policy(found.spec.policy_ref.name)
+        return Explanation(found, policy, await look_ahead(cluster, found, now))
 
     explanation = use_cluster(Target(namespace, context, kubeconfig), work)
-    out.report(explanation.to_dict(), output, *explanation.show(datetime.now(UTC)))
+    for note in explanation.outlook.notes:
+        sys.stderr.write(f"note: {note}\n")
+    out.report(explanation.to_dict(), output, *explanation.show(now))

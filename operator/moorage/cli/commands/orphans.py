@@ -62,10 +62,15 @@ def list_orphans(
         return await (from_service(cluster, service, controller_namespace) if live else from_status(cluster, service))
 
     found = use_cluster(Target("", context, kubeconfig), work)
-    out.report([one.to_dict() for one in found], output, table(found))
+    out.report([one.to_dict() for one in found], output, table(found) if found else _none(service, live=live))
     hidden = sum(one.more for one in found)
     if hidden:
         sys.stderr.write(f"{hidden} more are not listed in status: moorage orphans SERVICE --live\n")
+
+
+def _none(service: str, *, live: bool) -> str:
+    where = f"of {service}" if service else "of any hosting service"
+    return f"There are no orphans {where}{'' if live else ', as far as status tells'}."
 
 
 @app.command()

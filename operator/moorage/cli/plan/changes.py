@@ -67,10 +67,14 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class MemberPrice:
-    """What a member is made from where the group would be, and what it costs there for an hour, where that is known."""
+    """What a member is made from where the group would be, and what it costs there for an hour, where that is known.
+
+    It has ``servers`` of the ``asked`` ones; what keeps it from the others is told by `core.limits.withheld`.
+    """
 
     member: str
     servers: int
+    asked: int
     image: str
     offering: str
     each: Decimal | None
@@ -86,6 +90,7 @@ class MemberPrice:
         return {
             "member": self.member,
             "servers": self.servers,
+            "asked": self.asked,
             "image": self.image,
             "offering": self.offering,
             **prices,
@@ -146,9 +151,17 @@ class Comparison:
         """Each member where the group would be."""
         placement = self._foreseen.placement
         view = None if placement is None else self._view(placement.service)
+        world = self._foreseen.world
         return tuple(
-            MemberPrice(want.name, want.replicas, want.template.image, want.template.offering, _price(view, want))
-            for want in self._foreseen.world.wants
+            MemberPrice(
+                member=want.name,
+                servers=world.desired(want),
+                asked=want.replicas,
+                image=want.template.image,
+                offering=want.template.offering,
+                each=_price(view, want),
+            )
+            for want in world.wants
             if want.template is not None
         )
 

@@ -16,7 +16,10 @@ from moorage.api.placement import Placement
 from moorage.api.servergroup import ServerGroup, UpdateStrategy
 from moorage.cli.cluster import read
 from moorage.cli.plan.gather import Gathered, Onlooker
+from moorage.cli.plan.references import ItemReferences
+from moorage.controllers.choices import Choice
 from moorage.controllers.group_world import GroupObserver
+from moorage.core.configuration import Dangling
 from moorage.core.group import GroupPlan, GroupWorld, decide_group
 from moorage.core.group_status import group_status
 from moorage.core.obstacles import Obstacle
@@ -32,8 +35,10 @@ _COMMITS: Final = 8
 class Foreseen:
     """One group: as it would be seen, what would be done at once, and what in the end (paced changes all at once).
 
-    ``current`` is the group as the cluster has it, None where it is new. ``hypothetical`` is where it would be placed
-    if its policy were met, for a group that has no placement and does not get one.
+    ``current`` is the group as the cluster has it, None where it is new. ``hypothetical`` is where a group that gets no
+    placement would be, whatever its policy's conditions are, ``refuge`` where one that stays placed would go, were it
+    to leave; an obstacle is why nobody can tell. ``would_change`` is what would let a service take the group where none
+    can. ``dangling`` are the items, by member, that refer to what would not be there.
     """
 
     group: ServerGroup
@@ -43,6 +48,9 @@ class Foreseen:
     now: GroupPlan
     whole: GroupPlan
     hypothetical: Placement | Obstacle | None = None
+    refuge: Placement | Obstacle | None = None
+    would_change: tuple[str, ...] = ()
+    dangling: tuple[tuple[str, Dangling], ...] = ()
 
     @property
     def placement(self) -> Placement | None:
@@ -57,6 +65,7 @@ class Foresight:
         self._gathered = gathered
         self._tables = gathered.tables
         self._observer = GroupObserver(Onlooker(), gathered.tables)
+        self._references = ItemReferences(gathered.tables)
 
     def group(self, name: str, now: datetime) -> Foreseen:
         """What would become of a group. Raises InvalidObject where it cannot be read."""
@@ -67,15 +76,16 @@ class Foresight:
         self._evaluate(parsed, now)
         world, plan = self._settle(obj, now)
         policy = self._policy(parsed)
-        return Foreseen(
+        foreseen = Foreseen(
             group=world.group,
             current=self._current(parsed),
             policy=policy,
             world=world,
             now=plan,
             whole=_unpaced(world, now),
-            hypothetical=self._if_met(world, policy, now),
+            dangling=self._references.broken(world),
         )
+        return self._with_choice(foreseen, now)
 
     def _current(self, group: ServerGroup) -> ServerGroup | None:
         """The group as the cluster has it."""
@@ -136,13 +146,26 @@ class Foresight:
             plan = decide_group(world, now)
         return world, plan
 
-    def _if_met(self, world: GroupWorld, policy: HostingPolicy | None, now: datetime) -> Placement | Obstacle | None:
-        """Where a group without a placement would be, were its policy met, by whatever conditions."""
+    def _with_choice(self, foreseen: Foreseen, now: datetime) -> Foreseen:
+        """With the service that would be chosen by who is asked beyond what is decided now."""
+        world, placement = foreseen.world, foreseen.placement
+        current = foreseen.current.status.placement if foreseen.current is not None else None
+        stays = placement is not None and current is not None and placement.number == current.number
+        if world.group.metadata.deleting or (placement is not None and not stays):
+            return foreseen
+        if foreseen.now.phase == "Releasing" and stays:
+            message = "its servers are given back first, and what they take up counts until they are gone"
+            return replace(foreseen, refuge=Obstacle("ServersRemain", message, stalled=False))
         meta = world.group.metadata
-        if world.group.status.placement is not None or world.policy.verdict == "Met" or policy is None or world.servers:
-            return None
-        group = self._tables.groups.get(meta.namespace, meta.name)
-        return None if group is None else self._observer.observe(group, now, as_if_met=True).proposal
+        obj = self._tables.groups.get(meta.namespace, meta.name)
+        choice = None if obj is None else self._observer.choice(obj, now)
+        outcome = choice.outcome() if isinstance(choice, Choice) else choice
+        if outcome is None and world.policy.problem is not None:
+            outcome = Obstacle(*world.policy.problem, stalled=True)
+        if stays:
+            return replace(foreseen, refuge=outcome)
+        told = choice.would_change() if isinstance(choice, Choice) and isinstance(outcome, Obstacle) else ()
+        return replace(foreseen, hypothetical=outcome, would_change=told)
 
 
 def _unpaced(world: GroupWorld, now: datetime) -> GroupPlan:

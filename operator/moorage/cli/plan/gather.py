@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -94,11 +94,27 @@ async def gather(cluster: Cluster, objects: Sequence[Obj]) -> Gathered:
     """Ask the API server what the files' objects would be, and read the rest. Raises CliError."""
     planned, notes = _sorted_out(objects)
     future = {(o["kind"], o["metadata"]["name"]): await rehearse(cluster, PLANNED[o["kind"]], o) for o in planned}
+    found = await _read(cluster, future, notes)
+    return replace(found, groups=_groups(found.tables, future, cluster.namespace))
+
+
+async def look_around(cluster: Cluster, group: str, *, everywhere: bool) -> Gathered:
+    """What decides about a group as the cluster has it. Raises Forbidden where that may not be seen.
+
+    What takes room on services is of all namespaces; without ``everywhere``, where no service is chosen, of its own.
+    """
+    return replace(await _read(cluster, {}, [], everywhere=everywhere), groups=(group,))
+
+
+async def _read(
+    cluster: Cluster, future: Mapping[tuple[str, str], Obj], notes: list[str], *, everywhere: bool = True
+) -> Gathered:
+    """The cluster's objects with those of ``future`` in their places."""
     store = Store()
     tables = register(store, "")
     before: dict[tuple[str, str], Obj] = {}
     for kind in (HOSTING_SERVICE, *_HERE, *_EVERYWHERE):
-        for obj in await _list(cluster, kind, notes):
+        for obj in await _list(cluster, kind, notes, everywhere=everywhere):
             meta = obj["metadata"]
             key = (kind.kind, meta["name"])
             if key in future and meta.get("namespace") == cluster.namespace:
@@ -108,8 +124,7 @@ async def gather(cluster: Cluster, objects: Sequence[Obj]) -> Gathered:
     for (kind_name, _), obj in future.items():
         store.ingest(PLANNED[kind_name], _versioned(obj))
     await _read_beside(cluster, store, notes)
-    groups = _groups(tables, future, cluster.namespace)
-    return Gathered(cluster.namespace, store, tables, groups, frozenset(future), before, tuple(notes))
+    return Gathered(cluster.namespace, store, tables, (), frozenset(future), before, tuple(notes))
 
 
 def _sorted_out(objects: Sequence[Obj]) -> tuple[list[Obj], list[str]]:
@@ -130,8 +145,8 @@ def _sorted_out(objects: Sequence[Obj]) -> tuple[list[Obj], list[str]]:
     return list(planned.values()), notes
 
 
-async def _list(cluster: Cluster, kind: Kind, notes: list[str]) -> list[Obj]:
-    if kind not in _EVERYWHERE:
+async def _list(cluster: Cluster, kind: Kind, notes: list[str], *, everywhere: bool) -> list[Obj]:
+    if kind not in _EVERYWHERE or not everywhere:
         return (await cluster.client.list(kind, cluster.namespace if kind.namespaced else None)).items
     try:
         return (await cluster.client.list(kind, None)).items

@@ -238,7 +238,8 @@ def _members(group: ServerGroup, configs: Sequence[Obj]) -> tuple[MemberRequest,
             similar = did_you_mean(member.config_ref.name, sorted(known))
             what = f"member {member.name} needs VirtualServerConfig {member.config_ref.name}"
             raise CliError(f"{what}, which no file holds{similar}", Exit.USAGE)
-        found.append(MemberRequest(member.name, group.spec.replicas_of(member), config.spec))
+        count, most = group.spec.replicas_of(member), group.spec.most_replicas_of(member)
+        found.append(MemberRequest(member.name, count, config.spec, most))
     return tuple(found)
 
 

@@ -36,18 +36,19 @@ def _fields(model: type[BaseModel]) -> list[dict[str, Any]]:
     ]
 
 
-def table(found: Sequence[dict[str, Any]]) -> Table:
-    """The types as a table."""
+def table(found: Sequence[dict[str, Any]], *, wide: bool = False) -> Table:
+    """The types as a table. `wide`: with their settings, which take far more room than a terminal has."""
     shown = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for column in ("TYPE", "PACKAGE", "ABILITIES", "SETTINGS", "SETTINGS OF SERVERS"):
+    parts = ("settings", "serverSettings") if wide else ()
+    for column in ("TYPE", "PACKAGE", "ABILITIES", *("SETTINGS", "SETTINGS OF SERVERS")[: len(parts)]):
         shown.add_column(column, overflow="fold")
     for one in found:
         package = f"{one['package']} {one['version']}".strip()
         if "problem" in one:
-            shown.add_row(one["type"], package, escape(one["problem"]), "", "")
+            shown.add_row(one["type"], package, escape(one["problem"]))
             continue
         abilities = ", ".join(one["abilities"]) or "-"
-        shown.add_row(one["type"], package, abilities, *(_names(one[part]) for part in ("settings", "serverSettings")))
+        shown.add_row(one["type"], package, abilities, *(_names(one[part]) for part in parts))
     return shown
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from rich.console import RenderableType
@@ -14,12 +14,19 @@ from rich.text import Text
 from moorage.api.conditions import PLACED, find
 from moorage.api.hostingpolicy import HostingPolicy, Reading
 from moorage.api.meta import Condition
-from moorage.api.placement import Candidate, Scores
+from moorage.api.placement import Candidate, Placement, Scores
 from moorage.api.servergroup import ServerGroup
+from moorage.cli.plan.outlook import GROUP, NOTHING_AHEAD, OWN, POLICY, Due, Outlook
 from moorage.cli.views.node import age
 from moorage.cli.views.safe import cell, safe
 from moorage.core.placement.place import MAX_CANDIDATES
+from moorage.core.policy.readings import spell
 
+_WHAT = {
+    POLICY: "the policy's conditions",
+    OWN: "the group's own conditions: approvals, votes",
+    GROUP: "the group and its servers",
+}
 _STYLES = {"Met": "green", "Unmet": "yellow", "Unknown": "dim", "True": "green", "False": "yellow"}
 
 
@@ -29,6 +36,7 @@ class Explanation:
 
     group: ServerGroup
     policy: HostingPolicy | None
+    outlook: Outlook = NOTHING_AHEAD
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""
@@ -38,9 +46,11 @@ class Explanation:
             "policy": status.get("policy") or {"name": self.group.spec.policy_ref.name},
             "policyExists": self.policy is not None,
             "readings": [reading.to_dict() for reading in self._readings()],
+            "due": [{"what": due.what, "at": spell(due.at)} for due in self._due()],
             "nextCheckTime": self.policy.status.to_dict().get("nextCheckTime") if self.policy else None,
             "placement": status.get("placement"),
             "candidates": status.get("candidates", []),
+            "now": self._now(),
             "failover": status.get("failover"),
             "failedOver": status.get("failedOver", []),
             "conditions": status.get("conditions", []),
@@ -51,7 +61,9 @@ class Explanation:
         parts: list[RenderableType] = [self._verdict(now)]
         readings = self._readings()
         if self.policy and readings:
-            parts += [readings_table(readings, now), Text(next_look(self.policy, now))]
+            parts.append(readings_table(readings, now))
+        if self.policy and (readings or self._due()):
+            parts.append(Text(next_looks(self._due(), now)))
         parts += [Text(), self._placement(now)]
         placement = self.group.status.placement
         if placement and placement.candidates:
@@ -61,8 +73,8 @@ class Explanation:
             parts.append(Text(f"rejected: {counts}"))
         if placement and placement.would_change:
             parts += [Text(), Text("what would have changed the choice"), *map(point, placement.would_change)]
-        if not placement and self.group.status.candidates:
-            parts.append(rejected_table(self.group.status.candidates))
+        if not placement:
+            parts += self._candidates()
         if self.group.status.conditions:
             parts += [Text(), _conditions(self.group.status.conditions, now, self._said())]
         return parts
@@ -87,9 +99,49 @@ class Explanation:
             said.add(status.placement.message)
         placed = find(status.conditions, PLACED)
         # A full table may be a cut one: what the message counts is not in it then.
-        if placed and not status.placement and 0 < len(status.candidates) < MAX_CANDIDATES:
+        shown = status.candidates if not isinstance(self.outlook.chosen, Placement) else ()
+        if placed and not status.placement and 0 < len(shown) < MAX_CANDIDATES:
             said.add(placed.message)
         return said
+
+    def _due(self) -> tuple[Due, ...]:
+        """When something is due by itself; what the policy's status says is there to be seen by everyone."""
+        at = self.policy.status.next_check_time if self.policy else None
+        return self.outlook.due or (() if at is None else (Due(at, POLICY),))
+
+    def _now(self) -> dict[str, Any] | None:
+        """Which service would be chosen now for a group that has none."""
+        outlook, chosen = self.outlook, self.outlook.chosen
+        if self.group.status.placement is not None:
+            return None
+        if isinstance(chosen, Placement):
+            return {"unless": outlook.unless, **chosen.to_dict()}
+        found = [c.to_dict() for c in chosen.candidates] if chosen is not None else []
+        why = chosen.message if chosen is not None else outlook.unknown
+        return {"message": why, "candidates": found, "wouldChange": list(outlook.would_change)}
+
+    def _foreseen(self) -> str:
+        """Which service a group without one would be on."""
+        chosen = self.outlook.chosen
+        if isinstance(chosen, Placement):
+            return f"; {self.outlook.unless}, it would be {chosen.service}: {safe(chosen.message)}"
+        if chosen is not None and chosen.candidates:
+            return f", and {safe(chosen.message)}"
+        unknown = chosen.message if chosen is not None else self.outlook.unknown
+        return f"; which would be is unknown: {safe(unknown)}" if unknown else ""
+
+    def _candidates(self) -> Iterator[RenderableType]:
+        """How services compare for a group that is on none, as they are now; where nobody can tell, as recorded."""
+        chosen = self.outlook.chosen
+        if isinstance(chosen, Placement):
+            yield candidates_table(chosen.candidates, chosen.service)
+        elif found := (chosen.candidates if chosen is not None else ()) or self.group.status.candidates:
+            yield rejected_table(found)
+        title, told = "what would let one take it", self.outlook.would_change
+        if isinstance(chosen, Placement):
+            title, told = "what would change the choice", chosen.would_change
+        if told:
+            yield from (Text(), Text(title), *map(point, told))
 
     def _verdict(self, now: datetime) -> Text:
         name, verdict = self.group.spec.policy_ref.name, self.group.status.policy
@@ -105,8 +157,9 @@ class Explanation:
     def _placement(self, now: datetime) -> Text:
         placement = self.group.status.placement
         if placement is None:
-            tried = "no hosting service can take the group" if self.group.status.candidates else ""
-            return Text(tried or "no hosting service is chosen yet", style="yellow")
+            in_vain = self.group.status.candidates and not isinstance(self.outlook.chosen, Placement)
+            untold = f"no hosting service is chosen yet{self._foreseen()}"
+            return Text("no hosting service can take the group" if in_vain else untold, style="yellow")
         text = Text("placed on ")
         text.append(placement.service, style="bold green")
         text.append(f" for {age(placement.time, now)} (placement {placement.number})")
@@ -130,12 +183,18 @@ def readings_table(readings: Sequence[Reading], now: datetime) -> Table:
     return shown
 
 
-def next_look(policy: HostingPolicy, now: datetime) -> str:
-    """A condition can change by itself at that time only; a change of the facts is looked at when it comes."""
-    at = policy.status.next_check_time
-    if at is None:
+def next_looks(due: Sequence[Due], now: datetime) -> str:
+    """When anything about a group can change although no fact does, and what."""
+    if not due:
         return "looked at again when a fact changes"
-    return f"looked at again at {at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}, in {age(now, at)}, and when a fact changes"
+    first, *later = due
+    what = "" if first.what == POLICY and not later else f" ({_WHAT[first.what]})"
+    more = "".join(f"; {_WHAT[one.what]} at {_moment(one.at, now)}" for one in later)
+    return f"looked at again at {_moment(first.at, now)}{what}, and when a fact changes{more}"
+
+
+def _moment(at: datetime, now: datetime) -> str:
+    return f"{spell(at)}, in {age(now, at)}"
 
 
 def point(sentence: str) -> Text:

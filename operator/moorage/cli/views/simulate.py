@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from decimal import Decimal
@@ -25,6 +25,12 @@ _CELLS: Final[Mapping[str, tuple[str, str, str]]] = {
     COLOURS["Unmet"]: ("·", ".", "dim"),
     COLOURS["Unknown"]: ("?", "?", "yellow"),
     PLACED: ("█", "#", "cyan"),
+}
+_MEANINGS: Final[Mapping[str, str]] = {
+    COLOURS["Met"]: "met",
+    COLOURS["Unmet"]: "unmet",
+    COLOURS["Unknown"]: "unknown",
+    PLACED: "placed there",
 }
 _LEVELS: Final = "▁▂▃▄▅▆▇█"
 _ASCII_LEVELS: Final = "_.-=+*%#"
@@ -137,6 +143,7 @@ class SimulationView:
             bars = "".join(_level(spans[index].price, highest, levels) for index in at)
             yield Text("price".ljust(margin)).append(bars).append(f"  up to {price_text(highest)}")
         yield Text(_axis(start, end, self.zone, margin, columns))
+        yield Text("".ljust(margin)).append(_legend({row.colours[index] for row in rows for index in at}, ascii_only))
 
     def _time(self, at: datetime) -> str:
         local = at.astimezone(self.zone)
@@ -151,6 +158,15 @@ def _level(price: Decimal | None, highest: Decimal, levels: str) -> str:
     if price is None:
         return " "
     return levels[min(len(levels) - 1, int(price / highest * len(levels)))]
+
+
+def _legend(colours: Set[str | None], ascii_only: bool) -> Text:
+    """What each sign of the lanes means, of those that are drawn: one of the same look is told once."""
+    meanings: dict[str, list[str]] = {}
+    for colour, (mark, plain, _) in _CELLS.items():
+        if colour in colours:
+            meanings.setdefault(plain if ascii_only else mark, []).append(_MEANINGS[colour])
+    return Text("   ".join(f"{sign} {' or '.join(texts)}" for sign, texts in meanings.items()))
 
 
 def _axis(start: datetime, end: datetime, zone: tzinfo, margin: int, columns: int) -> str:

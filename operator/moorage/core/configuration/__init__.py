@@ -6,6 +6,7 @@ differ from the record's, read `needed_secrets` and `needed_config_maps`, `rende
 """
 
 from moorage.core.configuration.compiled import CompiledConfig, CompiledItem, compile_config, describe_source
+from moorage.core.configuration.dangling import Dangling, dangling
 from moorage.core.configuration.document import encode_document
 from moorage.core.configuration.facts import (
     GroupFacts,
@@ -30,6 +31,7 @@ __all__ = [
     "MAX_ITEM_BYTES",
     "CompiledConfig",
     "CompiledItem",
+    "Dangling",
     "Delivery",
     "DeliveryRecord",
     "GroupFacts",
@@ -48,6 +50,7 @@ __all__ = [
     "Verdict",
     "compile_config",
     "configured",
+    "dangling",
     "describe_source",
     "encode_document",
     "encode_values",

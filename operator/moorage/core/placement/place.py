@@ -15,7 +15,7 @@ from moorage.api.virtualserverconfig import VirtualServerConfigSpec
 from moorage.core.ceilings import Ceiling
 from moorage.core.exhaustion import Exhaustion
 from moorage.core.placement.ceiling import above_ceiling
-from moorage.core.placement.explain import explain, explain_none
+from moorage.core.placement.explain import explain, explain_none, lacks_growth
 from moorage.core.placement.expression import Seen
 from moorage.core.placement.filters import Expressions, Filter, age_text, cannot_retain, lacks_room
 from moorage.core.placement.member import (
@@ -38,11 +38,15 @@ _TEXT: Final = 1024
 
 @dataclass(frozen=True, slots=True)
 class MemberRequest:
-    """A member of the group: ``count`` servers of ``config``. A member of 0 servers must be possible all the same."""
+    """A member of the group: ``count`` servers of ``config``. A member of 0 servers must be possible all the same.
+
+    ``most`` is how many it may come to have by being scaled; None: no more than now.
+    """
 
     name: str
     count: int
     config: VirtualServerConfigSpec
+    most: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,11 @@ class PlacementRequest:
     def needed(self) -> int:
         """How many servers the group needs."""
         return sum(m.count for m in self.members)
+
+    @property
+    def most(self) -> int:
+        """How many servers it may come to have."""
+        return sum(max(m.count, m.most or 0) for m in self.members)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +167,7 @@ def _examine(request: PlacementRequest, select: Select, service: ServiceView) ->
     if rejection is not None:
         return rejection
     beside = request.beside.get(service.name, 0)
-    return Feasible(service, members, _price(request, members), request.needed, beside)
+    return Feasible(service, members, _price(request, members), request.needed, request.most, beside)
 
 
 def _template(
@@ -186,6 +195,8 @@ def _shown(scored: Scored, request: PlacementRequest, ranking: Ranking) -> Candi
     """A feasible candidate for status: its scores in the views that count, and what they come from."""
     candidate = scored.candidate
     reasons = [view.detail(candidate) for view in (*ranking.views, *ranking.idle)]
+    if not candidate.holds_most:
+        reasons.append(lacks_growth(candidate))
     lent = ", ".join(name for name, member in candidate.members.items() if member.interruptible)
     if lent:
         reasons.append(f"may be taken back: {lent}")

@@ -18,6 +18,11 @@ class Scored:
     views: Mapping[ViewName, float]
     score: float
 
+    @property
+    def by_score(self) -> tuple[float, str]:
+        """Sorts by score alone, the best first."""
+        return -self.score, self.candidate.service.name
+
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
@@ -29,7 +34,11 @@ class Ranking:
 
 
 def rank(among: Field, select: Select) -> Ranking:
-    """Equal scores by name. Neither the order of candidates nor that of preferences matters."""
+    """Those with room for the most that the group may be scaled to come first, then by score, equal scores by name.
+
+    A placed group stays where it is: on a service that is too small it could never become what it is allowed to be.
+    Neither the order of candidates nor that of preferences matters.
+    """
     asked = sorted((p for p in select.preferences if p.weight), key=lambda p: ORDER.index(p.by))
     views = [build(preference, among) for preference in asked]
     if select.stickiness and among.before:
@@ -45,5 +54,5 @@ def rank(among: Field, select: Select) -> Ranking:
         found = {view.name: view.scores[name] for view in used}
         mean = sum(w * s for w, s in zip(weights, found.values(), strict=True)) / total if total else 0.0
         scored.append(Scored(candidate, found, mean))
-    scored.sort(key=lambda s: (-s.score, s.candidate.service.name))
+    scored.sort(key=lambda s: (not s.candidate.holds_most, *s.by_score))
     return Ranking(scored, used, [view for view in views if view.idle])

@@ -43,8 +43,15 @@ class Feasible:
     members: Mapping[str, MemberTemplate]
     price: Decimal | None
     needed: int
+    most: int
+    """How many servers the group may come to have by being scaled."""
     beside: int
     """Servers of the policy's other groups on it."""
+
+    @property
+    def holds_most(self) -> bool:
+        """Whether it has room for all that the group may come to have."""
+        return self.service.room is None or self.most <= self.service.room
 
 
 Words = Callable[[Feasible], str]

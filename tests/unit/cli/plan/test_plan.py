@@ -4,33 +4,21 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import dataclass, field
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from rich.console import Console
-from tests.support.controller_bench import Bench, new_bench
+from tests.support.harbour import ALWAYS, IMAGE, NEVER, SINCE, Harbour, Obj, condition
 
 from moorage.api.names import ANNOTATION_MAX_PRICE
-from moorage.api.virtualserverconfig import VirtualServerConfigSpec
-from moorage.cli.commands.plan import plans
 from moorage.cli.plan.changes import Action, When
-from moorage.cli.plan.gather import Gathered, _read_beside
+from moorage.cli.plan.gather import _read_beside
 from moorage.cli.views.plan import PlanView
-from moorage.controllers.revisions import revision_name
 from moorage.kube import kinds
 from moorage.kube.errors import Forbidden
-from moorage.kube.kinds import Kind
 from moorage.kube.store import Store
-
-Obj = dict[str, Any]
-
-ALWAYS = {"when": {"all": [{"name": "always", "schedule": {"from": "2020-01-01T00:00:00Z"}}]}}
-NEVER = {"when": {"all": [{"name": "then", "schedule": {"from": "2999-01-01T00:00:00Z"}}]}}
-IMAGE = {"images": [{"image": "debian-12"}], "size": {"cpu": 1}}
-SINCE = "2026-01-01T00:00:00Z"
 
 NEW = """\
 group g (new)
@@ -59,115 +47,6 @@ total   3                                     0.06/h
 """
 
 
-def condition(type_: str, status: str = "True") -> Obj:
-    return {"type": type_, "status": status, "reason": type_, "message": "", "lastTransitionTime": SINCE}
-
-
-@dataclass
-class Harbour:
-    """Two services, a policy, a configuration and a group of one member."""
-
-    bench: Bench = field(default_factory=new_bench)
-    planned: set[tuple[str, str]] = field(default_factory=set)
-    before: dict[tuple[str, str], Obj] = field(default_factory=dict)
-    hardware: Obj = field(default_factory=lambda: dict(IMAGE))
-
-    async def put(self, kind: Kind, name: str, spec: Obj, namespace: str | None = "ns", **more: Any) -> Obj:
-        return await self.bench.put(kind, name, spec, namespace, **more)
-
-    async def service(self, name: str, price: str, **more: Any) -> None:
-        offering = {"name": "small", "cpu": 1, "memory": "1Gi", "arch": "amd64", "pricePerHour": price}
-        spec = {"type": "local", "endpoint": "http://x", "offerings": [offering], **more}
-        await self.put(kinds.HOSTING_SERVICE, name, spec, None, status={"conditions": [condition("Available")]})
-
-    async def namespace(self, annotations: dict[str, str]) -> None:
-        await self.put(kinds.NAMESPACE, "ns", {}, None, metadata={"annotations": annotations})
-
-    async def set_up(self, policy: Obj | None = None, config: Obj | None = None) -> None:
-        await self.service("a", "0.02")
-        await self.service("b", "0.04")
-        await self.put(kinds.HOSTING_POLICY, "p", policy or ALWAYS)
-        self.hardware = config or dict(IMAGE)
-        await self.put(kinds.VIRTUAL_SERVER_CONFIG, "c", self.hardware)
-
-    async def group(
-        self, replicas: int = 3, *, running: int | None = None, old: Obj | None = None, **spec: Any
-    ) -> None:
-        """A group; with `running` it is placed on a, and has so many ready servers, made from `old`."""
-        wanted = {
-            "policyRef": {"name": "p"},
-            "members": [{"name": "m", "configRef": {"name": "c"}, "replicas": replicas}],
-        }
-        status: Obj = {}
-        if running is not None:
-            service = self.bench.tables.services.get(None, "a")
-            assert service is not None
-            uid = service["metadata"]["uid"]
-            status = {
-                "placement": {"number": 1, "service": "a", "serviceUID": uid, "time": SINCE, "gateOpened": SINCE},
-                "placements": 1,
-                "members": [{"name": "m", "config": "c", "desired": running}],
-            }
-        made = await self.put(kinds.SERVER_GROUP, "g", {**wanted, **spec}, status=status)
-        for ordinal in range(running or 0):
-            await self._server(made, ordinal, old or self.hardware)
-
-    async def _server(self, group: Obj, ordinal: int, config: Obj) -> None:
-        revision = revision_name("c", VirtualServerConfigSpec.from_dict(config))
-        if self.bench.tables.revisions.get("ns", revision) is None:
-            body = {"metadata": {"name": revision, "namespace": "ns", "labels": {"moorage.dev/config": "c"}}}
-            kept = await self.bench.api.create(kinds.CONTROLLER_REVISION, {**body, "data": {"spec": config}})
-            self.bench.context.store.ingest(kinds.CONTROLLER_REVISION, kept)
-        spec = {
-            "serviceRef": {"name": "a", "uid": group["status"]["placement"]["serviceUID"]},
-            "group": {"name": "g", "uid": group["metadata"]["uid"]},
-            "member": "m",
-            "ordinal": ordinal,
-            "placement": 1,
-            "image": config["images"][0]["image"],
-            "offering": "small",
-            "settings": next((s["values"] for s in config.get("settings", [])), {}),
-            "revision": revision,
-            "deletionPolicy": "Delete",
-        }
-        ready = [condition(type_) for type_ in ("Instantiated", "Configured", "Ready")]
-        status = {
-            "observedGeneration": 1,
-            "providerID": f"i-{ordinal}",
-            "conditions": ready,
-            "agent": {"sequence": 1, "delivered": 1, "acknowledged": 1},
-        }
-        await self.put(kinds.VIRTUAL_SERVER, f"g-m-{ordinal}", spec, status=status)
-
-    async def succeed(self) -> None:
-        """The server of the second placement is there and ready."""
-        old = self.bench.api.stored(kinds.VIRTUAL_SERVER, "ns", "g-m-0")
-        group = self.bench.api.stored(kinds.SERVER_GROUP, "ns", "g")
-        placement = group["status"]["placement"]
-        ref = {"name": placement["service"], "uid": placement["serviceUID"]}
-        spec = {**old["spec"], "serviceRef": ref, "placement": placement["number"]}
-        await self.put(kinds.VIRTUAL_SERVER, "g-m-0-2", spec, status=old["status"])
-
-    def plan(self, *, new: bool = False, policy: Obj | None = None) -> PlanView:
-        """With `policy` the files hold one, and that is what the cluster has."""
-        key = ("ServerGroup", "g")
-        held = self.bench.tables.groups.get("ns", "g")
-        assert held is not None
-        before = {} if new else {key: held}
-        if policy is not None:
-            before["HostingPolicy", "p"] = policy
-        tables, store = self.bench.tables, self.bench.context.store
-        gathered = Gathered("ns", store, tables, ("g",), frozenset({key}), before, ())
-        return plans(gathered, self.bench.context.clock.now())[0]
-
-    def text(self, view: PlanView) -> str:
-        console = Console(file=io.StringIO(), width=1000, color_system=None)
-        for part in view.show(self.bench.context.clock.now()):
-            console.print(part)
-        assert isinstance(console.file, io.StringIO)
-        return "".join(line.rstrip() + "\n" for line in console.file.getvalue().splitlines())
-
-
 def told(view: PlanView) -> list[tuple[Action, str, When, tuple[str, ...]]]:
     return [(c.action, c.server, c.when, c.why) for c in view.changes]
 
@@ -183,6 +62,19 @@ async def test_a_new_group_is_placed_priced_and_created() -> None:
     data = json.loads(json.dumps(view.to_dict()))
     assert (data["new"], data["placement"]["service"], data["pricePerHour"]) == (True, "a", "0.06")
     assert data["members"][0]["pricePerHour"] == "0.02"
+
+
+async def test_a_group_that_may_be_scaled_goes_where_the_most_of_it_fits() -> None:
+    harbour = Harbour()
+    await harbour.service("a", "0.02", limits={"servers": 3})
+    await harbour.service("b", "0.04", limits={"servers": 5})
+    await harbour.put(kinds.HOSTING_POLICY, "p", ALWAYS)
+    await harbour.put(kinds.VIRTUAL_SERVER_CONFIG, "c", dict(IMAGE))
+    scaled: Obj = {"members": [{"name": "m", "configRef": {"name": "c"}}]}
+    await harbour.group(**scaled, scale={"member": "m", "replicas": 2, "maxReplicas": 5})
+    view = harbour.plan(new=True)
+    assert (view.to_dict()["placement"]["service"], len(view.changes)) == ("b", 2)
+    assert "a (0.04/h) would come first, but has room for 3 of the 5 servers" in harbour.text(view)
 
 
 async def test_servers_without_an_object_do_not_make_a_plan_under_a_ceiling_unknown() -> None:

@@ -44,6 +44,7 @@ policy     ···········██████████········�
 on anchor             ██████████                    ██████████                  ██████████
 price                 ▅▅▅█▅▅▅▅▅▅                    ▆▆▆▆▆▆▆▆▆▆                  ▇▇▇▇▇▇▇▇▇▇            up to 0.22/h
                         |28 Mar                       |29 Mar                     |30 Mar
+           █ met or placed there   · unmet
 """
 
 
@@ -68,6 +69,13 @@ def test_the_example_shows_its_summary_its_changes_and_a_drawing() -> None:
     changes = [line for line in shown.splitlines() if line.startswith("2026-")]
     assert len(changes) == 13
     assert changes[2].split()[:7] == ["2026-03-27T22:00:00+01:00", "2h40m", "Met", "anchor", "0.12/h", "0.32", "met:"]
+
+
+def test_the_drawing_says_what_its_signs_mean_and_no_others(given: Any) -> None:
+    span = ("--from", "2026-03-01T00:00:00Z", "--to", "2026-03-01T06:00:00Z")
+    policy = given("p.yaml", POLICY.replace('schedule: {from: "2020-01-01T00:00:00Z"}', "approval: {}"))
+    assert run("-f", policy, *span).splitlines()[-1] == "        ? unknown"
+    assert run("-f", given("q.yaml", POLICY), *span).splitlines()[-1] == "        █ met"
 
 
 def test_the_night_of_the_change_of_the_clocks_is_eight_hours_too() -> None:
@@ -188,6 +196,14 @@ def test_a_group_is_placed_as_the_controller_would_and_what_is_left_out_is_said(
         "spec.failover is not simulated",
         "servers that are released run on (deletionPolicy",
     ]
+
+
+def test_a_group_that_may_be_scaled_is_placed_where_the_most_of_it_fits(given: Any) -> None:
+    course = "time,price.a.s,price.b.s,capacity.a,capacity.b\n2026-03-01T00:00:00Z,0.01,0.02,2,5\n"
+    group = POLICY + BOUNDED[BOUNDED.index("---") : BOUNDED.index("  maxPricePerHour")].replace(", replicas: 2", "")
+    files = given("all.yaml", group + "  scale: {member: m, replicas: 1, maxReplicas: 5}\n")
+    options = ("--series", given("course.csv", course), "--to", "2026-03-01T01:00:00Z", "-o", "json")
+    assert [s["service"] for s in json.loads(run("-f", files, *options))["spans"]] == ["b"]
 
 
 def test_a_price_that_is_told_is_of_that_time(given: Any) -> None:
