@@ -54,9 +54,7 @@ def _refused(code: int, message: str, trust: str) -> str:
     if code == _NOT_YET_VALID:
         return "the service's certificate is not valid yet: set the clock of this machine, or the one it was made by"
     if code in _UNKNOWN_AUTHORITY:
-        return (
-            f"the service's certificate is signed by no authority that is trusted: write that authority's into {trust}"
-        )
+        return f"the service's certificate is not trusted: write that of the authority that signed it into {trust}"
     if code in _OTHER_NAME:
         return (
             "the service's certificate is for another name than the endpoint's: write a name that it has into the "

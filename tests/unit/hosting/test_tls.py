@@ -111,7 +111,7 @@ def ask(request: pytest.FixtureRequest) -> Ask:
     [
         (loopback_tls(validity=EXPIRED), "127.0.0.1", "has expired: renew it"),
         (loopback_tls(validity=NOT_YET_VALID), "127.0.0.1", "not valid yet: set the clock"),
-        ((loopback_tls()[0], loopback_tls()[1]), "127.0.0.1", "no authority that is trusted: write"),
+        ((loopback_tls()[0], loopback_tls()[1]), "127.0.0.1", "is not trusted: write that of the authority"),
         (loopback_tls(), "127.0.0.2", "for another name than the endpoint's: write"),
         ((None, loopback_tls()[1]), "127.0.0.1", "does not speak TLS: check host and port"),
     ],
