@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import json
 import os
 import subprocess
@@ -63,6 +64,8 @@ class Outcome:
     """CPU seconds of its processes, as far as they are our children: not those of test beds, which are daemons."""
     failed: list[str] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
+    again: bool = False
+    """Whether what failed is worth a second try."""
 
 
 class Voice(threading.local):
@@ -73,6 +76,8 @@ class Voice(threading.local):
 
 
 _VOICE = Voice()
+_STOP = threading.Event()
+"""Somebody interrupted us: nothing more is begun."""
 
 
 def say(text: str) -> None:
@@ -124,11 +129,9 @@ def tests(stage: str, workers: int, extra: Sequence[str]) -> Outcome:
         parallel = [f"--numprocesses={workers}", f"--dist={spread}"] if workers > 1 else []
         ok = _run(*_pytest(stage), f"--junitxml={report}", "--quiet", *parallel, *extra)
         counts = count(report) if report.is_file() else {}
-        if not ok and 0 < counts.get("failed", 0) <= SECOND_TRIES and not any(map(is_final, failures(report))):
-            ok = _second_try(stage, counts["failed"], extra)
-            if ok:
-                counts["passed"], counts["failed"] = counts["passed"] + counts["failed"], 0
-    return Outcome(stage, ok, counts=counts)
+        few = not ok and 0 < counts.get("failed", 0) <= SECOND_TRIES
+        again = few and not _STOP.is_set() and not any(map(is_final, failures(report)))
+    return Outcome(stage, ok, counts=counts, again=again)
 
 
 class Beds:
@@ -171,13 +174,16 @@ def _pytest(stage: str) -> list[str]:
     return [*PYTHON, "-m", "pytest", f"tests/{stage}", "-o", f"cache_dir=.pytest_cache/{stage}"]
 
 
-def _second_try(stage: str, failed: int, extra: Sequence[str]) -> bool:
-    """Run what failed once more, alone: a machine with other work makes waits fail. What passes only now is named."""
-    say(f"{stage}: {failed} failed; once more, one after another")
-    ok = _run(*_pytest(stage), "--last-failed", "--last-failed-no-failures=none", "-v", *extra)
-    if ok:
-        say(f"{stage}: {failed} passed only on a second try (named above): each is a bug to be mended first")
-    return ok
+def second_try(outcome: Outcome, extra: Sequence[str]) -> None:
+    """Run what failed once more, while nothing else runs: a machine with other work makes waits fail. What passes only
+    now is named."""
+    began, failed = (time.monotonic(), _VOICE.cpu), outcome.counts["failed"]
+    say(f"{outcome.stage}: {failed} failed; once more, one after another")
+    outcome.ok = _run(*_pytest(outcome.stage), "--last-failed", "--last-failed-no-failures=none", "-v", *extra)
+    if outcome.ok:
+        say(f"{outcome.stage}: {failed} passed only on a second try (named above): each is a bug to be mended first")
+        outcome.counts["passed"], outcome.counts["failed"] = outcome.counts["passed"] + failed, 0
+    outcome.seconds, outcome.cpu = outcome.seconds + time.monotonic() - began[0], outcome.cpu + _VOICE.cpu - began[1]
 
 
 def count(report: Path) -> dict[str, int]:
@@ -291,9 +297,16 @@ def _typed(sources: Sequence[str]) -> list[str]:
 
 def _run(*argv: str | Path, quiet: bool = False) -> bool:
     """Whether a program succeeds. `quiet`: what it says is told only where it fails."""
+    if _STOP.is_set():
+        return False
     heard = subprocess.PIPE if quiet or _VOICE.prefix else None
     process = subprocess.Popen(
-        [f"{word}" for word in argv], cwd=ROOT, stdout=heard, stderr=heard and subprocess.STDOUT, text=True
+        [f"{word}" for word in argv],
+        cwd=ROOT,
+        stdout=heard,
+        stderr=heard and subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
     )
     told: list[str] = []
     reader = threading.Thread(
@@ -313,7 +326,9 @@ def _run(*argv: str | Path, quiet: bool = False) -> bool:
 
 def _hear(source: IO[str] | None, tell: Callable[[str], None]) -> None:
     for line in source or ():
-        tell(line.rstrip("\n"))
+        # Whatever becomes of telling it: a program whose output nobody reads waits for ever.
+        with contextlib.suppress(OSError, ValueError):
+            tell(line.rstrip("\n"))
 
 
 def _report(problems: Sequence[str]) -> bool:
@@ -322,9 +337,21 @@ def _report(problems: Sequence[str]) -> bool:
     return not problems
 
 
-def run(stage: str, beside: bool, workers: int, extra: Sequence[str]) -> Outcome:
-    """One stage, in a thread of its own. `beside`: others run at the same time."""
-    _VOICE.prefix, _VOICE.cpu, started = f"{stage:<8} | " if beside else "", 0.0, time.monotonic()
+def run_beside(stages: Sequence[str], workers: int, extra: Sequence[str]) -> list[Outcome]:
+    """These stages at the same time, each line of theirs with its name before it; one alone as it is."""
+    if len(stages) == 1:
+        return [_one(stages[0], "", workers, extra)]
+    with ThreadPoolExecutor(len(stages)) as pool:
+        try:
+            runs = [pool.submit(_one, stage, f"{stage:<8} | ", workers, extra) for stage in stages]
+            return [each.result() for each in runs]
+        except KeyboardInterrupt:
+            _STOP.set()  # the programs were interrupted as we were; the threads see them end, and begin no others
+            raise
+
+
+def _one(stage: str, prefix: str, workers: int, extra: Sequence[str]) -> Outcome:
+    _VOICE.prefix, _VOICE.cpu, started = prefix, 0.0, time.monotonic()
     outcome = lint() if stage == "lint" else tests(stage, workers, extra)
     outcome.seconds, outcome.cpu = time.monotonic() - started, _VOICE.cpu
     return outcome
@@ -348,9 +375,14 @@ def main() -> int:
         for together in turns(stages):
             if set(together) & set(WITH_BEDS):
                 beds.ready()
-            with ThreadPoolExecutor(len(together)) as pool:
-                runs = [pool.submit(run, stage, len(together) > 1, parsed.workers, extra) for stage in together]
-                outcomes += [each.result() for each in runs]
+            done = run_beside(together, parsed.workers, extra)
+            for outcome in done:
+                if outcome.again:
+                    second_try(outcome, extra)
+            outcomes += done
+    except KeyboardInterrupt:
+        say("interrupted")
+        return 130
     finally:
         beds.end()
     say(summary(outcomes))

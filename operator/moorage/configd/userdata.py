@@ -51,7 +51,7 @@ while not os.path.exists(A):
   if getattr(getattr(e,"reason",0),"verify_code",0)==9:f=1<<21
   print("moorage:",u,e,flush=True);n+=1
   time.sleep(min(30,2**min(n,5)/8)*random.uniform(.5,1))
-sys.path.insert(0,A);sys.argv=[A,"boot"]
+sys.path[0]=A;sys.argv=[A,"boot"]
 exec(zipimport.zipimporter(A).get_code("__main__"))
 """
 

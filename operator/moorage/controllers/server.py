@@ -89,7 +89,7 @@ class ServerController:
             since = connection.creations.since(seen.key)
             if since is None or steady - since < QUEUED_QUIETLY:
                 return Result(after=QUEUED_QUIETLY)
-            message = f"{connection.creations.count} creations are under way on {connection.name}: this one is in line"
+            message = f"{connection.creations.count} creations at a time on {connection.name}: this one is in line"
             return await self._hold(seen, "WaitingInLine", message, UNTIMED_WAIT)
         try:
             known = await self._tell(seen, step)

@@ -6,12 +6,14 @@ its call can go out. A few may be ahead: while they are written down, no place o
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Hashable
 from typing import Final, Generic, TypeVar
 
 AHEAD: Final = 4
-"""One creation for so many that may be under way is prepared while it waits for the call of another to end: its attempt
-loses about that part of the time that a call takes."""
+"""One creation for so many that may be under way is prepared while it waits for the call of another to end."""
+BRISK: Final = 0.25
+"""The most of its time that a call may take for anything to be prepared ahead: what waits loses as much of its own."""
 K = TypeVar("K", bound=Hashable)
 
 
@@ -21,10 +23,19 @@ class Permits(Generic[K]):
 
     def __init__(self, count: int, on_free: Callable[[K], None]) -> None:
         self.count = count
-        self._limit = count + count // AHEAD
+        self._took: deque[float] = deque(maxlen=count)
         self._on_free = on_free
         self._held: set[K] = set()
         self._waiting: dict[K, float] = {}
+
+    @property
+    def _limit(self) -> int:
+        brisk = bool(self._took) and max(self._took) <= BRISK
+        return self.count + self.count // AHEAD if brisk else self.count
+
+    def took(self, part: float) -> None:
+        """A call took that part of the time that it may take."""
+        self._took.append(part)
 
     def take(self, key: K, now: float) -> bool:
         """Whether `key` has a permit now; if not, it stands in line since `now` (seconds)."""

@@ -343,12 +343,19 @@ class ServiceConnection:
 
     async def create(self, request: CreateRequest, deadline: float) -> Seen:
         """Create, bounded by the deadline (monotonic) of the recorded attempt. Raises HostingError."""
-        call, ask = self.backend.create(request), Ask(request.tags.get(TAG_NAMESPACE, ""), request.digest())
+        call, ask = self._timed(request), Ask(request.tags.get(TAG_NAMESPACE, ""), request.digest())
         with aside():
             record = await self.admission.call("create", request.key, call, Traffic.CREATE, ask=ask, deadline=deadline)
         if self._follower is not None:
             self._follower.made(record.provider_id)
         return seen_of(record)
+
+    async def _timed(self, request: CreateRequest) -> ServerRecord:
+        began = self._clock.monotonic()
+        try:
+            return await self.backend.create(request)
+        finally:
+            self.creations.took((self._clock.monotonic() - began) / self.backend.capabilities.create_timeout)
 
     async def delete(self, provider_id: str) -> None:
         """Ask for the end of a server. Raises HostingError; NotFound is success."""

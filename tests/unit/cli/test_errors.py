@@ -189,6 +189,15 @@ def test_a_list_of_targets_that_is_none_is_refused_before_anything_is_served(
     assert "no host name" in run.stderr
 
 
+@pytest.mark.parametrize(("command", "other"), [("run", "--health-port"), ("configd", "--metrics-port")])
+def test_one_port_for_two_is_told_before_a_cluster_is_looked_for(command: str, other: str, moorage: Moorage) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    run = moorage(command, "--config-port", port, other, port)
+    assert run.returncode == Exit.USAGE
+    assert f"--config-port and {other} are both {port}" in run.stderr
+
+
 @pytest.mark.parametrize(
     ("command", "option"),
     [("run", "--config-port"), ("run", "--health-port"), ("configd", "--config-port"), ("configd", "--metrics-port")],

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import cast
+from collections.abc import Mapping
+from typing import Any, cast
 
 import pytest
 from tests.support.controller_bench import Bench
@@ -14,7 +15,9 @@ from moorage.controllers.context import ChannelInfo
 from moorage.controllers.server import QUEUED_QUIETLY, ServerController
 from moorage.hosting.contract import TAG_NAMESPACE, Backend, CreateRequest
 from moorage.hosting.errors import AuthenticationError, HostingError, Unavailable
-from moorage.kube.kinds import HOSTING_SERVICE, NAMESPACE, VIRTUAL_SERVER
+from moorage.kube.apply import Written
+from moorage.kube.kinds import HOSTING_SERVICE, NAMESPACE, VIRTUAL_SERVER, Kind
+from moorage.kube.store import Obj
 from moorage.runtime.budget import Budget
 from moorage.runtime.circuit import PAUSE, THRESHOLD
 from moorage.runtime.clock import ManualClock
@@ -88,13 +91,36 @@ async def test_who_waits_has_recorded_nothing_and_is_called_when_there_is_room(s
     await scene.controller.reconcile(("ns", "second"))
     reason, message = await scene.ready("second")
     assert reason == "WaitingInLine"
-    assert "1 creations are under way on s" in message
+    assert "1 creations at a time on s" in message
     scene.bench.asked()
     scene.backend.gate.set()
     await first
     assert ("VirtualServer", "ns", "second") in scene.bench.asked()
     await scene.controller.reconcile(("ns", "second"))
     assert scene.backend.calls == ["create", "create"]
+    await scene.connection.close()
+
+
+async def test_the_next_may_begin_while_what_came_of_the_last_is_written(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, writing, go_on = scene.bench.context.writer.write, asyncio.Event(), asyncio.Event()
+
+    async def held(kind: Kind, obj: Obj, status: Mapping[str, Any], *, hard: bool) -> Written:
+        if status.get("providerID"):
+            writing.set()
+            await go_on.wait()
+        return await write(kind, obj, status, hard=hard)
+
+    monkeypatch.setattr(scene.bench.context.writer, "write", held)
+    first = asyncio.create_task(scene.controller.reconcile(("ns", "first")))
+    async with asyncio.timeout(10):
+        await writing.wait()
+        second = asyncio.create_task(scene.controller.reconcile(("ns", "second")))
+        while len(scene.backend.calls) < 2:  # noqa: ASYNC110 - nothing tells of calls but the list
+            await asyncio.sleep(0)
+        go_on.set()
+        await asyncio.gather(first, second)
     await scene.connection.close()
 
 

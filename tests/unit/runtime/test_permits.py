@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moorage.runtime.permits import Permits
+from moorage.runtime.permits import AHEAD, Permits
 
 
 def test_those_in_line_are_told_in_order_and_nobody_overtakes_them() -> None:
@@ -36,19 +37,47 @@ def test_one_that_needs_none_any_more_lets_the_next_one_have_it() -> None:
     assert told == ["b", "c"]
 
 
-def test_one_in_four_is_prepared_ahead() -> None:
-    permits: Permits[int] = Permits(8, lambda _: None)
-    assert [key for key in range(12) if permits.take(key, 0.0)] == list(range(10))
-    permits = Permits(3, lambda _: None)
-    assert [key for key in range(12) if permits.take(key, 0.0)] == [0, 1, 2]
+@pytest.mark.parametrize(
+    ("count", "took", "given"),
+    [
+        (8, [], 8),  # nothing is known of its calls
+        (8, [0.1, 0.2], 10),
+        (8, [0.1, 0.3, 0.1], 8),
+        (8, [0.9] + [0.1] * 8, 10),
+        (3, [0.1], 3),
+    ],
+)
+def test_one_in_four_is_prepared_ahead_where_no_call_takes_much_of_its_time(
+    count: int, took: list[float], given: int
+) -> None:
+    permits: Permits[int] = Permits(count, lambda _: None)
+    for part in took:
+        permits.took(part)
+    assert [key for key in range(12) if permits.take(key, 0.0)] == list(range(given))
 
 
-@given(st.integers(1, 3), st.lists(st.tuples(st.booleans(), st.integers(0, 5)), max_size=60))
+def test_a_slow_call_takes_no_permit_away() -> None:
+    told: list[int] = []
+    permits = Permits(4, told.append)
+    permits.took(0.1)
+    assert all(permits.take(key, 0.0) for key in range(5))
+    permits.took(0.9)
+    assert all(permits.take(key, 0.0) for key in range(5))
+    assert not permits.take(5, 0.0)
+    permits.give_back(0)
+    assert told == []
+    permits.give_back(1)
+    assert told == [5]
+
+
+@given(st.integers(1, 9), st.booleans(), st.lists(st.tuples(st.booleans(), st.integers(0, 15)), max_size=90))
 def test_never_more_than_so_many_and_never_a_free_one_that_nobody_is_told_of(
-    count: int, steps: list[tuple[bool, int]]
+    count: int, brisk: bool, steps: list[tuple[bool, int]]
 ) -> None:
     told: set[int] = set()
     permits: Permits[int] = Permits(count, told.add)
+    permits.took(0.1 if brisk else 0.9)
+    most = count + count // AHEAD if brisk else count
     held: set[int] = set()
     waiting: set[int] = set()
     for takes, key in steps:
@@ -61,9 +90,9 @@ def test_never_more_than_so_many_and_never_a_free_one_that_nobody_is_told_of(
             held.discard(key)
             waiting.discard(key)
             told.discard(key)
-        assert len(held) <= count
+        assert len(held) <= most
     while waiting:
-        if len(held) == count:
+        if len(held) == most:
             done = held.pop()
             permits.give_back(done)
         free = [key for key in told if key in waiting]

@@ -99,6 +99,7 @@ def run(
     _check_free("--health-port", health_host, health_port)
     if not external_configd:
         _check_free("--config-port", config_host, config_port)
+        _check_apart("--config-port", config_port, "--health-port", health_port)
     config = OperatorConfig(
         kubeconfig=kubeconfig or None,
         context=context or None,
@@ -142,6 +143,7 @@ def configd(
 
     _check_free("--config-port", config_host, config_port)
     _check_free("--metrics-port", metrics_host, metrics_port)
+    _check_apart("--config-port", config_port, "--metrics-port", metrics_port)
     config = with_endpoint(ConfigdConfig(config_host, config_port, namespace), config_endpoint or None)
 
     async def work() -> None:
@@ -170,6 +172,12 @@ def _check_free(option: str, host: str, port: int) -> None:
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise CliError(f"port {port} of {host} is taken", hint=f"choose another with {option}") from None
+
+
+def _check_apart(option: str, port: int, other: str, other_port: int) -> None:
+    """Raises CliError where both are to listen on one port."""
+    if port and port == other_port:
+        raise CliError(f"{option} and {other} are both {port}", Exit.USAGE, hint="give each a port of its own")
 
 
 def _serve(work: Callable[[], Coroutine[Any, Any, None]], log_format: LogFormat, log_level: LogLevel) -> None:

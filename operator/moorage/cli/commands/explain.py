@@ -39,6 +39,6 @@ def explain(
         return Explanation(found, policy, await look_ahead(cluster, found, now))
 
     explanation = use_cluster(Target(namespace, context, kubeconfig), work)
-    for note in explanation.outlook.notes:
+    for note in explanation.notes():
         sys.stderr.write(f"note: {note}\n")
     out.report(explanation.to_dict(), output, *explanation.show(now))

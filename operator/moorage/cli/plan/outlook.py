@@ -81,13 +81,16 @@ def foresee_as_is(gathered: Gathered, name: str, now: datetime) -> Outlook:
 
 def unless(world: GroupWorld) -> str:
     """What keeps a group from being placed although a service can take it."""
+    found = []
     if not world.policy.lets_grow:
-        return "if the policy were met now"
+        found.append("if the policy were met now")
     if world.group.spec.suspend:
-        return "without suspend"
+        found.append("without suspend")
     if world.servers:
-        return "once the servers of its last placement are gone, as things are now"
-    return "as things are now"
+        found.append("once the servers of its last placement are gone")
+        if world.group.spec.deletion_protection:
+            found.append("which deletionProtection may keep")
+    return ", ".join(found) or "as things are now"
 
 
 def dues(policy: HostingPolicy | None, world: GroupWorld, now: datetime) -> tuple[Due, ...]:

@@ -56,6 +56,13 @@ class Explanation:
             "conditions": status.get("conditions", []),
         }
 
+    def notes(self) -> tuple[str, ...]:
+        """What whoever asks may not see, or what could not be told."""
+        found, unknown = self.outlook.notes, self.outlook.unknown
+        if unknown and self.group.status.placement is not None:
+            return (*found, f"what is due next is not all known: {unknown}")
+        return found
+
     def show(self, now: datetime) -> list[RenderableType]:
         """The parts, top down."""
         parts: list[RenderableType] = [self._verdict(now)]

@@ -106,11 +106,27 @@ async def test_what_is_missing_is_why_nobody_can_tell() -> None:
     )
 
 
-async def test_who_may_not_see_the_services_is_told_so_and_gets_the_rest() -> None:
-    class Blind:
-        async def list(self, *_: Any, **__: Any) -> Any:
-            raise Forbidden(403, "Forbidden", "you may not list hostingservices")
+class Blind:
+    """A client of somebody who may list nothing."""
 
+    async def list(self, *_: Any, **__: Any) -> Any:
+        raise Forbidden(403, "Forbidden", "you may not list hostingservices")
+
+
+async def test_all_that_keeps_a_group_from_being_placed_is_named() -> None:
+    harbour = await waiting(NEVER, suspend=True)
+    assert "; if the policy were met now, without suspend, it would be a: " in text(harbour, await explained(harbour))
+
+
+async def test_of_a_group_that_is_placed_it_is_told_too_that_not_all_may_be_seen() -> None:
+    harbour = Harbour()
+    await harbour.set_up()
+    await harbour.group(1, running=1)
+    found = await explained(harbour, cast(Cluster, SimpleNamespace(client=Blind(), namespace="ns")))
+    assert found.notes() == ("what is due next is not all known: you may not list hostingservices",)
+
+
+async def test_who_may_not_see_the_services_is_told_so_and_gets_the_rest() -> None:
     harbour = await waiting(NEVER)
     found = await explained(harbour, cast(Cluster, SimpleNamespace(client=Blind(), namespace="ns")))
     shown = text(harbour, found)

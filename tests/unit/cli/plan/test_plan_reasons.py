@@ -113,16 +113,30 @@ async def test_without_a_policy_nobody_can_tell_where_it_would_go() -> None:
     assert "is unknown: there is no HostingPolicy 'q'" in harbour.text(harbour.plan())
 
 
-async def test_a_group_whose_last_servers_are_going_says_where_it_goes_next() -> None:
-    harbour = await placed(1, 1)
+@pytest.mark.parametrize(
+    ("policy", "more", "told"),
+    [
+        (None, {}, "once the servers of its last placement are gone"),
+        (
+            NEVER,
+            {"deletionProtection": True},
+            "if the policy were met now, once the servers of its last placement are gone, "
+            "which deletionProtection may keep",
+        ),
+    ],
+    ids=["met", "unmet and protected"],
+)
+async def test_a_group_whose_last_servers_are_going_says_where_it_goes_next(
+    policy: Obj | None, more: Obj, told: str
+) -> None:
+    harbour = await placed(1, 1, policy, **more)
     group = harbour.bench.api.stored(kinds.SERVER_GROUP, "ns", "g")
     left = {"service": "a", "serviceUID": group["status"]["placement"]["serviceUID"], "placement": 1}
     entry = {**left, "reason": "ServiceUnreachable", "message": "it is away", "until": "2999-01-01T00:00:00Z"}
     status = {**group["status"], "placement": None, "failedOver": [entry]}
     changed = harbour.bench.api.change(kinds.SERVER_GROUP, "ns", "g", status=status)
     harbour.bench.context.store.ingest(kinds.SERVER_GROUP, changed)
-    shown = harbour.text(harbour.plan())
-    assert "not placed; once the servers of its last placement are gone, as things are now, it would be on b: " in shown
+    assert f"not placed; {told}, it would be on b: " in harbour.text(harbour.plan())
 
 
 async def test_a_suspended_group_is_told_where_it_would_be_without_that() -> None:
