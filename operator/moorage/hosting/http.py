@@ -96,7 +96,8 @@ service or its credentials."""
 
 class Http:
     """Calls of one service. `what` in every call names it in messages; addresses and headers never get out. `trust`
-    says where the roots are written that `tls` checks the service's certificate against."""
+    says where the roots are written that `tls` checks the service's certificate against. Every call raises
+    AuthenticationError where the service refuses the client's certificate."""
 
     def __init__(self, base: URL, *, headers: Mapping[str, str], tls: ssl.SSLContext, trust: str = TRUST) -> None:
         self._base = str(base).rstrip("/")
