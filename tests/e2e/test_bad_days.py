@@ -124,6 +124,12 @@ async def test_a_service_that_says_yes_and_does_nothing_is_named_and_nothing_is_
     await scene.begin(PLAIN, members=(("web", "plain", 1),), remediation={"bootTimeout": "2s", "maxUnhealthy": "100%"})
     first = await scene.until("the first server", lambda servers: servers and servers[0])
     found = await scene.replaced(first)
+
+    async def made_twice() -> bool:
+        return len(scene.events("Created")) >= 2
+
+    # One that the service makes only after it was mended would boot, and never be replaced.
+    await scene.api.until("the second server to be made", made_twice)
     scene.host.faults()
     await scene.replaced(found)
     await scene.api.ready("g")
