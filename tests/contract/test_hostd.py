@@ -48,6 +48,7 @@ WRONG: dict[str, type[HostingError]] = {
     "Unauthorized": AuthenticationError,
     "InsufficientCapacity": CapacityError,
     "QuotaExceeded": QuotaError,
+    "Invalid": Invalid,
 }
 
 
@@ -153,6 +154,26 @@ async def test_answers_are_lost_as_ordered(service: Hostd, backend: LocalBackend
     assert not caught.value.definite
     made = await backend.create(request)
     assert await service.ledger() == [made.provider_id]
+
+
+async def test_a_call_that_did_its_work_is_answered_with_an_error_as_ordered(
+    service: Hostd, backend: LocalBackend
+) -> None:
+    request = service.request()
+    await service.faults(nextErrors=[{"kind": "Internal", "after": True, "operations": ["create"]}])
+    with pytest.raises(Unavailable) as caught:
+        await backend.create(request)
+    assert not caught.value.definite
+    made = await backend.create(request)
+    assert await service.ledger() == [made.provider_id]
+
+
+async def test_a_refusal_names_the_field_and_says_what_it_was_told_to(service: Hostd, backend: LocalBackend) -> None:
+    await service.faults(nextErrors=[{"kind": "Invalid", "field": "image", "message": "it is gone; write another"}])
+    with pytest.raises(Invalid, match="it is gone; write another") as caught:
+        await backend.create(service.request())
+    assert caught.value.field == "image"
+    assert await service.ledger() == []
 
 
 async def test_a_bucket_of_tokens_is_emptied(service: Hostd, backend: LocalBackend) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -12,6 +13,11 @@ from moorage.kube.kinds import HOSTING_SERVICE, SERVER_GROUP, VIRTUAL_SERVER
 
 PLAIN = config("plain", steps=[{"name": "start", "script": "true"}])
 EVERYTHING = ["account", "offerings", "images", "capacity", "list", "get", "create", "delete", "tag"]
+
+
+def tries(scene: Scene) -> int:
+    """How often the service was asked to create a server."""
+    return int(scene.host.call("GET", "/v1/stats")["calls"].get("create", 0))
 
 
 def fails(kind: str, *operations: str, count: int = 100_000) -> dict[str, Any]:
@@ -43,11 +49,57 @@ async def test_a_service_that_fails_half_way_is_told_and_goes_on_where_it_was(
     assert len(scene.here()) == len(scene.events("Created")) == 3
 
 
-async def test_a_service_that_creates_and_answers_with_an_error_makes_no_second_server(scene: Scene) -> None:
-    scene.host.faults(loseAnswers=3, loseOperations=["create"])
+@pytest.mark.parametrize("kind", ["Internal", "Cut"])
+@pytest.mark.parametrize("idempotent", [True, False], ids=["idempotent", "not idempotent"])
+async def test_a_service_that_creates_and_answers_with_an_error_makes_no_second_server(
+    scene: Scene, kind: str, idempotent: bool
+) -> None:
+    await scene.serve(settings={"idempotentCreate": idempotent, "createTimeout": "2s"})
+    errors = [{"operations": ["create"], "kind": kind, "count": 3, "after": True}]
+    scene.host.faults(nextErrors=errors, ignoreKeys=not idempotent)
     await scene.begin(PLAIN, members=(("web", "plain", 3),))
     await scene.api.ready("g")
     assert len(scene.events("Created")) == len(scene.here()) == 3
+    assert scene.host.call("GET", "/v1/faults")["nextErrors"] == []
+
+
+REFUSED = [
+    ("image", "the image was deleted; write one that there is"),
+    ("offering", "there is no such size in this region; write another"),
+    ("name", "a name may have 15 characters; write a shorter one"),
+]
+
+
+@pytest.mark.parametrize(("field", "remedy"), REFUSED)
+async def test_a_creation_that_is_refused_says_what_to_change_and_is_tried_again_ever_more_rarely(
+    scene: Scene, field: str, remedy: str
+) -> None:
+    await scene.serve()
+    refusal = {"operations": ["create"], "kind": "Invalid", "count": 100_000, "field": field, "message": remedy}
+    scene.host.faults(nextErrors=[refusal])
+    before = tries(scene)
+    await scene.begin(PLAIN, members=(("web", "plain", 2),))
+    for name in ("g-web-0", "g-web-1"):
+        found = await scene.api.condition(VIRTUAL_SERVER, name, "Stalled", "True", "Invalid")
+        told = condition(found, "Stalled")
+        assert told is not None
+        assert told["message"] == f"{field}: POST servers: {remedy}"
+
+    async def told_by_the_group() -> bool:
+        ready = condition(await scene.api.get(SERVER_GROUP, "g") or {}, "Ready")
+        return ready is not None and f"g-web-0 ({field}: POST servers: {remedy})" in ready["message"]
+
+    async def again() -> bool:
+        return tries(scene) - before == 4
+
+    await scene.api.until("the group to say why", told_by_the_group)
+    await scene.api.until("the second try, after five seconds", again)
+    await asyncio.sleep(8)  # the third one is not before twenty more
+    assert await again()
+    assert scene.events("Created") == []
+    scene.host.faults()
+    await scene.api.ready("g")
+    assert len(scene.events("Created")) == len(scene.here()) == 2
 
 
 async def test_a_service_that_lists_only_after_30_seconds_loses_and_doubles_nothing(scene: Scene) -> None:
@@ -72,6 +124,12 @@ async def test_a_service_that_says_yes_and_does_nothing_is_named_and_nothing_is_
     await scene.begin(PLAIN, members=(("web", "plain", 1),), remediation={"bootTimeout": "2s", "maxUnhealthy": "100%"})
     first = await scene.until("the first server", lambda servers: servers and servers[0])
     found = await scene.replaced(first)
+
+    async def made_twice() -> bool:
+        return len(scene.events("Created")) >= 2
+
+    # One that the service makes only after it was mended would boot, and never be replaced.
+    await scene.api.until("the second server to be made", made_twice)
     scene.host.faults()
     await scene.replaced(found)
     await scene.api.ready("g")

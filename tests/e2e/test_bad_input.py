@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from tests.support.stack import SYSTEM, Api, Obj, Stack, always, condition, config, group, kind_of, service
 
 from moorage.kube.errors import Invalid, NotFound
@@ -182,6 +184,19 @@ async def told(api: Api, kind: Kind, name: str, type_: str, status: str, reason:
 # Services
 
 
+async def stranger() -> TestServer:
+    """A web server, which has a page for whatever it is asked."""
+
+    async def page(_: web.Request) -> web.Response:
+        return web.Response(text="<!doctype html><h1>Welcome</h1>", content_type="text/html")
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", page)
+    server = TestServer(app)
+    await server.start_server()
+    return server
+
+
 async def test_a_service_that_cannot_be_used_is_told_and_others_go_on(
     api: Api, stack: Stack, place: str, tmp_path: Path
 ) -> None:
@@ -191,7 +206,9 @@ async def test_a_service_that_cannot_be_used_is_told_and_others_go_on(
     secret = f"credentials-{suffix}"
     ref: Obj = {"credentialsSecretRef": {"name": secret}}
     anchor = stack.hosts["anchor"].url
+    site = await stranger()
     wrong = {
+        f"web-{suffix}": (service("", str(site.make_url("/"))), "Unavailable", "is the endpoint that of a hostd?"),
         f"absent-{suffix}": (
             service("", guarded.url, **ref),
             "AuthenticationFailed",
@@ -223,3 +240,4 @@ async def test_a_service_that_cannot_be_used_is_told_and_others_go_on(
         with contextlib.suppress(NotFound):
             await api.client.delete(SECRET, SYSTEM, secret)
         guarded.stop()
+        await site.close()

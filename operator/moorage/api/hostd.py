@@ -117,33 +117,36 @@ class Capacity(Wire):
 
 
 class SimulateSettings(Request):
-    """How a simulated server behaves; a service of real processes refuses these.
+    """How a simulated server behaves; a service of real processes refuses these."""
 
-    apply_time: from receiving a revision to having written its files. step_time: the length of every step.
-    outputs: values to publish by output name; `${SERVER_ADDRESS}`, `${SERVER_NAME}` and `${item}` for an
-    item that the server was given are replaced. Other outputs get `<output>@<server name>`. fail_steps: names of
-    steps that fail.
-    """
-
-    boot_time: Seconds | None = None
-    apply_time: Seconds = 0.0
-    step_time: Seconds = 0.0
-    outputs: dict[str, str] = Field(default_factory=dict)
-    fail_steps: tuple[str, ...] = ()
+    boot_time: Seconds | None = Field(default=None, description="From creation to Running. Default: the service's.")
+    apply_time: Seconds = Field(default=0.0, description="From receiving a revision to having written its files.")
+    step_time: Seconds = Field(default=0.0, description="The length of every step.")
+    outputs: dict[str, str] = Field(
+        default_factory=dict,
+        description="Values to publish by output name; `${SERVER_ADDRESS}`, `${SERVER_NAME}` and `${item}` for an item "
+        "that the server was given are replaced. Other outputs get `<output>@<server name>`.",
+    )
+    fail_steps: tuple[str, ...] = Field(default=(), description="Names of steps that fail.")
 
 
 class ServerSettings(Request):
-    """Settings of one server: `VirtualServerConfig.spec.settings[]` for the type `local`.
+    """Settings of one server: `VirtualServerConfig.spec.settings[]` for the type `local`."""
 
-    environment: added to the environment of everything that runs in the server. boot_delay: time from creation to
-    the start of the user-data. spot: at the lower price, where the service may take the server back; where there is no
-    room for it so, it is asked for at the full price.
-    """
-
-    environment: dict[EnvironmentName, EnvironmentValue] = Field(default_factory=dict, repr=False)
-    boot_delay: Seconds = 0.0
-    spot: bool = False
-    simulate: SimulateSettings | None = None
+    environment: dict[EnvironmentName, EnvironmentValue] = Field(
+        default_factory=dict,
+        repr=False,
+        description="Added to the environment of everything that runs in the server.",
+    )
+    boot_delay: Seconds = Field(default=0.0, description="From creation to the start of the user-data.")
+    spot: bool = Field(
+        default=False,
+        description="At the lower price, where the service may take the server back; where there is no room for it so, "
+        "it is asked for at the full price.",
+    )
+    simulate: SimulateSettings | None = Field(
+        default=None, description="How a simulated server behaves; a service of real processes refuses this."
+    )
 
 
 class CreateServer(Request):
@@ -331,6 +334,7 @@ class FaultKind(StrEnum):
     UNAUTHORIZED = "Unauthorized"
     INSUFFICIENT_CAPACITY = "InsufficientCapacity"
     QUOTA_EXCEEDED = "QuotaExceeded"
+    INVALID = "Invalid"
     BARE_NOT_FOUND = "BareNotFound"
     GARBAGE = "Garbage"
     HUGE = "Huge"
@@ -339,12 +343,17 @@ class FaultKind(StrEnum):
 
 
 class NextErrors(Request):
-    """The next `count` calls of these operations (empty: any) go wrong, after `skip` that do not."""
+    """The next `count` calls of these operations (empty: any) go wrong, after `skip` that do not. `after`: they do
+    their work first. A refusal is told in `message` (empty: in the service's own words); one that is Invalid names
+    `field`."""
 
     kind: FaultKind = FaultKind.INTERNAL
     count: int = Field(default=1, ge=1)
     skip: int = Field(default=0, ge=0)
     operations: tuple[Operation, ...] = ()
+    after: bool = False
+    field: str | None = None
+    message: str = ""
 
 
 class Throttle(Request):

@@ -103,6 +103,9 @@ def _faulty(operation: Operation, handler: routes.Handler) -> Handler:
         if mischief is not None:
             return await _misbehave(request, mischief)
         response = await handler(request)
+        mischief = faults.after(operation)
+        if mischief is not None:
+            return await _misbehave(request, mischief)
         if faults.now.skew and not response.prepared:
             response.headers["Date"] = formatdate(time.time() + faults.now.skew, usegmt=True)
         if faults.loses_answer(operation) and request.transport is not None:

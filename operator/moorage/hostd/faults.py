@@ -27,6 +27,7 @@ _REFUSALS = {
     FaultKind.UNAUTHORIZED: (401, "Unauthorized", "told to refuse the token"),
     FaultKind.INSUFFICIENT_CAPACITY: (507, "InsufficientCapacity", "told to be full"),
     FaultKind.QUOTA_EXCEEDED: (403, "QuotaExceeded", "told that the quota is used up"),
+    FaultKind.INVALID: (400, "Invalid", "told to refuse the request"),
     FaultKind.BARE_NOT_FOUND: (404, "NoSuchRoute", "told to know no such path"),
 }
 
@@ -70,12 +71,17 @@ class FaultState:
         if self._bucket is not None and not self._bucket.take(asyncio.get_running_loop().time()):
             after = self._bucket.settings.retry_after
             raise Refusal(429, "Throttled", "too many requests", retry_after=after)
-        kind = self._next_error(operation)
-        if kind is not None:
-            return _answer(kind)
+        errors = self._next_error(operation, after=False)
+        if errors is not None:
+            return _answer(errors)
         if self.now.error_rate and self._random.random() < self.now.error_rate:
-            return _answer(FaultKind.INTERNAL)
+            return _answer(NextErrors())
         return None
+
+    def after(self, operation: Operation) -> Mischief | None:
+        """Called after a call did its work: may raise a Refusal or order a wrong answer all the same."""
+        errors = self._next_error(operation, after=True)
+        return None if errors is None else _answer(errors)
 
     def loses_answer(self, operation: Operation) -> bool:
         """Called after a call did its work: whether its answer is lost."""
@@ -84,26 +90,33 @@ class FaultState:
         self.now = self.now.model_copy(update={"lose_answers": self.now.lose_answers - 1})
         return True
 
-    def _next_error(self, operation: Operation) -> FaultKind | None:
+    def _next_error(self, operation: Operation, *, after: bool) -> NextErrors | None:
         left: list[NextErrors] = []
-        kind: FaultKind | None = None
+        found: NextErrors | None = None
         for errors in self.now.next_errors:
-            if kind is not None or (errors.operations and operation not in errors.operations):
+            other = errors.after is not after or (errors.operations and operation not in errors.operations)
+            if found is not None or other:
                 left.append(errors)
             elif errors.skip:
                 left.append(errors.model_copy(update={"skip": errors.skip - 1}))
             else:
-                kind = errors.kind
+                found = errors
                 if errors.count > 1:
                     left.append(errors.model_copy(update={"count": errors.count - 1}))
         if self.now.next_errors:
             self.now = self.now.model_copy(update={"next_errors": tuple(left)})
-        return kind
+        return found
 
 
-def _answer(kind: FaultKind) -> Mischief:
-    refusal = _REFUSALS.get(kind)
+def _answer(errors: NextErrors) -> Mischief:
+    refusal = _REFUSALS.get(errors.kind)
     if refusal is None:
-        return Mischief(kind.value)
+        return Mischief(errors.kind.value)
     status, reason, message = refusal
-    raise Refusal(status, reason, message, retry_after=1.0 if status == 429 else None)
+    raise Refusal(
+        status,
+        reason,
+        errors.message or message,
+        field=errors.field if errors.kind is FaultKind.INVALID else None,
+        retry_after=1.0 if status == 429 else None,
+    )

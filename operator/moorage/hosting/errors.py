@@ -14,6 +14,14 @@ from typing import ClassVar
 MAX_MESSAGE = 512
 
 
+NONSENSE = "the answer makes no sense"
+
+
+def stranger(service: str, told: str = NONSENSE) -> str:
+    """What is said of an answer that the service would not give: something else may be at the endpoint."""
+    return f"{told}; is the endpoint that of {service}?"
+
+
 def clean(text: str, limit: int = MAX_MESSAGE) -> str:
     """One printable line of at most `limit` characters."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * limit]).split())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -65,6 +65,7 @@ class BackendFactory:
     `VirtualServerConfig.spec.settings[]` for this type; both forbid unknown fields.
 
     `implementation` is the class that `open` gives (or what its variants have in common); it tells the abilities.
+    `conditional` names those that only some variants have, each with the setting of the service that decides.
 
     `fallback` gives, for a server's settings with which the service had no capacity, those to try next on the same
     service (on-demand after spot, say), or None where there are none; it is pure, and repeated use comes to an end.
@@ -97,10 +98,11 @@ class BackendFactory:
     spot: Callable[[Mapping[str, Any]], Mapping[str, Any] | None] = _no_spot
     zones: Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, Mapping[str, Any]]] = _no_zones
     complete: Callable[[Mapping[str, Any], str, Mapping[str, Any]], Mapping[str, Any]] = _as_it_is
+    conditional: Mapping[Ability, str] = field(default_factory=dict, hash=False)
 
     @property
     def abilities(self) -> frozenset[Ability]:
-        """What the backend can do beyond the contract."""
+        """What the backend can do beyond the contract, whatever its settings."""
         return abilities_of(self.implementation)
 
     def validate_settings(self, values: Mapping[str, Any]) -> None:

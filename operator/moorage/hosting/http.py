@@ -14,6 +14,7 @@ from yarl import URL
 
 from moorage.hosting.errors import AuthenticationError, HostingError, Invalid, TimedOut, Unavailable
 from moorage.hosting.plain import refuse_plain
+from moorage.hosting.tls import TRUST, tls_failure
 from moorage.net import TLS_LINGERS, read_bounded
 
 MAX_ANSWER = 16 * 1024 * 1024
@@ -94,12 +95,15 @@ service or its credentials."""
 
 
 class Http:
-    """Calls of one service. `what` in every call names it in messages; addresses and headers never get out."""
+    """Calls of one service. `what` in every call names it in messages; addresses and headers never get out. `trust`
+    says where the roots are written that `tls` checks the service's certificate against. Every call raises
+    AuthenticationError where the service refuses the client's certificate."""
 
-    def __init__(self, base: URL, *, headers: Mapping[str, str], tls: ssl.SSLContext) -> None:
+    def __init__(self, base: URL, *, headers: Mapping[str, str], tls: ssl.SSLContext, trust: str = TRUST) -> None:
         self._base = str(base).rstrip("/")
         self._headers = dict(headers)
         self._tls = tls
+        self._trust = trust
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
 
@@ -175,7 +179,7 @@ class Http:
         except TimeoutError:
             raise Unavailable(f"{what}: nothing came for {silence:g} s") from None
         except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as error:
-            raise Unavailable(f"{what}: {_cause(error)}") from None
+            raise self._failure(what, error) from None
 
     async def close(self) -> None:
         """Release the connections. Repetition: harmless."""
@@ -216,8 +220,17 @@ class Http:
             limit = allowed if allowed is not None else silence
             raise TimedOut(f"{what}: no answer within {limit or 0:g} s") from None
         except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as error:
-            # Only the class is told: the text of a client error may hold the address with what it was asked for.
-            raise Unavailable(f"{what}: {_cause(error)}") from None
+            raise self._failure(what, error) from None
+
+    def _failure(self, what: str, error: Exception) -> HostingError:
+        found = tls_failure(error, self._trust)
+        if found is not None:
+            return type(found)(f"{what}: {found.message}")
+        if isinstance(error, aiohttp.ClientConnectorError):
+            why = error.os_error.strerror or type(error.os_error).__name__
+            return Unavailable(f"{what}: cannot connect: {why}")
+        # Only the class is told: the text of a client error may hold the address with what it was asked for.
+        return Unavailable(f"{what}: the connection ended without an answer ({type(error).__name__})")
 
     def _open(self) -> aiohttp.ClientSession:
         if self._closed:
@@ -226,11 +239,3 @@ class Http:
             connector = aiohttp.TCPConnector(limit=64, ssl=self._tls, enable_cleanup_closed=TLS_LINGERS)
             self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
         return self._session
-
-
-def _cause(error: Exception) -> str:
-    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
-        return "the service's certificate is not trusted, or it does not speak TLS"
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return f"cannot connect: {error.os_error.strerror or type(error.os_error).__name__}"
-    return f"the connection ended without an answer ({type(error).__name__})"

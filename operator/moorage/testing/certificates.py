@@ -6,21 +6,28 @@ import ipaddress
 import ssl
 import tempfile
 from datetime import UTC, datetime, timedelta
+from typing import Final, TypeAlias
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-_YEAR = timedelta(days=365)
+_DAY = timedelta(days=1)
+Validity: TypeAlias = tuple[timedelta, timedelta]
+"""From when until when a certificate is valid, counted from now."""
+VALID: Final[Validity] = (-_DAY, 365 * _DAY)
+EXPIRED: Final[Validity] = (-2 * _DAY, -_DAY)
+NOT_YET_VALID: Final[Validity] = (_DAY, 2 * _DAY)
 
 
-def loopback_tls(*more: str) -> tuple[ssl.SSLContext, str]:
-    """A server's TLS for 127.0.0.1, localhost and ``more`` names, and the PEM of the authority to be trusted."""
+def loopback_tls(*more: str, validity: Validity = VALID) -> tuple[ssl.SSLContext, str]:
+    """A server's TLS for 127.0.0.1, localhost and ``more`` names, and the PEM of the authority to be trusted, which is
+    valid whatever the ``validity`` of the server's certificate."""
     authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "proxy of the contract's suite")])
     authority = (
-        _begin(issuer, issuer, authority_key.public_key())
+        _begin(issuer, issuer, authority_key.public_key(), VALID)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_usage(signs_certificates=True), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(authority_key.public_key()), critical=False)
@@ -30,7 +37,7 @@ def loopback_tls(*more: str) -> tuple[ssl.SSLContext, str]:
     names.append(x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     certificate = (
-        _begin(subject, issuer, key.public_key())
+        _begin(subject, issuer, key.public_key(), validity)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
@@ -47,7 +54,9 @@ def loopback_tls(*more: str) -> tuple[ssl.SSLContext, str]:
     return context, authority.public_bytes(pem).decode()
 
 
-def _begin(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+def _begin(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, validity: Validity
+) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     return (
         x509.CertificateBuilder()
@@ -55,8 +64,8 @@ def _begin(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + _YEAR)
+        .not_valid_before(now + validity[0])
+        .not_valid_after(now + validity[1])
     )
 
 

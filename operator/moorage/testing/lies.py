@@ -9,10 +9,19 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from moorage.hosting.errors import AuthenticationError, HostingError, NotFound, Retryable, Throttled, TimedOut
-from moorage.testing.base import Contract, in_state, listed, outcome
+from moorage.hosting.errors import (
+    AuthenticationError,
+    HostingError,
+    NotFound,
+    Retryable,
+    Throttled,
+    TimedOut,
+    Unavailable,
+)
+from moorage.testing.base import NO_HTTP, Contract, in_state, listed, outcome
+from moorage.testing.certificates import EXPIRED
 from moorage.testing.operations import BY_NAME, OPERATIONS, Scene
-from moorage.testing.promises import keeps
+from moorage.testing.promises import keeps, not_applicable
 from moorage.testing.proxy import Fault, FaultProxy
 from moorage.testing.service import ServiceUnderTest
 
@@ -77,6 +86,16 @@ class LiesContract(Contract):
             assert not answer.definite, f"{operation.name} takes it for the service's own word: {answer!r}"
         proxy.calm()
         await _intact(service, stage, known)
+
+    @pytest.mark.parametrize("fault", [Fault.HTML, Fault.OTHER_JSON, Fault.NOT_FOUND], ids=str)
+    @keeps("raise only `HostingError`s")
+    async def test_an_endpoint_that_is_another_services_is_asked_about(
+        self, service: ServiceUnderTest, proxy: FaultProxy, fault: Fault
+    ) -> None:
+        proxy.arm(fault)
+        answer = await outcome(service.open_through(proxy).account())
+        assert isinstance(answer, HostingError)
+        assert "is the endpoint that of" in answer.message
 
     @keeps("bounded in time and in the bytes it reads")
     async def test_an_endless_answer_is_not_read_to_its_end(
@@ -160,6 +179,17 @@ class LiesContract(Contract):
             answer = await outcome(operation.act(backend, await operation.prepared(stage)))
             assert isinstance(answer, Retryable), f"{operation.name}: {answer!r}"
             assert not answer.definite
+
+    @keeps("raise only `HostingError`s")
+    async def test_an_expired_certificate_is_told_with_what_to_do(self, service: ServiceUnderTest) -> None:
+        if not service.http:
+            not_applicable(NO_HTTP)
+        before = FaultProxy(service.addresses(), upstream_tls=service.upstream_tls, validity=EXPIRED)
+        async with before as proxy:
+            answer = await outcome(service.open_through(proxy).account())
+            assert not proxy.calls
+        assert isinstance(answer, Unavailable)
+        assert "has expired: renew it" in answer.message
 
     @keeps("raise NotFound only on the service's own typed answer")
     async def test_only_the_services_own_word_is_not_found(

@@ -17,7 +17,7 @@ from aiohttp.typedefs import Handler
 from multidict import CIMultiDict
 from yarl import URL
 
-from moorage.testing.certificates import loopback_tls
+from moorage.testing.certificates import VALID, Validity, loopback_tls
 from moorage.testing.faults import BODIES, STATUSES, Armed, Call, Fault, Gate
 
 __all__ = ["Call", "Fault", "FaultProxy"]
@@ -35,11 +35,19 @@ class FaultProxy:
 
     `upstream_tls` is how the proxy talks to addresses that are https, with the client's certificate where the service
     wants one. Before such an address the proxy speaks TLS too, with a certificate that `authority` (PEM) vouches for.
+    With a `validity` it speaks TLS before every address, with a certificate that is valid then.
     """
 
-    def __init__(self, addresses: Iterable[str], *, upstream_tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        addresses: Iterable[str],
+        *,
+        upstream_tls: ssl.SSLContext | None = None,
+        validity: Validity | None = None,
+    ) -> None:
         self._origins = list(dict.fromkeys(URL(address).origin() for address in addresses))
         self._upstream_tls = upstream_tls
+        self._validity = validity
         self._here: dict[URL, URL] = {}
         self._runners: list[web.AppRunner] = []
         self._client: aiohttp.ClientSession | None = None
@@ -58,8 +66,8 @@ class FaultProxy:
     async def start(self) -> None:
         """Listen."""
         tls: ssl.SSLContext | None = None
-        if any(origin.scheme == "https" for origin in self._origins):
-            tls, self.authority = loopback_tls()
+        if self._validity is not None or any(origin.scheme == "https" for origin in self._origins):
+            tls, self.authority = loopback_tls(validity=self._validity or VALID)
         connector = aiohttp.TCPConnector(ssl=self._upstream_tls if self._upstream_tls is not None else True)
         self._client = aiohttp.ClientSession(
             connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
@@ -70,9 +78,9 @@ class FaultProxy:
             runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
             self._runners.append(runner)
             await runner.setup()
-            https = origin.scheme == "https"
-            await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls if https else None).start()
-            self._here[origin] = URL.build(scheme=origin.scheme, host="127.0.0.1", port=runner.addresses[0][1])
+            scheme = "https" if self._validity is not None else origin.scheme
+            await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls if scheme == "https" else None).start()
+            self._here[origin] = URL.build(scheme=scheme, host="127.0.0.1", port=runner.addresses[0][1])
 
     async def stop(self) -> None:
         """End all connections and accept none. Repetition: harmless."""

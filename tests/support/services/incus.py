@@ -9,6 +9,7 @@ import json
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -72,6 +73,10 @@ class IncusFaults(Faults):
         await self._service.do(restart, self._service.running)
 
 
+def _client(pair: tuple[str, str]) -> dict[str, bytes]:
+    return {name: text.encode() for name, text in zip(("tls.crt", "tls.key"), pair, strict=True)}
+
+
 class IncusService(ServiceUnderTest):
     """One project of the bed's Incus."""
 
@@ -94,10 +99,10 @@ class IncusService(ServiceUnderTest):
         self.credentials = {name: value.encode() for name, value in running.credentials.items()}
         self.image, self.offering = running.image, running.offering
         self.faults = IncusFaults(self)
-        stranger = dict(zip(("tls.crt", "tls.key"), client_certificate(), strict=True))
         known = {"server.crt": self.credentials["server.crt"]}
         self.wrong_credentials = (
-            {**known, **{name: text.encode() for name, text in stranger.items()}},
+            {**known, **_client(client_certificate())},
+            {**known, **_client(client_certificate(-timedelta(days=1)))},
             {**self.credentials, "tls.key": b"no key"},
             known,
         )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from moorage.api.hostd import Faults, LedgerEntry, LedgerEvent, Operation
+from moorage.api.hostd import FaultKind, Faults, LedgerEntry, LedgerEvent, NextErrors, Operation
 from moorage.hostd.__main__ import _arguments, _config
 from moorage.hostd.app import run
 from moorage.hostd.config import Config, ConfigError, SimulateConfig, load_offerings
@@ -161,6 +161,14 @@ async def test_a_share_of_calls_fails() -> None:
         except Refusal:
             failed += 1
     assert 60 < failed < 140
+
+
+async def test_errors_after_the_work_are_left_alone_before_it() -> None:
+    state = FaultState()
+    state.now = Faults(next_errors=(NextErrors(kind=FaultKind.CUT, after=True), NextErrors(kind=FaultKind.HANG)))
+    assert await state.before(Operation.CREATE) is Mischief.HANG
+    assert await state.before(Operation.CREATE) is None
+    assert [state.after(Operation.CREATE) for _ in range(2)] == [Mischief.CUT, None]
 
 
 def test_answers_are_lost_only_of_calls_that_change_something() -> None:

@@ -15,9 +15,12 @@ from moorage.hosting.errors import (
     Throttled,
     Unavailable,
     Unknown,
+    stranger,
 )
 from moorage.hosting.http import Answer
 
+TOYCLOUD = "a Toycloud"
+"""Whose endpoint it has to be: what an answer asks about that is none of the service's."""
 FIELDS = {"name": "key", "image": "image", "size": "offering", "script": "userData", "rack": "settings.rack"}
 """The service's names of fields, and what the user calls them."""
 
@@ -32,7 +35,7 @@ def parsed(answer: Answer, what: str) -> dict[str, Any]:
         refuse(answer, what)
     body = _json(answer.raw)
     if body is None:
-        raise Unavailable(f"{what}: the answer makes no sense")
+        raise Unavailable(f"{what}: {stranger(TOYCLOUD)}")
     return body
 
 
@@ -63,7 +66,9 @@ def _untyped(answer: Answer, text: str) -> HostingError:
     if answer.status == 429:
         return Throttled(text, retry_after=answer.retry_after)
     # A 404 without the service's own code is some proxy's, and says nothing about the machine.
-    if answer.status >= 500 or answer.status in {404, 408, 425}:
+    if answer.status == 404:
+        return Unavailable(stranger(TOYCLOUD, text))
+    if answer.status >= 500 or answer.status in {408, 425}:
         return Unavailable(text, retry_after=answer.retry_after)
     return Unknown(text)
 

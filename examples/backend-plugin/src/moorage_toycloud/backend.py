@@ -24,10 +24,19 @@ from moorage.hosting.contract import (
     ServerRecord,
     ServerState,
 )
-from moorage.hosting.errors import AuthenticationError, Invalid, KeyConflict, NotFound, TimedOut, Unavailable, clean
+from moorage.hosting.errors import (
+    AuthenticationError,
+    Invalid,
+    KeyConflict,
+    NotFound,
+    TimedOut,
+    Unavailable,
+    clean,
+    stranger,
+)
 from moorage.hosting.factory import ServiceSpec, parse_settings
 from moorage.hosting.http import Http, endpoint_url, tls_context
-from moorage_toycloud.answers import NameTakenError, parsed, refuse
+from moorage_toycloud.answers import TOYCLOUD, NameTakenError, parsed, refuse
 from moorage_toycloud.settings import ServerSettings, ServiceSettings
 
 LABEL_REQUEST, LABEL_NAME = "moorage-request", "moorage-name"
@@ -87,7 +96,7 @@ class ToycloudBackend:
         """See `Backend.account`."""
         account = (await self._ask("GET", "me", "account")).get("account")
         if not isinstance(account, str) or not account:
-            raise Unavailable("account: the answer makes no sense")
+            raise Unavailable(f"account: {stranger(TOYCLOUD)}")
         return account
 
     async def offerings(self) -> tuple[Offering, ...]:

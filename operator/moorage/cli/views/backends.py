@@ -22,6 +22,9 @@ def describe(name: str, types: Registry) -> dict[str, Any]:
     return {
         **found,
         "abilities": sorted(str(ability) for ability in factory.abilities),
+        "conditionalAbilities": [
+            {"ability": str(ability), "setting": setting} for ability, setting in sorted(factory.conditional.items())
+        ],
         "settings": _fields(factory.settings_model),
         "serverSettings": _fields(factory.server_settings_model),
     }
@@ -47,9 +50,17 @@ def table(found: Sequence[dict[str, Any]], *, wide: bool = False) -> Table:
         if "problem" in one:
             shown.add_row(one["type"], package, escape(one["problem"]))
             continue
-        abilities = ", ".join(one["abilities"]) or "-"
-        shown.add_row(one["type"], package, abilities, *(_names(one[part]) for part in parts))
+        shown.add_row(one["type"], package, _abilities(one), *(_names(one[part]) for part in parts))
     return shown
+
+
+def _abilities(one: dict[str, Any]) -> str:
+    """`Power, Images (by imageOwners)`: what it can do, and what the settings in parentheses decide."""
+    decided: dict[str, list[str]] = {}
+    for each in one["conditionalAbilities"]:
+        decided.setdefault(each["setting"], []).append(each["ability"])
+    by = [f"{', '.join(abilities)} (by {setting})" for setting, abilities in decided.items()]
+    return "; ".join(part for part in (", ".join(one["abilities"]), *by) if part) or "-"
 
 
 def _names(fields: Sequence[dict[str, Any]]) -> str:

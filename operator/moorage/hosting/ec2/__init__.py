@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from moorage.hosting.abilities import Ability
 from moorage.hosting.ec2.backend import Ec2Backend, open_backend
 from moorage.hosting.ec2.launch import complete, fallback, spot, zones
 from moorage.hosting.ec2.settings import Ec2ServerSettings, Ec2Settings
@@ -17,6 +18,7 @@ FACTORY = BackendFactory(
     spot=spot,
     zones=zones,
     complete=complete,
+    conditional={Ability.IMAGES: "imageOwners"},
 )
 
 __all__ = ["FACTORY", "Ec2Backend"]

@@ -17,6 +17,7 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
+from moorage.hosting.ec2.transport import WHOSE
 from moorage.hosting.errors import (
     AuthenticationError,
     CapacityError,
@@ -29,6 +30,7 @@ from moorage.hosting.errors import (
     Throttled,
     Unavailable,
     Unknown,
+    stranger,
 )
 from moorage.hosting.http import seconds
 
@@ -192,7 +194,7 @@ def failure(what: str, error: Exception) -> HostingError:
     if isinstance(error, NoCredentialsError | PartialCredentialsError | CredentialRetrievalError):
         return AuthenticationError(f"{what}: this machine has no credentials for the service; name a Secret with some")
     if isinstance(error, ResponseParserError):
-        return Unavailable(f"{what}: the answer makes no sense; is the endpoint that of an EC2 service?")
+        return Unavailable(f"{what}: {stranger(WHOSE)}")
     if isinstance(error, ParamValidationError):
         return Invalid(f"{what}: a value is not of the kind that EC2 takes")
     if isinstance(error, InvalidRegionError):

@@ -37,21 +37,25 @@ class _Settings(BaseModel):
 
 
 class BlockDevice(_Settings):
-    """One disk of a server.
+    """One disk of a server."""
 
-    device: its name, as the image has it (`/dev/xvda` for the root disk). size: GiB. type: the kind of EBS volume.
-    keep: leave it when the server goes.
-    """
-
-    device: Device
-    size: Annotated[int, Field(ge=1, le=65536)] | None = None
-    type: Literal["gp2", "gp3", "io1", "io2", "st1", "sc1", "standard"] | None = None
-    iops: Annotated[int, Field(ge=100, le=256_000)] | None = None
-    throughput: Annotated[int, Field(ge=125, le=2000)] | None = None
-    encrypted: bool | None = None
-    kms_key: Annotated[str, StringConstraints(min_length=1, max_length=2048)] | None = None
-    snapshot: SnapshotId | None = None
-    keep: bool = False
+    device: Device = Field(description="Its name, as the image has it (`/dev/xvda` for the root disk).")
+    size: Annotated[int, Field(ge=1, le=65536)] | None = Field(
+        default=None, description="GiB. Default: that of the image or snapshot."
+    )
+    type: Literal["gp2", "gp3", "io1", "io2", "st1", "sc1", "standard"] | None = Field(
+        default=None, description="The kind of EBS volume."
+    )
+    iops: Annotated[int, Field(ge=100, le=256_000)] | None = Field(
+        default=None, description="Operations a second, of the kinds that let them be chosen."
+    )
+    throughput: Annotated[int, Field(ge=125, le=2000)] | None = Field(default=None, description="MiB/s of a gp3.")
+    encrypted: bool | None = Field(default=None, description="Encrypt it.")
+    kms_key: Annotated[str, StringConstraints(min_length=1, max_length=2048)] | None = Field(
+        default=None, description="The KMS key that encrypts it. Default: the account's own for EBS."
+    )
+    snapshot: SnapshotId | None = Field(default=None, description="The snapshot that it is made of.")
+    keep: bool = Field(default=False, description="Leave it when the server goes.")
 
 
 Devices = Annotated[tuple[BlockDevice, ...], Field(max_length=27)]
@@ -60,80 +64,102 @@ Devices = Annotated[tuple[BlockDevice, ...], Field(max_length=27)]
 class _Launch(_Settings):
     """What both a service and a server can say of a launch; the server's word goes first."""
 
-    security_groups: Groups | None = None
-    key_name: KeyName | None = None
-    instance_profile: Profile | None = None
-    block_devices: Devices | None = None
-    metadata_hop_limit: Annotated[int, Field(ge=1, le=64)] | None = None
-    public_address: bool | None = None
+    security_groups: Groups | None = Field(
+        default=None, description="Ids of security groups, all of the subnet's VPC. Default: the VPC's own."
+    )
+    key_name: KeyName | None = Field(default=None, description="The key pair.")
+    instance_profile: Profile | None = Field(default=None, description="Name or ARN of the IAM instance profile.")
+    block_devices: Devices | None = Field(default=None, description="Disks, besides and instead of the image's own.")
+    metadata_hop_limit: Annotated[int, Field(ge=1, le=64)] | None = Field(
+        default=None,
+        description="How many hops away from the server its metadata may be read, by tokens only (IMDSv2). Default: 1.",
+    )
+    public_address: bool | None = Field(
+        default=None, description="Whether it gets a public IP address. Default: as the subnet says."
+    )
 
 
 class Ec2ServerSettings(_Launch):
-    """How one server is launched; what is left out comes from the HostingService's settings.
+    """How one server is launched; what is left out comes from the HostingService's settings."""
 
-    zone: the availability zone; its subnet comes from the HostingService's `subnets`. subnet: the subnet itself
-    (its zone follows from it). security_groups: ids, all of the subnet's VPC. key_name: the key pair. instance_profile:
-    name or ARN of the IAM instance profile. block_devices: disks, besides and instead of the image's own.
-    metadata_hop_limit: how many hops away from the server its metadata may be read, by tokens only (IMDSv2).
-    public_address: whether it gets a public IP address; without a word the subnet decides.
-    market: OnDemand; Spot: a spot instance, which EC2 may take back; SpotThenOnDemand: a spot instance, and where there
-    is no spot capacity another try as OnDemand, for a new server. spot_max_price: the most that an hour of spot may
-    cost; without it the on-demand price. tags: further tags of the server and its disks.
-    """
-
-    zone: Zone | None = None
-    subnet: SubnetId | None = None
-    market: Market = "OnDemand"
-    spot_max_price: Price | None = None
+    zone: Zone | None = Field(
+        default=None, description="The availability zone; its subnet comes from the HostingService's `subnets`."
+    )
+    subnet: SubnetId | None = Field(default=None, description="The subnet itself; its zone follows from it.")
+    market: Market = Field(
+        default="OnDemand",
+        description="OnDemand; Spot: a spot instance, which EC2 may take back; SpotThenOnDemand: a spot instance, and "
+        "where there is no spot capacity another try as OnDemand, for a new server.",
+    )
+    spot_max_price: Price | None = Field(
+        default=None, description="The most that an hour of spot may cost. Default: the on-demand price."
+    )
     tags: Annotated[
         dict[
             Annotated[str, StringConstraints(min_length=1, max_length=128), AfterValidator(_free)],
             Annotated[str, StringConstraints(max_length=256)],
         ],
         Field(max_length=40),
-    ] = {}
+    ] = Field(default={}, description="Further tags of the server and its disks.")
 
 
 class Ec2Settings(_Launch):
-    """How to talk to EC2, and what its servers have in common.
+    """How to talk to EC2, and what its servers have in common."""
 
-    ca_bundle: PEM of the roots that the service's certificate is checked against; without it the system's.
-    sts_endpoint: address of the service's STS, which tells whose account it is; without it, the region's own for AWS,
-    and for other services the owner of the default security group. instance_role: use the credentials of this machine
-    (instance profile, IRSA, pod identity) where the HostingService names no Secret.
-    allow_plain_http: send signed requests, session and join tokens by plain http to another machine too.
-    request_timeout: bound of every call but a creation. create_timeout: bound of a creation. inventory_timeout: bound
-    of an inventory with all its pages. page_size: servers asked for per page. listing_lag: how late listings may be.
-    idempotent_create: false for an EC2-compatible service that does not know ClientToken.
-    subnets: subnet by availability zone; servers of a group that name none are spread over them. security_groups,
-    key_name, instance_profile, block_devices, metadata_hop_limit, public_address: of servers that do not say otherwise.
-    instance_types: the types to be offered, at most 100 (EC2 has more than 900). prices: price of one hour, by type.
-    instance_profiles: the IAM instance profiles that servers may name beside the service's own `instance_profile`:
-    whoever controls a server has the rights of its profile. snapshots: the snapshots that servers may have disks of:
-    whoever controls a server can read them.
-    image_owners: whose images are listed (account ids, `self`, `amazon`): groups whose image is not listed are then
-    not placed here. Without it images are not listed, and an image that does not exist shows at the creation.
-    """
-
-    ca_bundle: str = ""
-    sts_endpoint: Annotated[str, StringConstraints(pattern=r"^(https?://[^\s?#@]+)?$")] = ""
-    instance_role: bool = False
+    ca_bundle: str = Field(
+        default="",
+        description="PEM of the roots that the service's certificate is checked against. Default: the system's.",
+    )
+    sts_endpoint: Annotated[str, StringConstraints(pattern=r"^(https?://[^\s?#@]+)?$")] = Field(
+        default="",
+        description="Address of the service's STS, which tells whose account it is. Default: the region's own for AWS; "
+        "other services are asked for the owner of the default security group.",
+    )
+    instance_role: bool = Field(
+        default=False,
+        description="Use the credentials of this machine (instance profile, IRSA, pod identity) where the "
+        "HostingService names no Secret.",
+    )
     allow_plain_http: AllowPlainHttp = False
-    request_timeout: Seconds = Field(default=20.0, gt=0, le=300)
-    create_timeout: Seconds = Field(default=60.0, gt=0, le=3600)
-    inventory_timeout: Seconds = Field(default=120.0, gt=0, le=3600)
-    page_size: int = Field(default=500, ge=5, le=1000)
-    listing_lag: Seconds = Field(default=60.0, le=3600)
-    idempotent_create: bool = True
-    subnets: Annotated[dict[Zone, SubnetId], Field(max_length=32)] = {}
-    instance_types: Annotated[tuple[InstanceType, ...], Field(max_length=100)] = ()
-    prices: Annotated[dict[InstanceType, Price], Field(max_length=1000)] = {}
-    instance_profiles: Annotated[tuple[Profile, ...], Field(max_length=100)] = ()
-    snapshots: Annotated[tuple[SnapshotId, ...], Field(max_length=100)] = ()
+    request_timeout: Seconds = Field(default=20.0, gt=0, le=300, description="Bound of every call but a creation.")
+    create_timeout: Seconds = Field(default=60.0, gt=0, le=3600, description="Bound of a creation.")
+    inventory_timeout: Seconds = Field(
+        default=120.0, gt=0, le=3600, description="Bound of an inventory with all its pages."
+    )
+    page_size: int = Field(default=500, ge=5, le=1000, description="Servers asked for per page.")
+    listing_lag: Seconds = Field(default=60.0, le=3600, description="How late listings may be.")
+    idempotent_create: bool = Field(
+        default=True, description="false for an EC2-compatible service that does not know ClientToken."
+    )
+    subnets: Annotated[dict[Zone, SubnetId], Field(max_length=32)] = Field(
+        default={},
+        description="Subnet by availability zone; servers of a group that name none are spread over them. Default: EC2 "
+        "chooses in the default VPC.",
+    )
+    instance_types: Annotated[tuple[InstanceType, ...], Field(max_length=100)] = Field(
+        default=(), description="The types to be offered, at most 100 (EC2 has more than 900)."
+    )
+    prices: Annotated[dict[InstanceType, Price], Field(max_length=1000)] = Field(
+        default={}, description="Price of one hour by type."
+    )
+    instance_profiles: Annotated[tuple[Profile, ...], Field(max_length=100)] = Field(
+        default=(),
+        description="IAM instance profiles that servers may name beside the service's own `instanceProfile`: whoever "
+        "controls a server has the rights of its profile.",
+    )
+    snapshots: Annotated[tuple[SnapshotId, ...], Field(max_length=100)] = Field(
+        default=(),
+        description="Snapshots that servers may have disks of, beside those of the service's own `blockDevices`: "
+        "whoever controls a server can read them.",
+    )
     image_owners: Annotated[
         tuple[Annotated[str, StringConstraints(pattern=r"^([0-9]{12}|self|amazon|aws-marketplace)$")], ...],
         Field(max_length=16),
-    ] = ()
+    ] = Field(
+        default=(),
+        description="Whose images are listed (account ids, `self`, `amazon`): groups whose image is not listed are "
+        "then not placed here. Default: images are not listed, and one that does not exist shows at the creation.",
+    )
 
     def check(self, server: Ec2ServerSettings) -> None:
         """Raises Invalid for what the service does not leave to whoever writes a server's settings."""

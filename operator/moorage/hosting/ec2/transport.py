@@ -19,12 +19,15 @@ from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.compat import HTTPHeaders
 from urllib3 import exceptions as failures
 
-from moorage.hosting.errors import AuthenticationError, HostingError, Throttled, TimedOut, Unavailable
+from moorage.hosting.carried import no_answer
+from moorage.hosting.errors import AuthenticationError, HostingError, Throttled, TimedOut, Unavailable, stranger
 from moorage.hosting.http import seconds
 
 MAX_ANSWER: Final = 32 * 1024 * 1024
 """Most bytes of an answer: 1,000 instances with all their interfaces, disks and tags are about 8 MB."""
 CONNECT_TIMEOUT: Final = 10.0
+WHOSE: Final = "an EC2 service"
+"""Whose endpoint it has to be."""
 _CHUNK: Final = 64 * 1024
 _ROOT = re.compile(rb"^\s*(?:<\?xml[^>]*\?>)?\s*<(\w+)")
 _REFUSALS: Final = frozenset({b"Response", b"ErrorResponse"})
@@ -62,24 +65,15 @@ class Transport:
         deadline: float = self._now.deadline
         try:
             answer, raw = self._send(request, deadline)
-        except failures.ConnectTimeoutError:
-            raise Unavailable("cannot connect: no answer; check the endpoint and the network") from None
-        except failures.TimeoutError:
-            raise TimedOut("no answer in time") from None
-        except failures.SSLError:
-            raise Unavailable("the service's certificate is not trusted, or it does not speak TLS") from None
-        except failures.NewConnectionError:
-            raise Unavailable("cannot connect; check the endpoint and the network") from None
         except (failures.HTTPError, OSError) as error:
-            # Only the class is told: the text may hold the address with what it was asked for.
-            raise Unavailable(f"the connection ended without an answer ({type(error).__name__})") from None
+            raise no_answer(error) from None
         # The SDK would take any XML for an answer in which everything is left out: no servers, say.
         found = _ROOT.match(raw[:1024])
         root = found[1] if found else b""
         if answer.status >= 300 and root not in _REFUSALS:
             raise _bare(answer.status, answer.headers.get("Retry-After"))
         if answer.status < 300 and root != f"{event_name.rpartition('.')[2]}Response".encode():
-            raise Unavailable("the answer makes no sense; is the endpoint that of an EC2 service?")
+            raise Unavailable(stranger(WHOSE))
         return AWSResponse(request.url, answer.status, HTTPHeaders.from_dict(dict(answer.headers)), _Whole(raw))
 
     def _send(self, request: AWSPreparedRequest, deadline: float) -> tuple[urllib3.BaseHTTPResponse, bytes]:
@@ -113,7 +107,7 @@ class Transport:
 
 def _bare(status: int, retry_after: str | None) -> HostingError:
     """What an answer means that is not in the service's own words: a proxy's, or another service's."""
-    text = f"status {status} without a word of the service's own"
+    text = stranger(WHOSE, f"status {status} without a word of the service's own")
     if status == 429:
         return Throttled(text, retry_after=seconds(retry_after))
     return AuthenticationError(text) if status in {401, 403, 407} else Unavailable(text)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from moorage.hosting.errors import (
+    NONSENSE,
     AuthenticationError,
     CapacityError,
     HostingError,
@@ -21,9 +22,12 @@ from moorage.hosting.errors import (
     Throttled,
     Unavailable,
     Unknown,
+    stranger,
 )
 from moorage.hosting.http import MAX_RETRY_AFTER, seconds
 
+WHOSE: Final = "the Hetzner Cloud API"
+"""Whose endpoint it has to be."""
 _CAPACITY = "resource_unavailable placement_error no_space_left_in_location no_subnet_available ip_not_available"
 _QUOTA = "resource_limit_exceeded"
 _AUTHENTICATION = "unauthorized forbidden token_readonly"
@@ -98,7 +102,7 @@ class Reply:
         except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):
-            raise Unavailable("the answer makes no sense; is the endpoint that of the Hetzner Cloud API?")
+            raise Unavailable(stranger(WHOSE))
         return found
 
     @property
@@ -152,7 +156,7 @@ def refusal(reply: Reply) -> HostingError:
 
 
 def _text(status: int, code: str, message: str) -> str:
-    told = f"{code}: {message}" if code else f"status {status}; is the endpoint that of the Hetzner Cloud API?"
+    told = f"{code}: {message}" if code else stranger(WHOSE, f"status {status}")
     return f"{told}; {_REMEDY[code]}" if code in _REMEDY else told
 
 
@@ -193,7 +197,7 @@ def failure(what: str, error: Exception, *, one: bool) -> HostingError:
     NotFound is believed where `one` object was asked for: a list that is not found is a wrong endpoint.
     """
     if isinstance(error, NotFound) and not one:
-        return Unavailable(f"{what}: {error.message}; is the endpoint that of the Hetzner Cloud API?")
+        return Unavailable(stranger(WHOSE, f"{what}: {error.message}"))
     if isinstance(error, NotUnique | Locked):
         return (Invalid if isinstance(error, NotUnique) else Unavailable)(f"{what}: {error.message}")
     if isinstance(error, Invalid):
@@ -203,4 +207,4 @@ def failure(what: str, error: Exception, *, one: bool) -> HostingError:
     if isinstance(error, HostingError):
         return type(error)(f"{what}: {error.message}")
     # A shape that the SDK's models did not expect shows as a KeyError or the like: an answer that makes no sense.
-    return Unavailable(f"{what}: the answer makes no sense ({type(error).__name__})")
+    return Unavailable(stranger(WHOSE, f"{what}: {NONSENSE} ({type(error).__name__})"))

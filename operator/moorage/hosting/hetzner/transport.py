@@ -18,6 +18,7 @@ from urllib.parse import urlencode
 import urllib3
 from urllib3 import exceptions as failures
 
+from moorage.hosting.carried import no_answer
 from moorage.hosting.errors import TimedOut, Unavailable
 from moorage.hosting.hetzner.answers import Reply, refusal
 
@@ -55,17 +56,8 @@ class Transport:
         """As the SDK's own, sent once. Raises HostingError."""
         try:
             return self._send(method, url, params, json)
-        except failures.ConnectTimeoutError:
-            raise Unavailable("cannot connect: no answer; check the endpoint and the network") from None
-        except failures.TimeoutError:
-            raise TimedOut("no answer in time") from None
-        except failures.SSLError:
-            raise Unavailable("the service's certificate is not trusted, or it does not speak TLS") from None
-        except failures.NewConnectionError:
-            raise Unavailable("cannot connect; check the endpoint and the network") from None
         except (failures.HTTPError, OSError) as error:
-            # Only the class is told: the text may hold the address with what it was asked for.
-            raise Unavailable(f"the connection ended without an answer ({type(error).__name__})") from None
+            raise no_answer(error) from None
 
     def _send(self, method: str, url: str, params: Mapping[str, Any] | None, body: Any) -> dict[str, Any]:
         deadline: float = getattr(self._now, "deadline", 0.0)

@@ -20,9 +20,12 @@ from moorage.hosting.errors import (
     Throttled,
     Unavailable,
     Unknown,
+    stranger,
 )
 from moorage.hosting.http import Answer
 
+INCUS = "an Incus server"
+"""Whose endpoint it has to be."""
 _QUOTA = ("Reached maximum number of instances", "Reached maximum aggregate value")
 _FULL = ("no space left on device", "Couldn't find a cluster member for the instance", "Cluster member is evacuated")
 _BUSY = "Instance is busy running a"
@@ -37,7 +40,7 @@ def body(answer: Answer, what: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict) or found.get("type") not in {"sync", "async", "error"}:
-        raise Unavailable(f"{what}: the answer makes no sense, or is not Incus's (status {answer.status})")
+        raise Unavailable(f"{what}: {stranger(INCUS)}")
     return found
 
 
@@ -51,7 +54,7 @@ def refusal(answer: Answer, what: str) -> HostingError:
     error = _error(answer)
     if error is not None:
         return _typed(answer, f"{what}: {error}")
-    text = f"{what}: status {answer.status} of something that is not Incus"
+    text = stranger(INCUS, f"{what}: status {answer.status} without a word of Incus's own")
     if answer.status in {401, 403, 407}:
         return AuthenticationError(text)
     if answer.status == 429:

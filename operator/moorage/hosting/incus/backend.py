@@ -13,7 +13,7 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import quote
 
@@ -36,10 +36,11 @@ from moorage.hosting.errors import (
     Throttled,
     TimedOut,
     Unavailable,
+    stranger,
 )
 from moorage.hosting.factory import parse_settings
 from moorage.hosting.incus import records
-from moorage.hosting.incus.answers import body, is_typed, refusal
+from moorage.hosting.incus.answers import INCUS, body, is_typed, refusal
 from moorage.hosting.incus.client import MAX_LIST, Client
 from moorage.hosting.incus.instances import Instances, path_of
 from moorage.hosting.incus.reasons import explained
@@ -52,10 +53,14 @@ MARK_PAUSE: Final = 0.2
 
 
 class IncusBackend:
-    """One project of one Incus. Satisfies `Backend` and the abilities Retag, Images, Power, Resize and Events."""
+    """One project of one Incus. Satisfies `Backend` and the abilities Retag, Images, Power, Resize and Events.
+    `expires`: when the client's certificate does, where that is known."""
 
-    def __init__(self, client: Client, project: str, settings: IncusSettings) -> None:
+    def __init__(
+        self, client: Client, project: str, settings: IncusSettings, *, expires: datetime | None = None
+    ) -> None:
         self._client = client
+        self._expires = expires
         self._project = project
         self._settings = settings
         self._instances = Instances(client, settings)
@@ -68,15 +73,16 @@ class IncusBackend:
     async def account(self) -> str:
         """See `Backend.account`: the server's certificate and the project. Where the project has an option
         `user.moorage-account`, that stands for the certificate, which may then be renewed."""
-        server, project = await self._client.ask("", "server"), await self._client.project()
+        server = await self._client.ask("", "server")
         if not isinstance(server, dict) or server.get("auth") not in {"trusted", "untrusted"}:
-            raise Unavailable("server: the answer makes no sense, or is not Incus's")
+            raise Unavailable(f"server: {stranger(INCUS)}")
         if server["auth"] != "trusted":
-            raise AuthenticationError("Incus does not trust the client certificate: `incus config trust` adds it")
+            raise AuthenticationError(self._distrusted())
+        project = await self._client.project()
         named = (project.get("config") or {}).get("user.moorage-account")
         found = named or (server.get("environment") or {}).get("certificate_fingerprint")
         if not isinstance(found, str) or not found:
-            raise Unavailable("server: the answer makes no sense")
+            raise Unavailable(f"server: {stranger(INCUS)}")
         return f"{found[:64]}/{self._project}"
 
     async def offerings(self) -> tuple[Offering, ...]:
@@ -241,6 +247,14 @@ class IncusBackend:
         await self._client.close()
 
     # How
+
+    def _distrusted(self) -> str:
+        if self._expires is not None and self._expires <= datetime.now(UTC):
+            return (
+                f"the client certificate `tls.crt` has expired on {self._expires:%Y-%m-%d}: make another one, have "
+                "Incus trust it (`incus config trust add-certificate`), and write it and its key into the credentials"
+            )
+        return "Incus does not trust the client certificate: `incus config trust add-certificate` adds it"
 
     async def _made(
         self,

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
-from moorage.hosting.errors import HostingError, Invalid, NotFound, Unavailable
+from moorage.hosting.errors import HostingError, Invalid, NotFound, Unavailable, stranger
 from moorage.hosting.http import Answer, Http
-from moorage.hosting.incus.answers import body, failure, refusal
+from moorage.hosting.incus.answers import INCUS, body, failure, refusal
 
 MAX_LIST: Final = 32 * 1024 * 1024
 """Most bytes of a list: Incus has no pages, and tells about 8 kB of an instance."""
@@ -61,7 +61,7 @@ class Client:
             text = f"there is no project {self._project}: create it, or write one that exists"
             raise Invalid(text, field="project") from None
         if not isinstance(found, dict) or found.get("name") != self._project:
-            raise Unavailable("project: the answer makes no sense")
+            raise Unavailable(f"project: {stranger(INCUS)}")
         return found
 
     async def act(
@@ -78,7 +78,7 @@ class Client:
             raise refusal(answer, what)
         operation = str(body(answer, what).get("operation") or "").removeprefix("/1.0/operations/").partition("?")[0]
         if not operation.replace("-", "").isalnum():
-            raise Unavailable(f"{what}: the answer makes no sense")
+            raise Unavailable(f"{what}: {stranger(INCUS)}")
         limit = int(self._seconds) + 1
         while True:
             waited = await self.call(
@@ -93,7 +93,7 @@ class Client:
                 return failure(found, what)
             ended = found.get("metadata")
             if not isinstance(ended, dict) or not isinstance(ended.get("status_code"), int):
-                raise Unavailable(f"{what}: the answer makes no sense")
+                raise Unavailable(f"{what}: {stranger(INCUS)}")
             if ended["status_code"] == 200:
                 return None
             if ended["status_code"] >= 400:
@@ -103,7 +103,7 @@ class Client:
         """Whether an operation on the instance is under way."""
         found = await self.ask("operations", "operations", query={"recursion": "1"})
         if not isinstance(found, dict):
-            raise Unavailable("operations: the answer makes no sense")
+            raise Unavailable(f"operations: {stranger(INCUS)}")
         under_way = [op for state in ("running", "pending") for op in found.get(state) or ()]
         paths = [path for op in under_way for path in (op.get("resources") or {}).get("instances") or ()]
         return any(path.partition("?")[0].rpartition("/")[2] == name for path in paths)
@@ -124,5 +124,5 @@ def metadata(answer: Answer, what: str) -> Any:
         raise refusal(answer, what)
     found = body(answer, what)
     if found["type"] != "sync":
-        raise Unavailable(f"{what}: the answer makes no sense")
+        raise Unavailable(f"{what}: {stranger(INCUS)}")
     return found.get("metadata")

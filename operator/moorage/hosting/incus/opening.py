@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import ssl
 from collections.abc import Mapping
+from datetime import datetime
+from typing import Final
 
 from cryptography import x509
 
@@ -15,6 +17,7 @@ from moorage.hosting.incus.backend import IncusBackend
 from moorage.hosting.incus.client import Client
 from moorage.hosting.incus.settings import IncusSettings
 
+TRUST: Final = "the key `server.crt` of the credentials, or the setting caBundle"
 _PROJECT = re.compile(r"^[^/\s'\"*]{1,63}$")
 
 
@@ -32,8 +35,9 @@ def open_backend(spec: ServiceSpec, credentials: Mapping[str, bytes]) -> IncusBa
     if certificate is None or key is None:
         raise AuthenticationError("the credentials need `tls.crt` and `tls.key`, the client's certificate and its key")
     tls = _tls(settings, credentials.get("server.crt"), certificate, key)
-    http = Http(base, headers={"Accept": "application/json"}, tls=tls)
-    return IncusBackend(Client(http, project, settings.request_timeout), project, settings)
+    http = Http(base, headers={"Accept": "application/json"}, tls=tls, trust=TRUST)
+    client = Client(http, project, settings.request_timeout)
+    return IncusBackend(client, project, settings, expires=_expires(certificate))
 
 
 def _tls(settings: IncusSettings, server: bytes | None, certificate: bytes, key: bytes) -> ssl.SSLContext:
@@ -52,6 +56,14 @@ def _tls(settings: IncusSettings, server: bytes | None, certificate: bytes, key:
     context.check_hostname = False
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     return context
+
+
+def _expires(certificate: bytes) -> datetime | None:
+    """When the client's certificate expires; Incus refuses it then, and does not say why."""
+    try:
+        return x509.load_pem_x509_certificate(certificate).not_valid_after_utc
+    except ValueError:  # OpenSSL took it, so it is one in a form that only OpenSSL reads
+        return None
 
 
 def _signs_others(certificate: x509.Certificate) -> bool:

@@ -19,9 +19,12 @@ from moorage.hosting.errors import (
     Throttled,
     Unavailable,
     Unknown,
+    stranger,
 )
 from moorage.hosting.http import Answer
 
+CLUSTER = "an API server of Kubernetes with KubeVirt"
+"""Whose endpoint it has to be."""
 _FIELDS = (
     ("spec.instancetype", "offering"),
     ("spec.preference", "settings.preference"),
@@ -44,7 +47,7 @@ def parsed(answer: Answer, what: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise Unavailable(f"{what}: the answer makes no sense")
+        raise Unavailable(f"{what}: {stranger(CLUSTER)}")
     return found
 
 
@@ -83,7 +86,7 @@ def refusal(answer: Answer, what: str, namespace: str) -> HostingError:
         case 404, "NotFound" if details.get("name"):
             return NotFound(text)
         case 404, _:
-            return Unavailable(f"{what}: no typed answer, but a bare 404: is KubeVirt installed there?")
+            return Unavailable(stranger(CLUSTER, f"{what}: status 404 without a word of Kubernetes' own"))
         case 429, _:
             return Throttled(text, retry_after=answer.retry_after)
         case ((400 | 422), ("Invalid" | "BadRequest")):

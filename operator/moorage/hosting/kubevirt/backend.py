@@ -31,10 +31,11 @@ from moorage.hosting.errors import (
     NotFound,
     TimedOut,
     Unavailable,
+    stranger,
 )
 from moorage.hosting.factory import ServiceSpec, parse_settings
 from moorage.hosting.http import Http, endpoint_url, tls_context
-from moorage.hosting.kubevirt.answers import parsed, reason_of, refusal
+from moorage.hosting.kubevirt.answers import CLUSTER, parsed, reason_of, refusal
 from moorage.hosting.kubevirt.cluster import Cluster
 from moorage.hosting.kubevirt.objects import ANNOTATION_REQUEST, LABEL_KEY, OWN_LABELS, seed, virtual_machine
 from moorage.hosting.kubevirt.offerings import offerings_of
@@ -44,6 +45,7 @@ from moorage.hosting.kubevirt.settings import KubevirtServerSettings, KubevirtSe
 MAX_USER_DATA: Final = 512 * 1024
 """Bytes of user-data: a Secret takes a mebibyte, its encoding needs a third more."""
 QUOTA: Final = "count/virtualmachines.kubevirt.io"
+TRUST: Final = "the key `ca.crt` of the credentials"
 _LABEL_NAME = re.compile(r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$")
 _LABEL_VALUE = re.compile(r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$")
 _HOST_NAME = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
@@ -73,7 +75,7 @@ def open_backend(spec: ServiceSpec, credentials: Mapping[str, bytes]) -> Kubevir
     headers = {"Accept": "application/json"}
     if token is not None:
         headers["Authorization"] = f"Bearer {_printable(token)}"
-    return KubevirtBackend(Http(base, headers=headers, tls=tls), spec.project, settings)
+    return KubevirtBackend(Http(base, headers=headers, tls=tls, trust=TRUST), spec.project, settings)
 
 
 def _printable(token: bytes) -> str:
@@ -104,7 +106,7 @@ class KubevirtBackend:
         found = await self._cluster.ask("GET", self._core, "namespace")
         uid = (found.get("metadata") or {}).get("uid")
         if not isinstance(uid, str) or not uid:
-            raise Unavailable("namespace: the answer makes no sense")
+            raise Unavailable(f"namespace: {stranger(CLUSTER)}")
         return uid
 
     async def offerings(self) -> tuple[Offering, ...]:

@@ -6,9 +6,9 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
-from moorage.hosting.errors import Unavailable
+from moorage.hosting.errors import Unavailable, stranger
 from moorage.hosting.http import Answer, Http
-from moorage.hosting.kubevirt.answers import parsed, refusal
+from moorage.hosting.kubevirt.answers import CLUSTER, parsed, refusal
 
 MAX_PAGES: Final = 10_000
 WATCH: Final = 45
@@ -71,7 +71,7 @@ class Cluster:
             page = await self.ask("GET", path, what, query=asked)
             meta, found = page.get("metadata"), page.get("items")
             if not isinstance(meta, dict) or not isinstance(found, list):
-                raise Unavailable(f"{what}: the answer makes no sense")
+                raise Unavailable(f"{what}: {stranger(CLUSTER)}")
             items += found
             token = meta.get("continue") or ""
             if not token:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from moorage.hosting.abilities import Ability
 from moorage.hosting.factory import BackendFactory
 from moorage.hosting.libcloud.backend import LibcloudBackend, open_backend
 from moorage.hosting.libcloud.settings import LibcloudServerSettings, LibcloudSettings
@@ -12,6 +13,7 @@ FACTORY = BackendFactory(
     settings_model=LibcloudSettings,
     server_settings_model=LibcloudServerSettings,
     open=open_backend,
+    conditional=dict.fromkeys((Ability.RETAG, Ability.IMAGES, Ability.POWER), "driver"),
 )
 
 __all__ = ["FACTORY", "LibcloudBackend"]

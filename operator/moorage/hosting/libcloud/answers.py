@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from libcloud.common.exceptions import RateLimitReachedError
 from libcloud.common.types import InvalidCredsError
 
 from moorage.hosting.errors import (
+    NONSENSE,
     AuthenticationError,
     HostingError,
     Invalid,
@@ -14,10 +17,14 @@ from moorage.hosting.errors import (
     Throttled,
     Unavailable,
     Unknown,
+    stranger,
 )
 from moorage.hosting.http import seconds
 from moorage.hosting.libcloud.exchange import Exchange, Reply
 from moorage.hosting.libcloud.profiles import Profile
+
+WHOSE: Final = "this driver's provider"
+"""Whose endpoint it has to be."""
 
 
 def failure(what: str, error: Exception, exchange: Exchange, profile: Profile, *, one: bool) -> HostingError:
@@ -41,7 +48,7 @@ def _typed(error: Exception, exchange: Exchange, profile: Profile) -> HostingErr
     if isinstance(error, RateLimitReachedError):
         return Throttled("the driver says that there were too many calls")
     # Text of Libcloud's errors may hold what was sent. The class says enough: an answer that makes no sense.
-    return Unavailable(f"the driver cannot make sense of the answer ({type(error).__name__})")
+    return Unavailable(stranger(WHOSE, f"{NONSENSE} ({type(error).__name__})"))
 
 
 def _by_status(reply: Reply) -> HostingError:
@@ -52,6 +59,7 @@ def _by_status(reply: Reply) -> HostingError:
     if reply.status == 429:
         return Throttled(text, retry_after=seconds(headers.get("retry-after")))
     if reply.status >= 500 or reply.status in {404, 408, 425} or reply.status < 400:
+        text = stranger(WHOSE, text) if reply.status < 500 else text
         return Unavailable(text, retry_after=seconds(headers.get("retry-after")))
     if reply.status in {400, 422}:
         return Invalid(f"{text}: the provider refuses the request, and the driver does not tell why")
@@ -61,7 +69,7 @@ def _by_status(reply: Reply) -> HostingError:
 def _named(what: str, error: HostingError, *, one: bool) -> HostingError:
     text = f"{what}: {error.message}"
     if isinstance(error, NotFound) and not one:
-        return Unavailable(f"{text}; is the endpoint right?")
+        return Unavailable(stranger(WHOSE, text))
     if isinstance(error, Invalid):
         return type(error)(text, field=error.field)
     if isinstance(error, Retryable):

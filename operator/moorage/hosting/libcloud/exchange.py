@@ -21,6 +21,7 @@ from libcloud.common.base import Connection
 from libcloud.http import LibcloudConnection
 from urllib3 import exceptions as failures
 
+from moorage.hosting.carried import no_answer
 from moorage.hosting.errors import TimedOut, Unavailable
 from moorage.hosting.plain import refuse_plain
 
@@ -88,17 +89,8 @@ class Carrier(LibcloudConnection):
         """Send it once. Raises TimedOut or Unavailable."""
         try:
             self.response = self._sent(method, urljoin(self.host or "", url), body, headers or {})
-        except failures.ConnectTimeoutError:
-            raise Unavailable("cannot connect: no answer; check the endpoint and the network") from None
-        except failures.TimeoutError:
-            raise TimedOut("no answer in time") from None
-        except failures.SSLError:
-            raise Unavailable("the service's certificate is not trusted, or it does not speak TLS") from None
-        except failures.NewConnectionError:
-            raise Unavailable("cannot connect; check the endpoint and the network") from None
         except (failures.HTTPError, OSError) as error:
-            # Only the class is told: the text may hold the address with what it was asked for.
-            raise Unavailable(f"the connection ended without an answer ({type(error).__name__})") from None
+            raise no_answer(error) from None
 
     def prepared_request(
         self, method: str, url: str, body: Any = None, headers: Any = None, raw: bool = False, stream: bool = False

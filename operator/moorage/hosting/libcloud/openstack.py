@@ -18,6 +18,7 @@ from moorage.hosting.errors import (
     QuotaError,
     Throttled,
     Unavailable,
+    stranger,
 )
 from moorage.hosting.http import endpoint_url, seconds
 from moorage.hosting.libcloud.exchange import Exchange, Reply
@@ -101,7 +102,7 @@ class OpenStack(Profile):
         driver.connection.request("/limits")
         reply = exchange.last
         if reply is None or "limits" not in _json(reply):
-            raise Unavailable("the answer makes no sense; is the endpoint that of Keystone?")
+            raise Unavailable(stranger("Keystone"))
         self.observe(driver, exchange)
         if id(driver) not in self._projects:
             raise Unavailable("the token names no project")

@@ -18,9 +18,12 @@ from moorage.hosting.errors import (
     Throttled,
     Unavailable,
     Unknown,
+    stranger,
 )
 from moorage.hosting.http import Answer
 
+HOSTD = "a hostd"
+"""Whose endpoint it has to be."""
 # A typed refusal is believed only as status *and* reason together: a proxy's bare 404 or 507 is neither "gone" nor
 # "full".
 _TYPED: dict[tuple[int, str], Callable[[str, ErrorBody], HostingError]] = {
@@ -51,7 +54,8 @@ def refusal(what: str, answer: Answer) -> HostingError:
         typed = _TYPED.get((status, body.reason))
         if typed is not None:
             return typed(f"{what}: {body.message or body.reason}", body)
-    text = f"{what}: status {status}" + (f", {body.reason}: {body.message}" if body else "")
+    text = f"{what}: status {status}"
+    text = f"{text}, {body.reason}: {body.message}" if body is not None else stranger(HOSTD, text)
     if status in {401, 403, 407}:
         return AuthenticationError(text)
     if status == 429:

@@ -11,10 +11,10 @@ from urllib.parse import quote
 from pydantic import BaseModel, ValidationError
 
 from moorage.api import hostd
-from moorage.hosting.errors import Invalid, TimedOut, Unavailable
+from moorage.hosting.errors import Invalid, TimedOut, Unavailable, stranger
 from moorage.hosting.http import Answer as Exchanged
 from moorage.hosting.http import Http
-from moorage.hosting.local.answers import refusal, wants_session
+from moorage.hosting.local.answers import HOSTD, refusal, wants_session
 from moorage.hosting.local.settings import LocalSettings
 
 MAX_PAGES = 10_000
@@ -37,7 +37,7 @@ class Client:
         try:
             return model.model_validate_json(raw)
         except ValidationError:
-            raise Unavailable(f"{method} {path.partition('/')[0]}: the answer makes no sense") from None
+            raise Unavailable(f"{method} {path.partition('/')[0]}: {stranger(HOSTD)}") from None
 
     async def call(
         self,
@@ -83,7 +83,7 @@ class Client:
         except TimeoutError:
             raise TimedOut(f"{what}: no session in time") from None
         except ValidationError:
-            raise Unavailable("login: the answer makes no sense") from None
+            raise Unavailable(f"login: {stranger(HOSTD)}") from None
 
     async def pages(self, path: str, model: type[Page], query: Mapping[str, str]) -> tuple[Any, ...]:
         """All items of a list: complete, each once, or an error."""

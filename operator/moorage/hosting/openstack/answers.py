@@ -20,8 +20,11 @@ from moorage.hosting.errors import (
     Throttled,
     Unavailable,
     Unknown,
+    stranger,
 )
 
+KEYSTONE: Final = "Keystone"
+"""Whose endpoint it has to be: those of the other services are in its catalogue."""
 _KEYS: Final = frozenset(
     {
         "badRequest",
@@ -70,7 +73,7 @@ class Older(Invalid):
 def refusal(what: str, status: int, body: object, retry_after: float | None) -> HostingError:
     """The error that an answer other than success stands for. `what` names the call."""
     key, told = _named(body)
-    text = f"{what}: {told or f'status {status}'}"
+    text = f"{what}: {told}" if told else f"{what}: status {status}"
     if status in {401, 407}:
         return AuthenticationError(text)
     if status == 429 or (status, key) == (413, "overLimit"):
@@ -90,9 +93,11 @@ def refusal(what: str, status: int, body: object, retry_after: float | None) -> 
             return Older(f"{what}: this Nova is older than the release Train (microversion 2.79)", field="endpoint")
     if status == 403:
         return AuthenticationError(text)
-    if status >= 500 or status in {404, 408, 425}:
+    if status >= 500:
         return Unavailable(text, retry_after=retry_after)
-    return Unknown(text)
+    if not told:
+        text = stranger(KEYSTONE, text)
+    return Unavailable(text, retry_after=retry_after) if status in {404, 408, 425} else Unknown(text)
 
 
 def is_keystones(body: object) -> bool:

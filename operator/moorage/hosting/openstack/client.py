@@ -23,9 +23,9 @@ from keystoneauth1.adapter import Adapter
 from keystoneauth1.identity import v3
 from keystoneauth1.session import Session
 
-from moorage.hosting.errors import AuthenticationError, HostingError, Invalid, Unavailable
+from moorage.hosting.errors import NONSENSE, AuthenticationError, HostingError, Invalid, Unavailable, stranger
 from moorage.hosting.http import seconds
-from moorage.hosting.openstack.answers import is_keystones, refusal
+from moorage.hosting.openstack.answers import KEYSTONE, is_keystones, refusal
 from moorage.hosting.openstack.settings import OpenStackSettings
 from moorage.hosting.openstack.transport import Transport
 from moorage.hosting.threads import Threads
@@ -167,7 +167,7 @@ class Cloud:
                 raise AuthenticationError(f"{what}: {LOCKED_OUT}") from None
             raise refusal(what, error.http_status, _json(answer), _retry_after(answer)) from None
         except Exception as error:  # noqa: BLE001 - nonsense in place of a token or a catalogue ends anywhere in there
-            raise Unavailable(f"{what}: Keystone's answer makes no sense ({type(error).__name__})") from None
+            raise Unavailable(stranger(KEYSTONE, f"{what}: {NONSENSE} ({type(error).__name__})")) from None
 
     def _call(
         self, service: str, method: str, path: str, what: str, query: Mapping[str, str] | None, body: object
@@ -193,7 +193,7 @@ class Cloud:
             return {}
         found = _json(answer)
         if not isinstance(found, dict):
-            raise Unavailable(f"{what}: the answer makes no sense")
+            raise Unavailable(f"{what}: {stranger(KEYSTONE)}")
         return found
 
     def _adapter(self, service: str) -> Adapter:

@@ -19,6 +19,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3 import exceptions as failures
 
+from moorage.hosting.carried import no_answer
 from moorage.hosting.errors import TimedOut, Unavailable
 from moorage.hosting.plain import refuse_plain
 
@@ -60,17 +61,8 @@ class Transport(HTTPAdapter):
         refuse_plain(request.url or "", self._plain, field="settings.allowPlainHttp")
         try:
             return self._send(request, self._now.deadline)
-        except failures.NewConnectionError:
-            raise Unavailable("cannot connect; check the endpoint and the network") from None
-        except failures.ConnectTimeoutError:
-            raise Unavailable("cannot connect: no answer; check the endpoint and the network") from None
-        except failures.TimeoutError:
-            raise TimedOut("no answer in time") from None
-        except failures.SSLError:
-            raise Unavailable("the service's certificate is not trusted, or it does not speak TLS") from None
         except (failures.HTTPError, OSError) as error:
-            # Only the class is told: the text may hold the address with what it was asked for.
-            raise Unavailable(f"the connection ended without an answer ({type(error).__name__})") from None
+            raise no_answer(error) from None
 
     def _send(self, request: requests.PreparedRequest, deadline: float) -> requests.Response:
         left = deadline - time.monotonic()

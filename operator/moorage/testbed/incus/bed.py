@@ -235,14 +235,14 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def client_certificate() -> tuple[str, str]:
-    """A certificate that nobody trusts yet, and its key, as PEM."""
+def client_certificate(lifetime: timedelta = timedelta(days=3650)) -> tuple[str, str]:
+    """A certificate that nobody trusts yet, and its key, as PEM. A negative lifetime: it has expired."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tests")])
     now = datetime.now(UTC)
     builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
     builder = builder.serial_number(x509.random_serial_number())
-    builder = builder.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=3650))
+    builder = builder.not_valid_before(now - timedelta(days=30)).not_valid_after(now + lifetime)
     certificate = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()

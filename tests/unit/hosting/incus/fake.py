@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Mapping
+from datetime import datetime
 from typing import Any
 
 from moorage.hosting.contract import CreateRequest, identity_key, identity_tags
@@ -117,6 +118,7 @@ class Fake:
         return next(call[2] for call in self.calls if call[0] == name)
 
 
-def opened(fake: Fake, settings: IncusSettings = SETTINGS) -> IncusBackend:
+def opened(fake: Fake, settings: IncusSettings = SETTINGS, *, expires: datetime | None = None) -> IncusBackend:
     """A backend on it."""
-    return IncusBackend(Client(fake, "shop", 5.0), "shop", settings)  # type: ignore[arg-type]
+    client = Client(fake, "shop", 5.0)  # type: ignore[arg-type]
+    return IncusBackend(client, "shop", settings, expires=expires)

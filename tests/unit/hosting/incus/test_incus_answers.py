@@ -167,8 +167,15 @@ async def test_the_account_is_certificate_and_project_or_what_the_project_says()
 
 
 async def test_an_untrusted_certificate_and_another_service_are_told_apart() -> None:
+    untrusted = {"GET ": ok({"auth": "untrusted"}), "GET projects/shop": refused(403, "not authorized")}
     with pytest.raises(AuthenticationError, match="does not trust"):
-        await opened(Fake({**WHO, "GET ": ok({"auth": "untrusted"})})).account()
+        await opened(Fake(untrusted)).account()
+    now = dt.datetime.now(dt.UTC)
+    with pytest.raises(AuthenticationError, match="does not trust"):
+        await opened(Fake(untrusted), expires=now + dt.timedelta(days=1)).account()
+    day = now - dt.timedelta(days=2)
+    with pytest.raises(AuthenticationError, match=f"has expired on {day:%Y-%m-%d}: make another one"):
+        await opened(Fake(untrusted), expires=day).account()
     with pytest.raises(Unavailable):
         await opened(Fake({**WHO, "GET ": ok({"hello": "world"})})).account()
 
