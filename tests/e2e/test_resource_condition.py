@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 from tests.support.cluster import Kubectl
-from tests.support.installation import CONTROLLER
 from tests.support.readers import account, reader
 from tests.support.scene import Watcher
-from tests.support.stack import SYSTEM, Api, Obj, Stack, config, group, service
+from tests.support.stack import Api, Obj, Stack, config, group, service
 
 from moorage.kube.errors import Forbidden, Invalid
 from moorage.kube.kinds import CONFIG_MAP, HOSTING_POLICY, HOSTING_SERVICE, SERVER_GROUP
@@ -145,10 +144,9 @@ async def test_a_restart_of_the_controller_tells_nothing_that_is_not_so(api: Api
     await api.apply(config_map("go", go="yes"), policy("p", place, go=GO))
     await reading(api, "p", "ExpressionTrue")
     assert stack.controller is not None
-    kubeconfig = stack.plane.kubeconfig_for(CONTROLLER, SYSTEM)
     async with Watcher(api, HOSTING_POLICY) as watcher:
         stack.controller.stop()
-        stack.run_controller(kubeconfig=kubeconfig)
+        stack.run_controller()
         await api.patch(CONFIG_MAP, "go", {"data": {"go": "no"}})
         await reading(api, "p", "ExpressionFalse")
         told = watcher.told("p", lambda o: [r["value"] for r in o["status"]["readings"]])

@@ -9,9 +9,8 @@ from collections.abc import Iterator
 import pytest
 from tests.e2e.test_adoption import made_by_hand
 from tests.support.impatient import QUARANTINE
-from tests.support.installation import CONTROLLER
 from tests.support.scene import Scene, kubectl
-from tests.support.stack import SYSTEM, Stack, condition, config
+from tests.support.stack import Stack, condition, config
 
 from moorage.hosting.contract import RELEASED, TAG_INSTALLATION, TAG_SERVER
 from moorage.kube.kinds import HOSTING_SERVICE, VIRTUAL_SERVER
@@ -44,12 +43,11 @@ async def test_a_server_whose_object_lost_its_finalizer_is_reported_as_an_orphan
 def _impatient(stack: Stack) -> Iterator[None]:
     """The controller has a short quarantine of orphans."""
     assert stack.controller is not None
-    kubeconfig = stack.plane.kubeconfig_for(CONTROLLER, SYSTEM)
     stack.controller.stop()
-    stack.run_controller(kubeconfig=kubeconfig, module="tests.support.impatient")
+    stack.run_controller(module="tests.support.impatient")
     yield
     stack.controller.stop()
-    stack.run_controller(kubeconfig=kubeconfig)
+    stack.run_controller()
 
 
 @pytest.mark.usefixtures("_impatient")

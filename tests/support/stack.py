@@ -180,6 +180,8 @@ class Stack:
     controllers: int = 0
     config_port: int = field(default_factory=lambda: 20000 + os.getpid() % 5000)
     """A fixed port below the ephemeral range, of this process's own."""
+    kubeconfig: Path | None = None
+    """What the controller was started with: it keeps its rights where a test starts it again."""
 
     def prepare(self) -> None:
         """CRDs and the controller's namespace."""
@@ -196,12 +198,16 @@ class Stack:
     def run_controller(
         self, *arguments: str, kubeconfig: Path | None = None, module: str = "moorage.cli", env: Mapping[str, str] = {}
     ) -> Process:
-        """Start the controller with its configuration channel, and wait until it reconciles."""
+        """Start the controller with its configuration channel, and wait until it reconciles.
+
+        Without `kubeconfig` it has the rights that it had before, at first those of an administrator.
+        """
         self.controllers += 1
+        self.kubeconfig = kubeconfig or self.kubeconfig or self.plane.kubeconfig
         command = [sys.executable, "-m", module]
         if module == "moorage.cli":
             command.append("run")
-        command += ["--kubeconfig", str(kubeconfig or self.plane.kubeconfig), "--config-host", "127.0.0.1"]
+        command += ["--kubeconfig", str(self.kubeconfig), "--config-host", "127.0.0.1"]
         command += ["--config-port", str(self.config_port), "--health-port", "0", "--identity", "test"]
         command += ["--config-endpoint", f"https://127.0.0.1:{self.config_port}", *arguments]
         self.controller = Process("controller", command, self.folder / "controller.log", env)
