@@ -1,28 +1,23 @@
 """Runs the checks and the tests: `python tools/check.py [STAGE...]`, all of them by default, and sums up at the end.
 
-Every stage runs, whatever became of those before it. The exit code is 0 only where all succeeded. Stages that wait for
-test beds more than they work run side by side, each line of theirs with the stage's name before it.
+Every stage runs, whatever became of those before it. The exit code is 0 only where all succeeded.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
-import contextlib
 import json
 import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import tomllib
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -36,7 +31,7 @@ TESTS = ("unit", "api", "contract", "e2e")
 REAL = ("api", "e2e")
 """The stages that need a real control plane."""
 WITH_BEDS = ("contract", "e2e")
-"""The stages that need the test beds. They run side by side, since a bed's own work is most of their time."""
+"""The stages that need the test beds. Side by side they take as long as one after another: beds keep CPUs busy."""
 STAGES = ("lint", *TESTS)
 STARTED = "MOORAGE_BEDS_STARTED"
 """The folder in which tests note the test beds that they start, see `tests/support/beds.py`."""
@@ -46,8 +41,6 @@ SECOND_TRIES = 10
 """The most failed tests of a stage that are tried a second time: more than that is no accident."""
 FINAL = "PromiseBroken"
 """The error of a test that is never tried again: a server made twice in one of two runs is made twice."""
-FAREWELL = 5.0
-"""Seconds that are waited for the last words of a program that has ended."""
 ELSEWHERE = {"not applicable": "not applicable", "left to the full matrix": "left to test-backends"}
 """How the reasons of skips begin that say nothing of this machine, and how they are counted: `skipped` is what this
 machine cannot run."""
@@ -68,29 +61,10 @@ class Outcome:
     """Whether what failed is worth a second try."""
 
 
-class Voice(threading.local):
-    """What a stage's thread says, and what its processes have cost."""
-
-    prefix = ""
-    cpu = 0.0
-
-
-_VOICE = Voice()
-_STOP = threading.Event()
-"""Somebody interrupted us: nothing more is begun."""
-
-
 def say(text: str) -> None:
     """Tell what is done."""
-    _teller(_VOICE.prefix)(text)
-
-
-def _teller(prefix: str) -> Callable[[str], None]:
-    def tell(text: str) -> None:
-        sys.stdout.write(f"{prefix}{text}\n")
-        sys.stdout.flush()
-
-    return tell
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 def lint() -> Outcome:
@@ -130,7 +104,7 @@ def tests(stage: str, workers: int, extra: Sequence[str]) -> Outcome:
         ok = _run(*_pytest(stage), f"--junitxml={report}", "--quiet", *parallel, *extra)
         counts = count(report) if report.is_file() else {}
         few = not ok and 0 < counts.get("failed", 0) <= SECOND_TRIES
-        again = few and not _STOP.is_set() and not any(map(is_final, failures(report)))
+        again = few and not any(map(is_final, failures(report)))
     return Outcome(stage, ok, counts=counts, again=again)
 
 
@@ -170,20 +144,19 @@ class Beds:
 
 
 def _pytest(stage: str) -> list[str]:
-    # Each stage remembers its failures apart: two that run side by side would overwrite each other's.
+    # Each stage remembers its failures apart, for its second try.
     return [*PYTHON, "-m", "pytest", f"tests/{stage}", "-o", f"cache_dir=.pytest_cache/{stage}"]
 
 
 def second_try(outcome: Outcome, extra: Sequence[str]) -> None:
     """Run what failed once more, while nothing else runs: a machine with other work makes waits fail. What passes only
     now is named."""
-    began, failed = (time.monotonic(), _VOICE.cpu), outcome.counts["failed"]
+    failed = outcome.counts["failed"]
     say(f"{outcome.stage}: {failed} failed; once more, one after another")
     outcome.ok = _run(*_pytest(outcome.stage), "--last-failed", "--last-failed-no-failures=none", "-v", *extra)
     if outcome.ok:
         say(f"{outcome.stage}: {failed} passed only on a second try (named above): each is a bug to be mended first")
         outcome.counts["passed"], outcome.counts["failed"] = outcome.counts["passed"] + failed, 0
-    outcome.seconds, outcome.cpu = outcome.seconds + time.monotonic() - began[0], outcome.cpu + _VOICE.cpu - began[1]
 
 
 def count(report: Path) -> dict[str, int]:
@@ -281,13 +254,6 @@ def summary(outcomes: Sequence[Outcome]) -> str:
     return "\n".join(lines)
 
 
-def turns(stages: Sequence[str]) -> list[list[str]]:
-    """The stages that run side by side, in the order in which they run."""
-    alone = [[stage] for stage in stages if stage not in WITH_BEDS]
-    beside = [stage for stage in stages if stage in WITH_BEDS]
-    return [*alone, beside] if beside else alone
-
-
 def _typed(sources: Sequence[str]) -> list[str]:
     # The bootstrap has to run on a Python that has nothing, and has no types for it.
     # Of the examples, one is a Python project; the others' programs are the guests'.
@@ -295,40 +261,20 @@ def _typed(sources: Sequence[str]) -> list[str]:
     return [name for name in sources if name not in {"tools", "examples"}] + ["tools/check.py", *plugin]
 
 
+def _cpu() -> float:
+    spent = os.times()
+    return spent.children_user + spent.children_system
+
+
 def _run(*argv: str | Path, quiet: bool = False) -> bool:
     """Whether a program succeeds. `quiet`: what it says is told only where it fails."""
-    if _STOP.is_set():
-        return False
-    heard = subprocess.PIPE if quiet or _VOICE.prefix else None
-    process = subprocess.Popen(
-        [f"{word}" for word in argv],
-        cwd=ROOT,
-        stdout=heard,
-        stderr=heard and subprocess.STDOUT,
-        encoding="utf-8",
-        errors="replace",
+    words, heard = [f"{word}" for word in argv], subprocess.PIPE if quiet else None
+    done = subprocess.run(
+        words, cwd=ROOT, check=False, stdout=heard, stderr=heard and subprocess.STDOUT, text=True, errors="replace"
     )
-    told: list[str] = []
-    reader = threading.Thread(
-        target=_hear, args=(process.stdout, told.append if quiet else _teller(_VOICE.prefix)), daemon=True
-    )
-    reader.start()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    _VOICE.cpu += usage.ru_utime + usage.ru_stime
-    # What it left running may hold its output open.
-    reader.join(FAREWELL)
-    if process.returncode:
-        for line in told:
-            say(line)
-    return process.returncode == 0
-
-
-def _hear(source: IO[str] | None, tell: Callable[[str], None]) -> None:
-    for line in source or ():
-        # Whatever becomes of telling it: a program whose output nobody reads waits for ever.
-        with contextlib.suppress(OSError, ValueError):
-            tell(line.rstrip("\n"))
+    if done.returncode != 0 and quiet:
+        say(done.stdout)
+    return done.returncode == 0
 
 
 def _report(problems: Sequence[str]) -> bool:
@@ -337,23 +283,14 @@ def _report(problems: Sequence[str]) -> bool:
     return not problems
 
 
-def run_beside(stages: Sequence[str], workers: int, extra: Sequence[str]) -> list[Outcome]:
-    """These stages at the same time, each line of theirs with its name before it; one alone as it is."""
-    if len(stages) == 1:
-        return [_one(stages[0], "", workers, extra)]
-    with ThreadPoolExecutor(len(stages)) as pool:
-        try:
-            runs = [pool.submit(_one, stage, f"{stage:<8} | ", workers, extra) for stage in stages]
-            return [each.result() for each in runs]
-        except KeyboardInterrupt:
-            _STOP.set()  # the programs were interrupted as we were; the threads see them end, and begin no others
-            raise
-
-
-def _one(stage: str, prefix: str, workers: int, extra: Sequence[str]) -> Outcome:
-    _VOICE.prefix, _VOICE.cpu, started = prefix, 0.0, time.monotonic()
+def _one(stage: str, workers: int, extra: Sequence[str], beds: Beds) -> Outcome:
+    started, spent = time.monotonic(), _cpu()
+    if stage in WITH_BEDS:
+        beds.ready()
     outcome = lint() if stage == "lint" else tests(stage, workers, extra)
-    outcome.seconds, outcome.cpu = time.monotonic() - started, _VOICE.cpu
+    if outcome.again:
+        second_try(outcome, extra)
+    outcome.seconds, outcome.cpu = time.monotonic() - started, _cpu() - spent
     return outcome
 
 
@@ -372,14 +309,9 @@ def main() -> int:
     stages = [stage for stage in STAGES if stage in (parsed.stages or STAGES)]
     beds = Beds(stages)
     try:
-        for together in turns(stages):
-            if set(together) & set(WITH_BEDS):
-                beds.ready()
-            done = run_beside(together, parsed.workers, extra)
-            for outcome in done:
-                if outcome.again:
-                    second_try(outcome, extra)
-            outcomes += done
+        for stage in stages:
+            done = _one(stage, parsed.workers, extra, beds)
+            outcomes.append(done)
     except KeyboardInterrupt:
         say("interrupted")
         return 130

@@ -93,7 +93,7 @@ class LastPlacement(Model):
 
 
 class Exhausted(Model):
-    """An offering of a service that turned out to have no room for this group."""
+    """What turned out to have no room for this group, or a zone that it is in trouble with."""
 
     service: Name
     """The HostingService."""
@@ -104,7 +104,8 @@ class Exhausted(Model):
     settings: Annotated[str, Field(max_length=16)] = ""
     """Tells the settings with which it was tried from others."""
     reason: Annotated[str, Field(max_length=128)]
-    """What the service refused it for: InsufficientCapacity or QuotaExceeded."""
+    """What the service refused it for: InsufficientCapacity or QuotaExceeded. Any other is about a zone alone, in which
+    a server failed: it is passed over while others are open."""
     message: Text = ""
     """What it said."""
     until: Timestamp

@@ -45,6 +45,11 @@ def zones_of(service: HostingService | None, settings: Mapping[str, Any]) -> Zon
     return _asked(service.spec.type, "zones", lambda factory: factory.zones(service.spec.settings, settings)) or {}
 
 
+def zone_settings(type_: str) -> frozenset[str] | None:
+    """The settings by which a backend of this type puts servers into zones; None where it cannot be asked."""
+    return _asked(type_, "zone settings", lambda factory: factory.zone_settings)
+
+
 def _asked(type_: str, what: str, ask: Callable[[BackendFactory], T | None]) -> T | None:
     try:
         return ask(backend(type_))

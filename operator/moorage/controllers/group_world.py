@@ -18,7 +18,7 @@ from moorage.controllers.choices import Choice, Choices
 from moorage.controllers.context import Surroundings
 from moorage.controllers.deadlocks import Deadlocks
 from moorage.controllers.derived import Derived
-from moorage.controllers.exhaustion import attempted, next_settings, zones_of
+from moorage.controllers.exhaustion import attempted, next_settings, zone_settings, zones_of
 from moorage.controllers.observation import joined
 from moorage.controllers.references import GroupPolicy, MemberConfig, References
 from moorage.controllers.server import summary_of
@@ -36,9 +36,9 @@ from moorage.core.group import GroupWorld, judge_failover, wants_elsewhere, want
 from moorage.core.limits import made_of, within
 from moorage.core.obstacles import Obstacle
 from moorage.core.placement import Rejection, group_cost, tried_in_turn
-from moorage.core.rollout import GroupServer, Template
+from moorage.core.rollout import GroupServer, Template, same_but_for_zone
 from moorage.core.server_status import failure_of
-from moorage.core.zones import Zones, without_zone
+from moorage.core.zones import Zones
 from moorage.hosting.abilities import Retag
 from moorage.kube.store import Obj
 
@@ -245,6 +245,7 @@ class GroupObserver:
             attempted=attempted(server, failed, stalled) if reason in NO_ROOM else None,
             service=server.spec.service_ref.name,
             settings=server.spec.settings,
+            zone=status.zone,
         )
 
     def _tried_at(self, namespace: str, uid: str, status: VirtualServerStatus) -> datetime | None:
@@ -271,14 +272,15 @@ class GroupObserver:
         turns = self._wants.turns(group, server.spec.member or "", config, service, policy)
         if isinstance(turns, Rejection):
             return False
+        keys = zone_settings(service.spec.type)
+        if keys is None:
+            return False  # nobody can tell what was chosen for it, nor make another one
         own = Template(server.spec.image or "", server.spec.offering or "", server.spec.settings)
-        for turn in turns:
-            for tried in tried_in_turn(turn, service.spec.type, next_settings):
-                # In which zone it is was chosen for it, unless the settings say it.
-                bare = without_zone(own.settings, zones_of(service, tried.settings))
-                if template_of(tried) == replace(own, settings=bare):
-                    return False
-        return True
+        return not any(
+            same_but_for_zone(template_of(tried), own, keys)
+            for turn in turns
+            for tried in tried_in_turn(turn, service.spec.type, next_settings)
+        )
 
 
 def _told(deleting: bool, is_ready: bool, ready: Condition | None) -> str:

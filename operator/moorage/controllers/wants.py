@@ -76,11 +76,12 @@ class Wants:
                 reason, message = found.view.problem
                 return _Made(problem=(reason, f"{message}; nothing else is made until then ({told})"))
             return _Made(problem=(turns.word, told))
-        uid, whose = service.metadata.uid, f"{group.metadata.uid}/{m.member.name}"
-        first = template_of(turns[0], in_own_order(room.zones(uid, turns[0].settings), whose))
+        uid, whose = service.metadata.uid, group.metadata.uid
+        index = next((n for n, member in enumerate(group.spec.members) if member.name == m.member.name), 0)
+        first = template_of(turns[0], in_own_order(room.zones(uid, turns[0].settings), whose, index))
         left = first_with_room(turns, uid, service.spec.type, room)
         if isinstance(left, MemberTemplate):
-            made = template_of(left, in_own_order(left.zones, whose))
+            made = template_of(left, in_own_order(left.zones, whose, index))
             return _Made(made, instead=left.instead, narrowed=left.narrowed, first=first)
         return _Made(first, exhausted=left.detail, first=first)
 

@@ -3,6 +3,9 @@
 An entry is about one service, one offering and one set of settings, the zone among them. Other zones of the service
 come first; where its backend knows settings to try next (on-demand after spot, say), those are next, on the same
 service; an offering is exhausted once none is left.
+
+Beside these stand zones in trouble: where a server failed for anything else before its agent ever joined. They are
+passed over for as long, but only while another zone is open, and count for nothing else.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -46,6 +49,11 @@ def settings_mark(settings: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def in_trouble(zone: str) -> Mapping[str, Any]:
+    """What stands for the settings in the entry about a zone in trouble: settings that no server has."""
+    return {"": zone}
+
+
 @dataclass(frozen=True, slots=True)
 class Attempted:
     """What a server that found no room was to be made from, and what the service said."""
@@ -73,11 +81,13 @@ class Attempted:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """Settings that are still to be tried: in one of ``zones``, where the service has any; ``full`` are the others."""
+    """Settings that are still to be tried: in one of ``zones``, where the service has any; ``full`` are those without
+    room, ``troubled`` those that are passed over for what happened there."""
 
     settings: Mapping[str, Any]
     zones: Zones = field(default_factory=dict)
     full: Mapping[str, Exhausted] = field(default_factory=dict)
+    troubled: Mapping[str, Exhausted] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +116,7 @@ class Exhaustion:
 
     def room(self, service_uid: str, offering: str, settings: Mapping[str, Any]) -> Room | Exhausted:
         """Where these settings are still to be tried, or the first entry that ends where no zone is left."""
-        known = [entry for entry in self.entries if entry.service_uid == service_uid and entry.until > self.now]
+        known = [entry for entry in self._of_service(service_uid) if entry.reason in NO_ROOM]
         if len(known) >= MAX_EXHAUSTED:
             first = min(known, key=lambda entry: entry.until)
             return first.model_copy(update={"message": f"nor had {len(known) - 1} others there: {first.message}"})
@@ -119,9 +129,24 @@ class Exhaustion:
         if quota is not None:
             return quota
         if len(full) < min(len(zones), MAX_FULL_ZONES):
-            return Room(settings, {name: zones[name] for name in zones if name not in full}, full)
+            return self._beside_trouble(
+                service_uid, Room(settings, {name: zones[name] for name in zones if name not in full}, full)
+            )
         first = min(full.values(), key=lambda entry: entry.until)
         return first.model_copy(update={"message": f"in no zone of {', '.join(full)}: {first.message}"})
+
+    def _of_service(self, service_uid: str) -> list[Exhausted]:
+        return [entry for entry in self.entries if entry.service_uid == service_uid and entry.until > self.now]
+
+    def _beside_trouble(self, service_uid: str, room: Room) -> Room:
+        """The same without the zones in trouble, where that leaves any."""
+        known = {entry.settings: entry for entry in self._of_service(service_uid)}
+        marks = {name: settings_mark(in_trouble(name)) for name in room.zones}
+        troubled = {name: known[mark] for name, mark in marks.items() if mark in known}
+        if len(troubled) == len(room.zones):
+            return room
+        zones = {name: added for name, added in room.zones.items() if name not in troubled}
+        return replace(room, zones=zones, troubled=troubled)
 
     def left(self, service_uid: str, type_: str, offering: str, settings: Mapping[str, Any]) -> Room | Exhausted:
         """The first settings that are still to be tried, or the last entry where there are none."""
@@ -148,14 +173,29 @@ def in_turn(type_: str, settings: Mapping[str, Any], fallback: Fallback) -> Iter
 
 
 def remembered(entries: Iterable[Exhausted], attempts: Iterable[Attempted], now: datetime) -> tuple[Exhausted, ...]:
-    """The entries with what `attempts` add, without those that are over; the newest, at most 40."""
+    """The entries with what `attempts` add, without those that are over; the newest, at most 40.
+
+    What a service had no room for holds as long as the last such thing: trying all that it has may take longer than any
+    one entry holds, and would begin anew for ever.
+    """
     kept = {_key(entry): entry for entry in entries if entry.until > now}
     for attempt in sorted(attempts, key=lambda a: (a.at, a.offering, settings_mark(a.settings))):
         entry = attempt.entry()
-        if entry.until > now:
-            kept.setdefault(_key(entry), entry)
+        if entry.until > now and _key(entry) not in kept:
+            kept[_key(entry)] = entry
+            kept |= {key: _prolonged(other, entry) for key, other in kept.items()}
     newest = sorted(kept.values(), key=lambda e: (e.until, *_key(e)), reverse=True)[:MAX_EXHAUSTED]
     return tuple(sorted(newest, key=lambda e: (e.until, *_key(e))))
+
+
+def _prolonged(entry: Exhausted, newer: Exhausted) -> Exhausted:
+    if (
+        entry.service_uid != newer.service_uid
+        or not {entry.reason, newer.reason} <= NO_ROOM
+        or entry.until >= newer.until
+    ):
+        return entry
+    return entry.model_copy(update={"until": newer.until})
 
 
 def _key(entry: Exhausted) -> tuple[str, str, str]:

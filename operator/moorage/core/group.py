@@ -11,7 +11,7 @@ from moorage.api.hostingpolicy import Reading, Verdict
 from moorage.api.placement import Exhausted, FailedOver, Placement
 from moorage.api.servergroup import Member, PendingItem, ServerGroup
 from moorage.core.ceilings import NOTHING, Allowance, Cost
-from moorage.core.exhaustion import remembered
+from moorage.core.exhaustion import NO_ROOM, remembered
 from moorage.core.failover import NOTHING as NO_OCCASION
 from moorage.core.failover import UNKNOWN, Case, Judgement, Reach, asked_by, entry, judge, remaining, without_refuge
 from moorage.core.gate import earlier, is_complete, is_kept, opened, present, wanted
@@ -30,6 +30,7 @@ from moorage.core.rollout import (
     remediation_allowed,
 )
 from moorage.core.timing import earliest
+from moorage.core.troubles import troubles
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +219,7 @@ def _decide(world: GroupWorld, now: datetime) -> GroupPlan:
 def _newly_exhausted(world: GroupWorld, placement: Placement, now: datetime) -> tuple[Exhausted, ...] | None:
     """What is to be remembered before anything rests on it; None where nothing is new."""
     attempts = [s.attempted for s in world.servers if s.attempted is not None and s.placement == placement.number]
+    attempts += troubles(world.wants, world.servers, placement, world.group.spec.remediation, now)
     known = remembered(world.group.status.exhausted, (), now)
     found = remembered(known, attempts, now)
     return found if {_mark(e) for e in found} - {_mark(e) for e in known} else None
@@ -272,7 +274,7 @@ def _fail_over(
 
 def _place(world: GroupWorld) -> GroupPlan:
     """No placement is recorded: record one, or say why not. Servers of an earlier one are cleared away first."""
-    moves = bool(world.group.status.exhausted or world.group.status.failed_over)
+    moves = bool(any(e.reason in NO_ROOM for e in world.group.status.exhausted) or world.group.status.failed_over)
     leftovers = _removals(world.servers, "Moved" if moves else "Released", "the group has no placement")
     if leftovers and _protects_leftovers(world):
         message = (

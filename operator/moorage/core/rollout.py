@@ -47,6 +47,13 @@ class Template:
         )
 
 
+def same_but_for_zone(wanted: Template, made: Template, keys: Collection[str]) -> bool:
+    """Whether a server is made from what is wanted. Its zone was chosen for it, unless the wanted settings name one."""
+    chosen = {key for key in keys if wanted.settings.get(key) is None}
+    bare = [{k: v for k, v in t.settings.items() if k not in chosen} for t in (wanted, made)]
+    return replace(wanted, settings=bare[0]) == replace(made, settings=bare[1])
+
+
 @dataclass(frozen=True, slots=True)
 class MemberWant:
     """What a member shall be: ``granted`` is how many servers it already had the policy's leave for.
@@ -92,8 +99,8 @@ class GroupServer:
     ``outdated``: its image, size or settings are no longer those of the configuration. ``failed`` is the reason of a
     terminal state, ``attempted`` what it was to be made from, where it found no room. ``repairs``: its driftPolicy is
     Repair. ``unhealthy_since``: since when it has been configured and yet not ready, or stopped. ``service`` is
-    where it is, ``settings`` what its backend was told of it. ``tried_at`` is when the first attempt to make it was
-    recorded, None while there was none.
+    where it is, ``settings`` what its backend was told of it, ``zone`` where the service says that it is. ``tried_at``
+    is when the first attempt to make it was recorded, None while there was none.
     """
 
     name: str
@@ -121,6 +128,7 @@ class GroupServer:
     attempted: Attempted | None = None
     service: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
+    zone: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +273,7 @@ def _creations(want: MemberWant, taken: set[int], staying: Sequence[GroupServer]
     missing, template = [o for o in range(count) if o not in taken], want.template
     if not template.zones:
         return tuple(Creation(want.name, o, template, want.revision) for o in missing)
-    there = [zone_of(s.settings, template.zones) for s in staying if s.failed is None]
+    there = [zone_of(s.settings, template.zones) or s.zone for s in staying if s.failed is None]
     beside = Counter(zone for zone in there if zone is not None)
     found: list[Creation] = []
     for ordinal in missing:

@@ -24,12 +24,15 @@ def no_zones(_uid: str, _settings: Mapping[str, Any]) -> Zones:
     return {}
 
 
-def in_own_order(zones: Zones, whose: str) -> Zones:
-    """The zones in an order of ``whose`` own, so that the first servers of many members are not all in one zone.
+def in_own_order(zones: Zones, whose: str, first: int = 0) -> Zones:
+    """The zones in an order of ``whose`` own, so that the first servers of many groups are not all in one zone; it
+    begins with the ``first``, so that those of a group's members are not either.
 
     It is mostly the same one when zones come and go.
     """
-    return {name: zones[name] for name in sorted(zones, key=lambda n: hashlib.sha256(f"{whose}/{n}".encode()).digest())}
+    names = sorted(zones, key=lambda name: hashlib.sha256(f"{whose}/{name}".encode()).digest())
+    turn = first % len(names) if names else 0
+    return {name: zones[name] for name in (*names[turn:], *names[:turn])}
 
 
 def zone_of(settings: Mapping[str, Any], zones: Zones) -> str | None:

@@ -78,7 +78,8 @@ class BackendFactory:
     may be made in: by the name of each, as `ServerRecord.zone` has it, what is added to the server's settings for it.
     Servers of one member are spread over them, and where one has no room the others are tried before anything else. It
     is empty where the service has none, or where the server's settings choose one themselves; it is pure, and neither
-    raises for settings that are wrong, since those are told elsewhere.
+    raises for settings that are wrong, since those are told elsewhere. `zone_settings` names all settings that it may
+    add, whatever zones the service has now: where they were not asked for, they are no reason to replace a server.
 
     `complete` gives, from the service's settings, a key and a server's settings, those that the create request is made
     of: what the service's settings add is fixed with the request, since they may change before it is repeated. It is
@@ -97,6 +98,7 @@ class BackendFactory:
     fallback: Callable[[Mapping[str, Any]], Mapping[str, Any] | None] = _no_fallback
     spot: Callable[[Mapping[str, Any]], Mapping[str, Any] | None] = _no_spot
     zones: Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, Mapping[str, Any]]] = _no_zones
+    zone_settings: frozenset[str] = frozenset()
     complete: Callable[[Mapping[str, Any], str, Mapping[str, Any]], Mapping[str, Any]] = _as_it_is
     conditional: Mapping[Ability, str] = field(default_factory=dict, hash=False)
 

@@ -86,4 +86,6 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
             continue
         seen.add(id(each))
         yield each
-        left += [inner for inner in (*each.args, each.__cause__, each.__context__) if isinstance(inner, BaseException)]
+        # An error of ours told what was in it, and stands for another call where this one was made because of it.
+        inner = (*each.args, each.__cause__, each.__context__)
+        left += [one for one in inner if isinstance(one, BaseException) and not isinstance(one, HostingError)]

@@ -145,7 +145,8 @@ async def _record(operation: Operation, stage: Scene, proxy: FaultProxy) -> dict
     """The calls that the operation makes when nothing disturbs it, by their numbers, those last that matter most; and
     how often it makes each of them once more."""
     stage = await operation.prepared(stage)
-    answer = await operation.act(stage.service.open_through(proxy), stage)
+    service = stage.service
+    answer = await operation.act(service.open_through(proxy, **service.short_timeouts(service.patience)), stage)
     made = proxy.calls[:_MOST_CALLS]
     proxy.calm()
     await operation.check(stage, answer)

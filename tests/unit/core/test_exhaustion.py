@@ -21,6 +21,7 @@ from moorage.core.exhaustion import (
     Attempted,
     Exhaustion,
     Room,
+    in_trouble,
     in_turn,
     no_fallback,
     remembered,
@@ -83,9 +84,37 @@ def test_the_other_zones_are_tried_before_other_settings() -> None:
     every = [replace(a, settings={**a.settings, "market": "demand"}) for a in both]
     over = left(*both, *every)
     assert isinstance(over, Exhausted)
-    assert (over.message, over.until) == ("in no zone of z0, z1: full", NOW + EXHAUSTED_FOR)
+    assert (over.message, over.until) == ("in no zone of z0, z1: full", every[-1].at + EXHAUSTED_FOR)
     named = left(attempt(zone="z0"), zone="z0")
     assert named == Room({"zone": "z0", "market": "demand"}), "settings that name a zone are tried there alone"
+
+
+def test_what_a_service_has_no_room_for_holds_as_long_as_the_last_of_it() -> None:
+    """Or trying all of it, which takes longer than one entry holds, would begin anew for ever."""
+    entries: tuple[Exhausted, ...] = ()
+    for number in range(12):
+        now = NOW + number * timedelta(minutes=3)
+        entries = remembered(entries, [attempt(at=now, zone=f"z{number}"), attempt("two", at=NOW)], now)
+    last = NOW + 33 * timedelta(minutes=1) + EXHAUSTED_FOR
+    assert [(entry.service, entry.until) for entry in entries] == [("one", last)] * 12
+
+
+def test_a_zone_in_trouble_is_passed_over_while_another_is_open_and_says_nothing_of_room() -> None:
+    def left(*zones: str, full: int = 0) -> Room | Exhausted:
+        attempts = [replace(attempt(), settings=in_trouble(zone), reason="JoinTimeout") for zone in zones]
+        attempts += [attempt(zone=f"z{n}") for n in range(full)]
+        return Exhaustion(remembered((), attempts, NOW), NOW, no_fallback, zoned(3)).left("one", "one", "small", {})
+
+    for one in (left("z0"), left("z0", "gone")):
+        assert isinstance(one, Room)
+        assert (set(one.zones), set(one.troubled), one.full) == ({"z1", "z2"}, {"z0"}, {})
+    every = left("z0", "z1", "z2")
+    assert isinstance(every, Room)
+    assert set(every.zones) == {"z0", "z1", "z2"}
+    rest = left("z2", full=2)
+    assert isinstance(rest, Room)
+    assert set(rest.zones) == {"z2"}
+    assert isinstance(left("z2", full=3), Exhausted)
 
 
 def test_a_quota_is_the_whole_services_and_many_full_zones_are_enough() -> None:

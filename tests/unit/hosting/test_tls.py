@@ -169,3 +169,18 @@ def test_what_is_written_where_is_told_and_other_failures_are_not_of_tls() -> No
     assert "is refused (certificate revoked)" in refused.message
     assert tls_failure(ConnectionResetError("reset")) is None
     assert "ConnectionResetError" in no_answer(ConnectionResetError("reset")).message
+
+
+def test_what_an_error_of_ours_told_does_not_colour_the_next_call() -> None:
+    """A call that is made while another's failure is handled carries it as its context."""
+    try:
+        try:
+            raise ssl.SSLError(1, "[SSL: TLSV1_ALERT_UNKNOWN_CA] tlsv1 alert unknown ca")
+        except ssl.SSLError:
+            raise Unavailable("told") from None
+    except Unavailable:
+        try:
+            raise ConnectionResetError("reset")
+        except ConnectionResetError as error:
+            found = error
+    assert tls_failure(found) is None

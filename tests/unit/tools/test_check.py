@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tools.check import Outcome, agent_problems, count, failures, is_final, lock_problems, summary, turns
+from tools.check import Outcome, agent_problems, count, failures, is_final, lock_problems, summary
 
 PROJECT = """
 [project]
@@ -97,18 +97,6 @@ def test_the_last_line_sums_up_in_plain_words() -> None:
     assert "types" in lines[1]
     assert "FAILED" in lines[1]
     assert "5 passed, 1 skipped" in lines[2]
-
-
-@pytest.mark.parametrize(
-    ("stages", "expected"),
-    [
-        (("lint", "unit", "api", "contract", "e2e"), [["lint"], ["unit"], ["api"], ["contract", "e2e"]]),
-        (("e2e",), [["e2e"]]),
-        (("lint",), [["lint"]]),
-    ],
-)
-def test_stages_that_wait_for_test_beds_run_side_by_side(stages: tuple[str, ...], expected: list[list[str]]) -> None:
-    assert turns(stages) == expected
 
 
 PASSES_SOMETIMES = """

@@ -235,14 +235,16 @@ def with_room(
 
 
 def _narrowed(offering: str, room: Room) -> str:
-    """That there are zones without room, in the words of the first of them."""
-    if not room.full:
+    """That there are zones without room or in trouble, in the words of the first of them."""
+    told, first = [], [next(iter(found.values())) for found in (room.full, room.troubled) if found]
+    if room.full:
+        told.append(f"offering {offering} turned out to have no room in {', '.join(room.full)} ({first[0].message})")
+    if room.troubled:
+        told.append(f"servers failed in {', '.join(room.troubled)} ({first[-1].reason}: {first[-1].message})")
+    if not told:
         return ""
-    first = next(iter(room.full.values()))
-    return (
-        f"offering {offering} turned out to have no room in {', '.join(room.full)} ({first.message}): "
-        f"new servers go to {', '.join(room.zones)} until {first.until:%Y-%m-%dT%H:%M:%SZ}"
-    )
+    until = min(entry.until for entry in first)
+    return f"{'; '.join(told)}: new servers go to {', '.join(room.zones)} until {until:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _staying(

@@ -17,6 +17,7 @@ FACTORY = BackendFactory(
     fallback=fallback,
     spot=spot,
     zones=zones,
+    zone_settings=frozenset({"zone"}),
     complete=complete,
     conditional={Ability.IMAGES: "imageOwners"},
 )
