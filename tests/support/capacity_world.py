@@ -69,9 +69,11 @@ class CapacityWorld(World):
         left = self.exhaustion().left(placement.service, placement.service, OFFERING, {})
         if isinstance(left, Room):
             zones = in_own_order(left.zones, want.name)
-            return replace(want, template=Template(want.template.image, OFFERING, left.settings, zones=zones))
+            first = Template(want.template.image, OFFERING, {}, zones=in_own_order(self._zones(), want.name))
+            template = Template(want.template.image, OFFERING, left.settings, zones=zones)
+            return replace(want, template=template, first=first)
         first = Template(want.template.image, OFFERING, {}, zones=in_own_order(self._zones(), want.name))
-        return replace(want, template=first, exhausted=f"{left.service} is full")
+        return replace(want, template=first, first=first, exhausted=f"{left.service} is full")
 
     def _propose(self) -> Placement | Obstacle:
         exhaustion = self.exhaustion()

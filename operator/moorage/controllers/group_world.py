@@ -18,7 +18,7 @@ from moorage.controllers.choices import Choice, Choices
 from moorage.controllers.context import Surroundings
 from moorage.controllers.deadlocks import Deadlocks
 from moorage.controllers.derived import Derived
-from moorage.controllers.exhaustion import attempted, next_settings, zone_settings, zones_of
+from moorage.controllers.exhaustion import attempted, next_settings, zones_of
 from moorage.controllers.observation import joined
 from moorage.controllers.references import GroupPolicy, MemberConfig, References
 from moorage.controllers.server import summary_of
@@ -244,6 +244,7 @@ class GroupObserver:
             message=_told(meta.deleting, is_ready, ready),
             attempted=attempted(server, failed, stalled) if reason in NO_ROOM else None,
             service=server.spec.service_ref.name,
+            image=server.spec.image or "",
             settings=server.spec.settings,
             zone=status.zone,
         )
@@ -272,12 +273,9 @@ class GroupObserver:
         turns = self._wants.turns(group, server.spec.member or "", config, service, policy)
         if isinstance(turns, Rejection):
             return False
-        keys = zone_settings(service.spec.type)
-        if keys is None:
-            return False  # nobody can tell what was chosen for it, nor make another one
         own = Template(server.spec.image or "", server.spec.offering or "", server.spec.settings)
         return not any(
-            same_but_for_zone(template_of(tried), own, keys)
+            same_but_for_zone(template_of(tried, service, own), own)
             for turn in turns
             for tried in tried_in_turn(turn, service.spec.type, next_settings)
         )

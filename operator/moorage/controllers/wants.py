@@ -9,6 +9,7 @@ from moorage.api.hostingservice import HostingService
 from moorage.api.servergroup import ServerGroup
 from moorage.api.virtualserverconfig import VirtualServerConfig
 from moorage.controllers.derived import Derived
+from moorage.controllers.exhaustion import zone_settings
 from moorage.controllers.references import GroupPolicy, MemberConfig
 from moorage.controllers.tables import Tables
 from moorage.core.exhaustion import Exhaustion
@@ -78,10 +79,11 @@ class Wants:
             return _Made(problem=(turns.word, told))
         uid, whose = service.metadata.uid, group.metadata.uid
         index = next((n for n, member in enumerate(group.spec.members) if member.name == m.member.name), 0)
-        first = template_of(turns[0], in_own_order(room.zones(uid, turns[0].settings), whose, index))
+        zones = in_own_order(room.zones(uid, turns[0].settings), whose, index)
+        first = template_of(turns[0], service, zones=zones)
         left = first_with_room(turns, uid, service.spec.type, room)
         if isinstance(left, MemberTemplate):
-            made = template_of(left, in_own_order(left.zones, whose, index))
+            made = template_of(left, service, zones=in_own_order(left.zones, whose, index))
             return _Made(made, instead=left.instead, narrowed=left.narrowed, first=first)
         return _Made(first, exhausted=left.detail, first=first)
 
@@ -125,7 +127,20 @@ class Wants:
         return service if service is not None and uid in {"", service.metadata.uid} else None
 
 
-def template_of(resolved: MemberTemplate, zones: Zones | None = None) -> Template:
-    """What a server is made from, in one of ``zones``, without the price."""
+def template_of(
+    resolved: MemberTemplate,
+    service: HostingService | None = None,
+    made: Template | None = None,
+    *,
+    zones: Zones | None = None,
+) -> Template:
+    """What a server is made from, in one of ``zones`` of the ``service``, without the price.
+
+    Where the service's backend cannot be asked by what it puts servers into zones, all that ``made`` has beside the
+    settings that are wanted counts as such: nobody can tell otherwise.
+    """
     settings, interruptible = dict(resolved.settings), resolved.interruptible
-    return Template(resolved.image, resolved.offering.name, settings, interruptible, zones or {})
+    keys = None if service is None else zone_settings(service.spec.type)
+    if keys is None:
+        keys = frozenset() if made is None else frozenset(made.settings) - frozenset(settings)
+    return Template(resolved.image, resolved.offering.name, settings, interruptible, zones or {}, keys)

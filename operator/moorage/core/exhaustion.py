@@ -49,9 +49,10 @@ def settings_mark(settings: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def in_trouble(zone: str) -> Mapping[str, Any]:
-    """What stands for the settings in the entry about a zone in trouble: settings that no server has."""
-    return {"": zone}
+def in_trouble(zone: str, image: str, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What stands for the settings in the entry about a zone in trouble, settings that no server has: the zone, and
+    what was made there, for the fault may be in that. ``settings`` are those without the zone."""
+    return {"": zone, "image": image, "settings": dict(settings)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,7 @@ class Exhaustion:
                 return entry
         return None
 
-    def room(self, service_uid: str, offering: str, settings: Mapping[str, Any]) -> Room | Exhausted:
+    def room(self, service_uid: str, offering: str, settings: Mapping[str, Any], image: str = "") -> Room | Exhausted:
         """Where these settings are still to be tried, or the first entry that ends where no zone is left."""
         known = [entry for entry in self._of_service(service_uid) if entry.reason in NO_ROOM]
         if len(known) >= MAX_EXHAUSTED:
@@ -129,30 +130,31 @@ class Exhaustion:
         if quota is not None:
             return quota
         if len(full) < min(len(zones), MAX_FULL_ZONES):
-            return self._beside_trouble(
-                service_uid, Room(settings, {name: zones[name] for name in zones if name not in full}, full)
-            )
+            left = Room(settings, {name: zones[name] for name in zones if name not in full}, full)
+            return self._beside_trouble(service_uid, left, image)
         first = min(full.values(), key=lambda entry: entry.until)
         return first.model_copy(update={"message": f"in no zone of {', '.join(full)}: {first.message}"})
 
     def _of_service(self, service_uid: str) -> list[Exhausted]:
         return [entry for entry in self.entries if entry.service_uid == service_uid and entry.until > self.now]
 
-    def _beside_trouble(self, service_uid: str, room: Room) -> Room:
+    def _beside_trouble(self, service_uid: str, room: Room, image: str) -> Room:
         """The same without the zones in trouble, where that leaves any."""
         known = {entry.settings: entry for entry in self._of_service(service_uid)}
-        marks = {name: settings_mark(in_trouble(name)) for name in room.zones}
+        marks = {name: settings_mark(in_trouble(name, image, room.settings)) for name in room.zones}
         troubled = {name: known[mark] for name, mark in marks.items() if mark in known}
         if len(troubled) == len(room.zones):
             return room
         zones = {name: added for name, added in room.zones.items() if name not in troubled}
         return replace(room, zones=zones, troubled=troubled)
 
-    def left(self, service_uid: str, type_: str, offering: str, settings: Mapping[str, Any]) -> Room | Exhausted:
+    def left(
+        self, service_uid: str, type_: str, offering: str, settings: Mapping[str, Any], image: str = ""
+    ) -> Room | Exhausted:
         """The first settings that are still to be tried, or the last entry where there are none."""
         found: Room | Exhausted = Room(settings)
         for tried in in_turn(type_, settings, self.fallback):
-            found = self.room(service_uid, offering, tried)
+            found = self.room(service_uid, offering, tried, image)
             if isinstance(found, Room):
                 return found
         return found
@@ -173,30 +175,27 @@ def in_turn(type_: str, settings: Mapping[str, Any], fallback: Fallback) -> Iter
 
 
 def remembered(entries: Iterable[Exhausted], attempts: Iterable[Attempted], now: datetime) -> tuple[Exhausted, ...]:
-    """The entries with what `attempts` add, without those that are over; the newest, at most 40.
+    """The entries with what `attempts` add, without those that are over: at most 40, first the newest about room, then
+    the newest about zones in trouble.
 
     What a service had no room for holds as long as the last such thing: trying all that it has may take longer than any
     one entry holds, and would begin anew for ever.
     """
-    kept = {_key(entry): entry for entry in entries if entry.until > now}
+    kept = {key_of(entry): entry for entry in entries if entry.until > now}
+    gained: set[str] = set()
     for attempt in sorted(attempts, key=lambda a: (a.at, a.offering, settings_mark(a.settings))):
         entry = attempt.entry()
-        if entry.until > now and _key(entry) not in kept:
-            kept[_key(entry)] = entry
-            kept |= {key: _prolonged(other, entry) for key, other in kept.items()}
-    newest = sorted(kept.values(), key=lambda e: (e.until, *_key(e)), reverse=True)[:MAX_EXHAUSTED]
-    return tuple(sorted(newest, key=lambda e: (e.until, *_key(e))))
+        if entry.until > now and key_of(entry) not in kept:
+            kept[key_of(entry)] = entry
+            gained |= {entry.service_uid} if entry.reason in NO_ROOM else set()
+    for service_uid in gained:
+        full = {k: e for k, e in kept.items() if e.service_uid == service_uid and e.reason in NO_ROOM}
+        until = max(entry.until for entry in full.values())
+        kept |= {key: entry.model_copy(update={"until": until}) for key, entry in full.items()}
+    order = sorted(kept.values(), key=lambda e: (e.reason in NO_ROOM, e.until, *key_of(e)), reverse=True)
+    return tuple(sorted(order[:MAX_EXHAUSTED], key=lambda e: (e.until, *key_of(e))))
 
 
-def _prolonged(entry: Exhausted, newer: Exhausted) -> Exhausted:
-    if (
-        entry.service_uid != newer.service_uid
-        or not {entry.reason, newer.reason} <= NO_ROOM
-        or entry.until >= newer.until
-    ):
-        return entry
-    return entry.model_copy(update={"until": newer.until})
-
-
-def _key(entry: Exhausted) -> tuple[str, str, str]:
-    return entry.service_uid, entry.offering, entry.settings
+def key_of(entry: Exhausted) -> tuple[str, str, str]:
+    """What an entry is about. A zone is in trouble with whatever offering."""
+    return entry.service_uid, entry.offering if entry.reason in NO_ROOM else "", entry.settings

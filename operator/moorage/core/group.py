@@ -11,7 +11,7 @@ from moorage.api.hostingpolicy import Reading, Verdict
 from moorage.api.placement import Exhausted, FailedOver, Placement
 from moorage.api.servergroup import Member, PendingItem, ServerGroup
 from moorage.core.ceilings import NOTHING, Allowance, Cost
-from moorage.core.exhaustion import NO_ROOM, remembered
+from moorage.core.exhaustion import NO_ROOM, key_of, remembered
 from moorage.core.failover import NOTHING as NO_OCCASION
 from moorage.core.failover import UNKNOWN, Case, Judgement, Reach, asked_by, entry, judge, remaining, without_refuge
 from moorage.core.gate import earlier, is_complete, is_kept, opened, present, wanted
@@ -222,11 +222,7 @@ def _newly_exhausted(world: GroupWorld, placement: Placement, now: datetime) -> 
     attempts += troubles(world.wants, world.servers, placement, world.group.spec.remediation, now)
     known = remembered(world.group.status.exhausted, (), now)
     found = remembered(known, attempts, now)
-    return found if {_mark(e) for e in found} - {_mark(e) for e in known} else None
-
-
-def _mark(entry: Exhausted) -> tuple[str, str, str]:
-    return entry.service_uid, entry.offering, entry.settings
+    return found if {key_of(e) for e in found} - {key_of(e) for e in known} else None
 
 
 def _move(world: GroupWorld, placement: Placement) -> GroupPlan | None:

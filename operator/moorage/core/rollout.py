@@ -14,7 +14,7 @@ from typing import Any
 from moorage.api.servergroup import Remediation, UpdateStrategy
 from moorage.core.exhaustion import Attempted
 from moorage.core.timing import earliest
-from moorage.core.zones import Zones, emptiest, without_zone, zone_of
+from moorage.core.zones import Zones, emptiest, zone_of
 
 FAILURE_BACKOFF = timedelta(seconds=5)
 FAILURE_BACKOFF_MAX = timedelta(minutes=5)
@@ -25,7 +25,8 @@ class Template:
     """What a server is made from: a change of any of it takes another server.
 
     ``interruptible``: it may be taken back at any time, and has the price for that. It follows from the rest.
-    ``zones``: those of the service where there may be room; each server is made in one of them.
+    ``zones``: those of the service where there may be room; each server is made in one of them, by some of the
+    ``zone_settings``.
     """
 
     image: str
@@ -33,6 +34,13 @@ class Template:
     settings: Mapping[str, Any] = field(default_factory=dict)
     interruptible: bool = field(default=False, compare=False)
     zones: Zones = field(default_factory=dict, compare=False)
+    zone_settings: frozenset[str] = field(default=frozenset(), compare=False)
+
+    def own(self, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A server's settings without those by which a zone was chosen for it: the ones that this does not name."""
+        keys = {*self.zone_settings, *(key for added in self.zones.values() for key in added)}
+        chosen = {key for key in keys if self.settings.get(key) is None}
+        return {key: value for key, value in settings.items() if key not in chosen}
 
     def inside(self, zone: str) -> Template:
         """The same in one of its zones."""
@@ -47,11 +55,9 @@ class Template:
         )
 
 
-def same_but_for_zone(wanted: Template, made: Template, keys: Collection[str]) -> bool:
+def same_but_for_zone(wanted: Template, made: Template) -> bool:
     """Whether a server is made from what is wanted. Its zone was chosen for it, unless the wanted settings name one."""
-    chosen = {key for key in keys if wanted.settings.get(key) is None}
-    bare = [{k: v for k, v in t.settings.items() if k not in chosen} for t in (wanted, made)]
-    return replace(wanted, settings=bare[0]) == replace(made, settings=bare[1])
+    return replace(wanted, settings=wanted.own(wanted.settings)) == replace(made, settings=wanted.own(made.settings))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +105,8 @@ class GroupServer:
     ``outdated``: its image, size or settings are no longer those of the configuration. ``failed`` is the reason of a
     terminal state, ``attempted`` what it was to be made from, where it found no room. ``repairs``: its driftPolicy is
     Repair. ``unhealthy_since``: since when it has been configured and yet not ready, or stopped. ``service`` is
-    where it is, ``settings`` what its backend was told of it, ``zone`` where the service says that it is. ``tried_at``
-    is when the first attempt to make it was recorded, None while there was none.
+    where it is, ``image`` and ``settings`` what its backend was told of it, ``zone`` where the service says that
+    it is. ``tried_at`` is when the first attempt to make it was recorded, None while there was none.
     """
 
     name: str
@@ -127,6 +133,7 @@ class GroupServer:
     message: str = ""
     attempted: Attempted | None = None
     service: str = ""
+    image: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     zone: str | None = None
 
@@ -173,11 +180,12 @@ class MemberPlan:
 
 @dataclass(frozen=True, slots=True)
 class Sick:
-    """A server that remediation would replace, with the reason."""
+    """A server that remediation would replace, with the reason, and since when."""
 
     server: GroupServer
     reason: str
     message: str
+    since: datetime
 
 
 def find_sick(
@@ -194,7 +202,7 @@ def find_sick(
             continue
         at, reason, message = found
         if now >= at:
-            sick.append(Sick(server, reason, message))
+            sick.append(Sick(server, reason, message, at))
         else:
             due.append(at)
     return tuple(sick), earliest(*due)
@@ -325,7 +333,7 @@ def _next(server: GroupServer, want: MemberWant) -> tuple[str, str] | None:
         return "NextOffering", f"offering {template.offering} is"
     if template.tries(tried.settings):
         return None
-    if without_zone(tried.settings, template.zones) == template.settings:
+    if template.own(tried.settings) == template.own(template.settings):
         return "NextZone", f"{' or '.join(template.zones)} is"
     return "NextSettings", "other settings are"
 

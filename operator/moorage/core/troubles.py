@@ -41,17 +41,17 @@ def troubles(
                 service=placement.service,
                 service_uid=placement.service_uid,
                 offering=want.first.offering,
-                settings=in_trouble(zone),
+                settings=in_trouble(zone, server.image, want.first.own(server.settings)),
                 reason=why[0],
                 message=f"{server.name}: {why[1]}",
-                at=server.failed_at or now,
+                at=why[2],
             )
 
 
-def _why(server: GroupServer, sick: Mapping[str, Sick]) -> tuple[str, str] | None:
+def _why(server: GroupServer, sick: Mapping[str, Sick]) -> tuple[str, str, datetime] | None:
     if server.attempted is not None:
         return None  # for want of room, which is remembered as such
     if server.failed is not None:
-        return server.failed, server.message
+        return server.failed, server.message, server.failed_at or server.created
     ill = sick.get(server.uid)
-    return None if ill is None else (ill.reason, ill.message)
+    return None if ill is None else (ill.reason, ill.message, ill.since)

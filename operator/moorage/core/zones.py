@@ -40,12 +40,6 @@ def zone_of(settings: Mapping[str, Any], zones: Zones) -> str | None:
     return next((name for name, added in zones.items() if added.items() <= settings.items()), None)
 
 
-def without_zone(settings: Mapping[str, Any], zones: Zones) -> Mapping[str, Any]:
-    """A server's settings without what was added to have it in a zone, be it one that the service has no more."""
-    added = {key for one in zones.values() for key in one}
-    return {key: value for key, value in settings.items() if key not in added} if added else settings
-
-
 def emptiest(zones: Zones, ordinal: int, beside: Counter[str]) -> str:
     """The zone for a server: that with the fewest of its siblings; among equals, the next in turn by its ordinal."""
     names = tuple(zones)

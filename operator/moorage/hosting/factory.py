@@ -102,6 +102,11 @@ class BackendFactory:
     complete: Callable[[Mapping[str, Any], str, Mapping[str, Any]], Mapping[str, Any]] = _as_it_is
     conditional: Mapping[Ability, str] = field(default_factory=dict, hash=False)
 
+    def __post_init__(self) -> None:
+        """Raises ValueError where zones have no settings that are named: servers would be replaced for them."""
+        if self.zones is not _no_zones and not self.zone_settings:
+            raise ValueError("a backend with zones has to name its zone_settings")
+
     @property
     def abilities(self) -> frozenset[Ability]:
         """What the backend can do beyond the contract, whatever its settings."""

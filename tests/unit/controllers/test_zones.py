@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from tests.support.controller_bench import Bench, read_policy
 
 from moorage.controllers.group_world import GroupObserver
 from moorage.controllers.revisions import ensure_revision
-from moorage.core.exhaustion import settings_mark
+from moorage.core.exhaustion import in_trouble, settings_mark
 from moorage.core.group import GroupWorld, decide_group
 from moorage.kube import kinds
 from moorage.kube.kinds import Kind
+from moorage.runtime.clock import ManualClock
 
 ALWAYS = {"when": {"all": [{"name": "always", "schedule": {"from": "2020-01-01T00:00:00Z"}}]}}
 SINCE = "2026-01-01T00:00:00Z"
@@ -55,7 +56,7 @@ class Cloud:
             "member": "m",
             "ordinal": ordinal,
             "placement": 1,
-            "image": "i",
+            "image": more.pop("image", "i"),
             "offering": "small",
             "settings": settings,
         }
@@ -162,6 +163,38 @@ async def test_after_a_failure_that_is_not_for_room_the_other_zones_come_first(c
     told = cloud.world(changed).wants[0].narrowed
     assert told.startswith(f"servers failed in {bad} (Invalid: g-m-2: settings.subnet")
     assert "turned out to have no room" not in told
+
+
+async def test_what_was_wrong_with_an_image_is_not_held_against_the_zones_for_another(cloud: Cloud) -> None:
+    await cloud.begin({}, SUBNETS)
+    group = await cloud.group("g", 2)
+    why: dict[str, str] = {"reason": "Invalid", "message": "InvalidAMIID.NotFound"}
+    failed = [condition("Instantiated", "False"), condition("Ready", "False", **why), condition("Stalled", **why)]
+    for ordinal, settings in enumerate(cloud.made(group)):
+        await cloud.server("g", ordinal, settings, failed, image="wrong")
+    plan = decide_group(cloud.world(group), cloud.now())
+    assert plan.exhausted is not None
+    assert len(plan.exhausted) == 2
+    status = {**group["status"], "exhausted": [entry.to_dict() for entry in plan.exhausted]}
+    changed = cloud.bench.api.change(kinds.SERVER_GROUP, "ns", "g", status=status)
+    cloud.bench.context.store.ingest(kinds.SERVER_GROUP, changed)
+    want = cloud.world(changed).wants[0]
+    assert want.template is not None
+    assert (set(want.template.zones), want.narrowed) == (set(SUBNETS), "")
+
+
+async def test_a_zone_where_agents_never_join_is_in_trouble(cloud: Cloud) -> None:
+    await cloud.begin({}, SUBNETS)
+    group = await cloud.group("g", 1)
+    (settings,) = cloud.made(group)
+    up = {**condition("Instantiated"), "lastTransitionTime": f"{cloud.now():%Y-%m-%dT%H:%M:%SZ}"}
+    await cloud.server("g", 0, settings, [up], providerID="i-1")
+    assert decide_group(cloud.world(group), cloud.now()).exhausted is None
+    cast(ManualClock, cloud.bench.context.clock).advance(timedelta(minutes=11).total_seconds())
+    plan = decide_group(cloud.world(group), cloud.now())
+    assert plan.exhausted is not None
+    (entry,) = plan.exhausted
+    assert (entry.reason, entry.settings) == ("JoinTimeout", settings_mark(in_trouble(settings["zone"], "i", {})))
 
 
 async def test_servers_from_before_zones_were_chosen_count_where_the_service_says_that_they_are(cloud: Cloud) -> None:

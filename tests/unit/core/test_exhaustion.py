@@ -101,7 +101,7 @@ def test_what_a_service_has_no_room_for_holds_as_long_as_the_last_of_it() -> Non
 
 def test_a_zone_in_trouble_is_passed_over_while_another_is_open_and_says_nothing_of_room() -> None:
     def left(*zones: str, full: int = 0) -> Room | Exhausted:
-        attempts = [replace(attempt(), settings=in_trouble(zone), reason="JoinTimeout") for zone in zones]
+        attempts = [replace(attempt(), settings=in_trouble(zone, "", {}), reason="JoinTimeout") for zone in zones]
         attempts += [attempt(zone=f"z{n}") for n in range(full)]
         return Exhaustion(remembered((), attempts, NOW), NOW, no_fallback, zoned(3)).left("one", "one", "small", {})
 
@@ -115,6 +115,21 @@ def test_a_zone_in_trouble_is_passed_over_while_another_is_open_and_says_nothing
     assert isinstance(rest, Room)
     assert set(rest.zones) == {"z2"}
     assert isinstance(left("z2", full=3), Exhausted)
+
+
+def test_zones_in_trouble_take_no_place_of_what_has_no_room_and_the_same_is_new_only_once() -> None:
+    full = [attempt(offering=f"o{n}") for n in range(MAX_EXHAUSTED + 5)]
+    troubled = [
+        replace(attempt(at=NOW + timedelta(seconds=n)), settings=in_trouble(f"z{n}", "i", {}), reason="JoinTimeout")
+        for n in range(MAX_EXHAUSTED + 5)
+    ]
+    entries = remembered((), [*full, *troubled], NOW)
+    assert {entry.reason for entry in entries} == {"InsufficientCapacity"}
+    assert len(entries) == MAX_EXHAUSTED
+    once = remembered((), troubled, NOW)
+    assert remembered(once, troubled, NOW) == once, "or it would be written at each look"
+    of_another_size = [replace(one, offering="large") for one in troubled]
+    assert remembered(once, of_another_size, NOW) == once
 
 
 def test_a_quota_is_the_whole_services_and_many_full_zones_are_enough() -> None:

@@ -116,7 +116,7 @@ PLANS: dict[str, tuple[MemberPlan, tuple[list[int], list[tuple[str, str]], list[
         ([], [("g-m-0", "CreateFailed")], []),
     ),
     "sick": (
-        plan(want(1, 1), server(0, **DOWN), sick={"u0": Sick(server(0), "Unhealthy", "ill")}),
+        plan(want(1, 1), server(0, **DOWN), sick={"u0": Sick(server(0), "Unhealthy", "ill", NOW)}),
         ([], [("g-m-0", "Unhealthy")], []),
     ),
     "revised, one at a time, the highest first": (

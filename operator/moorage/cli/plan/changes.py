@@ -17,7 +17,6 @@ from moorage.controllers.exhaustion import asks_for_spot
 from moorage.core.pricing import market_price
 from moorage.core.rollout import MemberWant, Template
 from moorage.core.services import ServiceView, service_view
-from moorage.core.zones import without_zone
 from moorage.kube.errors import InvalidObject
 
 _GOES = frozenset({"ScaledDown", "MemberRemoved", "Released", "Moved", "FailedOver", "GroupDeleted"})
@@ -226,7 +225,7 @@ def _differences(server: VirtualServer, template: Template) -> Iterator[str]:
         yield f"image {spec.image} -> {template.image}"
     if spec.offering != template.offering:
         yield f"size {spec.offering} -> {template.offering}"
-    own = without_zone(spec.settings, template.zones)
+    own = template.own(spec.settings)
     for key in sorted({*own, *template.settings}):
         old, new = spec.settings.get(key), template.settings.get(key)
         if old != new:

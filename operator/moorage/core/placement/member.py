@@ -223,11 +223,11 @@ def with_room(
     left: Room | Exhausted
     if template.interruptible:
         # Not the backend's own fallback: what it gives has another price than the one that the choice rests on.
-        left = exhaustion.room(service_uid, offering, template.settings)
+        left = exhaustion.room(service_uid, offering, template.settings, template.image)
         if isinstance(left, Exhausted) and template.otherwise is not None:
             return _staying(template.otherwise, service_uid, type_, exhaustion, left)
     else:
-        left = exhaustion.left(service_uid, type_, offering, template.settings)
+        left = exhaustion.left(service_uid, type_, offering, template.settings, template.image)
     if isinstance(left, Exhausted):
         why = f"offering {offering} turned out to have no room ({left.message})"
         return Rejection(Reason.NO_CAPACITY, f"{why}; not tried again before {left.until:%Y-%m-%dT%H:%M:%SZ}")

@@ -246,6 +246,12 @@ async def test_the_zone_that_was_chosen_for_a_server_is_no_reason_to_replace_it(
     await harbour.set_up()
     await harbour.group(2, running=2, old={**IMAGE, "images": [{"image": "debian-11"}]})
     assert {change.why for change in harbour.plan().changes} == {("image debian-11 -> debian-12",)}
+    held = harbour.bench.api.stored(kinds.HOSTING_SERVICE, None, "a")
+    meta = {**held["metadata"], "generation": held["metadata"]["generation"] + 1}
+    emptied = {**held["spec"], "settings": {"subnets": {}}}
+    changed = harbour.bench.api.change(kinds.HOSTING_SERVICE, None, "a", metadata=meta, spec=emptied)
+    harbour.bench.context.store.ingest(kinds.HOSTING_SERVICE, changed)
+    assert {change.why for change in harbour.plan().changes} == {("image debian-11 -> debian-12",)}
     named = {**IMAGE, "settings": [{"serviceType": "ec2", "values": {"zone": "zone-b"}}]}
     harbour = Harbour(zones=("zone-a", "zone-b"))
     await harbour.set_up(config=named)
