@@ -29,6 +29,7 @@ class TestEc2(BackendContract):
             yield service
 
 
+@pytest.mark.timeout(400)
 class TestForgetful(Contract):
     """An EC2-compatible service that knows no request again: what a caller does then makes one server all the same."""
 

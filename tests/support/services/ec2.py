@@ -229,7 +229,7 @@ def _delete_volume(known: str, ec2: EC2Client) -> None:
 class ForgetfulEc2Service(Ec2Service):
     """An EC2-compatible service that makes another instance of every request, and settings that say so."""
 
-    hasty = 0.5  # for so many times that long each fate stays unknown
+    hasty = 1.0  # for so many times that long each fate stays unknown
 
     def __init__(self, running: Running) -> None:
         super().__init__(running)
