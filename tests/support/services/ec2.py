@@ -236,6 +236,10 @@ class ForgetfulEc2Service(Ec2Service):
         self.settings = {**self.settings, "idempotentCreate": False}
         self.faults = ForgetfulFaults(self.control, running)
 
+    def short_timeouts(self, seconds: float) -> dict[str, Any]:
+        """Of creations alone: what became of them is found in inventories, which take long on a bed of thousands."""
+        return {**super().short_timeouts(seconds), "requestTimeout": "30s", "inventoryTimeout": "60s"}
+
     async def end(self) -> None:
         """The bed is not this service's own."""
         await super().end()
