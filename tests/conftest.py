@@ -105,6 +105,7 @@ def kstatus(pytestconfig: pytest.Config) -> cluster.KStatus:
 def _needs_beds(request: pytest.FixtureRequest) -> None:
     for name in beds.wanted(request.node):
         beds.running(name)
+        beds.renew(name)
 
 
 @pytest.fixture(autouse=True)

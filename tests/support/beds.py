@@ -26,6 +26,8 @@ from moorage import testbed
 MARK = "bed"
 STARTED = "MOORAGE_BEDS_STARTED"
 """The folder of one run, in which its processes note what they start."""
+WORN = 250
+"""How many instances EC2's bed may have made before it is started anew."""
 TELL_AFTER = 10.0
 """Seconds of waiting for another's bed after which it is said, and said again."""
 Say = Callable[[str], None]
@@ -44,6 +46,20 @@ def running(name: str) -> testbed.Running:
     except testbed.Lacking as problem:
         _lacking[name] = f"no test bed {name}: {problem}"
         missing(_lacking[name])
+
+
+def renew(name: str) -> None:
+    """Start the bed anew where it is worn, for a test that has it for itself: moto forgets no instance that ever was,
+    and each list takes time with the square of their number."""
+    if name != "ec2" or name in _lacking:
+        return
+    from tests.support.services.ec2 import Control
+
+    bed = testbed.bed(name)
+    now = testbed.status(bed)
+    if now is not None and len(Control(now).ledger()) > WORN:
+        testbed.down(bed, say)
+        testbed.up(bed, say)
 
 
 def wanted(item: pytest.Item) -> list[str]:
