@@ -305,13 +305,10 @@ def main() -> int:
         parser.error(f"no such stage: {', '.join(sorted(unknown))}")
     # What one process compiled, the others need not: half of the time of a short one goes into that.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    outcomes: list[Outcome] = []
     stages = [stage for stage in STAGES if stage in (parsed.stages or STAGES)]
     beds = Beds(stages)
     try:
-        for stage in stages:
-            done = _one(stage, parsed.workers, extra, beds)
-            outcomes.append(done)
+        outcomes = [_one(stage, parsed.workers, extra, beds) for stage in stages]
     except KeyboardInterrupt:
         say("interrupted")
         return 130

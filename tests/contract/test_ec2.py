@@ -6,13 +6,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 from tests.support import beds
+from tests.support.forgetful import ForgetfulContract
 from tests.support.services.ec2 import Ec2Service, ForgetfulEc2Service
 
-from moorage.testing import BackendContract, Fault, FaultProxy
-from moorage.testing.base import Contract
-from moorage.testing.identity import IdentityContract
-from moorage.testing.interruption import FAULTS, MAKES_TWO, InterruptionContract
-from moorage.testing.lag import LagContract
+from moorage.testing import BackendContract
 
 pytestmark = pytest.mark.bed("ec2")
 
@@ -30,8 +27,8 @@ class TestEc2(BackendContract):
 
 
 @pytest.mark.timeout(400)
-class TestForgetful(Contract):
-    """An EC2-compatible service that knows no request again: what a caller does then makes one server all the same."""
+class TestForgetful(ForgetfulContract):
+    """An EC2-compatible service that knows no request again."""
 
     under_test = ForgetfulEc2Service
 
@@ -40,15 +37,3 @@ class TestForgetful(Contract):
         """The bed, empty, without ClientTokens."""
         async with ForgetfulEc2Service(beds.running("ec2")) as service:
             yield service
-
-    test_an_unknown_outcome = IdentityContract.test_a_creation_of_unknown_outcome_ends_in_one_server
-    test_late_listings = LagContract.test_a_lost_creation_is_not_doubled_while_listings_are_late
-
-    @pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault not in MAKES_TWO], ids=str)
-    async def test_a_broken_creation(self, service: ForgetfulEc2Service, proxy: FaultProxy, fault: Fault) -> None:
-        await InterruptionContract().test_a_broken_call_is_mended_by_repeating(service, proxy, "create", fault)
-
-    async def test_repeating_would_make_two(self, service: ForgetfulEc2Service) -> None:
-        backend, request = service.open(), service.request()
-        assert not backend.capabilities.idempotent_create
-        assert (await backend.create(request)).provider_id != (await backend.create(request)).provider_id

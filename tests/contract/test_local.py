@@ -6,14 +6,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from tests.support.forgetful import ForgetfulContract
 from tests.support.services.local import ForgetfulService, KillableService, LocalService, SessionService
 
-from moorage.testing import BackendContract, Fault, FaultProxy
+from moorage.testing import BackendContract
 from moorage.testing.base import Contract
 from moorage.testing.batches import BatchesContract
 from moorage.testing.identity import IdentityContract
-from moorage.testing.interruption import FAULTS, MAKES_TWO, InterruptionContract
-from moorage.testing.lag import LagContract
+from moorage.testing.interruption import InterruptionContract
 
 
 class TestProcesses(BackendContract):
@@ -36,25 +36,14 @@ class TestSimulated(BackendContract):
             yield service
 
 
-class TestForgetful(Contract):
-    """A hostd that knows no request again: what a caller does then makes one server all the same."""
+class TestForgetful(ForgetfulContract):
+    """A hostd that knows no request again."""
 
     @pytest.fixture
     async def service(self, tmp_path: Path) -> AsyncIterator[ForgetfulService]:
         """A hostd of the test's own."""
         async with ForgetfulService(tmp_path, simulate=True) as service:
             yield service
-
-    test_an_unknown_outcome = IdentityContract.test_a_creation_of_unknown_outcome_ends_in_one_server
-    test_late_listings = LagContract.test_a_lost_creation_is_not_doubled_while_listings_are_late
-
-    @pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault not in MAKES_TWO], ids=str)
-    async def test_a_broken_creation(self, service: ForgetfulService, proxy: FaultProxy, fault: Fault) -> None:
-        await InterruptionContract().test_a_broken_call_is_mended_by_repeating(service, proxy, "create", fault)
-
-    async def test_repeating_would_make_two(self, service: ForgetfulService) -> None:
-        backend, request = service.open(), service.request()
-        assert (await backend.create(request)).provider_id != (await backend.create(request)).provider_id
 
 
 class TestKilled(Contract):

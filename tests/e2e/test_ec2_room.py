@@ -10,7 +10,7 @@ import pytest
 from tests.support import beds
 from tests.support.real import inventory, machine, serve
 from tests.support.scene import Watcher
-from tests.support.services.ec2 import Control
+from tests.support.services.ec2 import Control, booting
 from tests.support.stack import Api, Stack, always, group
 
 from moorage.hosting.contract import TAG_NAMESPACE, ServerRecord
@@ -56,13 +56,10 @@ class Cloud:
 @pytest.fixture
 def control() -> Iterator[Control]:
     """The bed, whose instances boot."""
-    found = Control(beds.running("ec2"))
-    found.faults()
-    found.guests(enabled=True)
-    yield found
-    found.faults()
-    found.call("DELETE", "instances")
-    found.guests(enabled=False)
+    with booting(beds.running("ec2")) as found:
+        yield found
+        found.faults()
+        found.call("DELETE", "instances")
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.support import beds, killing, places
 from tests.support.real import the_whole_claim
-from tests.support.services.ec2 import Control
+from tests.support.services.ec2 import Control, booting
 from tests.support.stack import Api, Stack
 
 from moorage.kube.client import Client
@@ -24,14 +24,12 @@ pytestmark = [pytest.mark.bed("ec2"), pytest.mark.timeout(300)]
 def running() -> Iterator[Running]:
     """The bed, whose instances boot."""
     found = beds.running("ec2")
-    control = Control(found)
-    # A real EC2 does not answer in an instant either: the creations of a group are under way at the same time.
-    control.faults(latency={"RunInstances": 0.5})
-    control.guests(enabled=True)
-    yield found
-    control.faults()
-    control.call("DELETE", "instances")
-    control.guests(enabled=False)
+    with booting(found) as control:
+        # A real EC2 does not answer in an instant either: the creations of a group are under way at the same time.
+        control.faults(latency={"RunInstances": 0.5})
+        yield found
+        control.faults()
+        control.call("DELETE", "instances")
 
 
 async def test_the_whole_claim_on_instances(real_stack: Stack, real_api: Api, running: Running) -> None:

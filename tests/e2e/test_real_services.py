@@ -10,7 +10,7 @@ import pytest
 from tests.support import beds
 from tests.support.real import inventory, serve
 from tests.support.scene import item_of, output_of
-from tests.support.services.ec2 import Control
+from tests.support.services.ec2 import Control, booting
 from tests.support.stack import Api, Hostd, Obj, Stack, always, config, group
 
 from moorage.hosting.contract import TAG_NAMESPACE
@@ -31,12 +31,8 @@ def hostd(real_stack: Stack) -> Running:
 @pytest.fixture
 def guests() -> Iterator[Control]:
     """EC2's instances boot, and nothing is wrong with it."""
-    control = Control(beds.running("ec2"))
-    control.faults()
-    control.guests(enabled=True)
-    yield control
-    control.guests(enabled=False)
-    control.faults()
+    with booting(beds.running("ec2")) as control:
+        yield control
 
 
 def everywhere(name: str, services: Mapping[str, Running], **spec: object) -> Obj:

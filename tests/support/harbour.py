@@ -60,6 +60,13 @@ class Harbour:
         self.hardware = config or dict(IMAGE)
         await self.put(kinds.VIRTUAL_SERVER_CONFIG, "c", self.hardware)
 
+    async def too_small(self, policy: Obj) -> None:
+        """A group of three, and one service that has room for two."""
+        await self.service("a", "0.02", limits={"servers": 2})
+        await self.put(kinds.HOSTING_POLICY, "p", policy)
+        await self.put(kinds.VIRTUAL_SERVER_CONFIG, "c", dict(IMAGE))
+        await self.group(3)
+
     async def group(
         self, replicas: int = 3, *, running: int | None = None, old: Obj | None = None, **spec: Any
     ) -> None:

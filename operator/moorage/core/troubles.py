@@ -27,21 +27,22 @@ def troubles(
     now: datetime,
 ) -> Iterator[Attempted]:
     """What is to be remembered of zones, where the service has more than one."""
+    zoned = [(want, want.first) for want in wants if want.first is not None and len(want.first.zones) > 1]
+    if not zoned:
+        return
     live = [s for s in servers if s.placement == placement.number and not s.deleting and not s.joined]
     sick = {ill.server.uid: ill for ill in find_sick(live, remediation, now)[0] if ill.reason in NEVER_JOINED}
-    for want in wants:
-        if want.first is None or len(want.first.zones) < 2:
-            continue
+    for want, first in zoned:
         for server in (s for s in live if s.member == want.name):
-            zone = zone_of(server.settings, want.first.zones)
+            zone = zone_of(server.settings, first.zones)
             why = _why(server, sick)
             if zone is None or why is None:
                 continue
             yield Attempted(
                 service=placement.service,
                 service_uid=placement.service_uid,
-                offering=want.first.offering,
-                settings=in_trouble(zone, server.image, want.first.own(server.settings)),
+                offering=first.offering,
+                settings=in_trouble(zone, server.image, first.own(server.settings)),
                 reason=why[0],
                 message=f"{server.name}: {why[1]}",
                 at=why[2],

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from moorage.hosting.abilities import Ability, abilities_of
-from moorage.hosting.contract import RELEASED, TAG_SERVER, Backend, ServerState
+from moorage.hosting.contract import RELEASED, TAG_SERVER, Backend, CreateRequest, ServerState
 from moorage.hosting.errors import CapacityError, Invalid, NotFound
 from moorage.testing.base import Contract, in_state, is_gone, needs_ability, needs_fault, outcome, until
 from moorage.testing.promises import keeps, not_applicable
@@ -26,11 +26,7 @@ class ChangesContract(Contract):
         request = service.request()
         made = await backend.create(request)
         other = await backend.create(service.request())
-        for _ in range(2):
-            await retagger.retag(made.provider_id, {TAG_SERVER: RELEASED, "new": "yes"})
-            record = await service.open().get(made.provider_id)
-            assert record.tags == {**request.tags, TAG_SERVER: RELEASED, "new": "yes"}
-            assert record.key == request.key
+        await retagged_twice(service, retagger, made.provider_id, request)
         assert "new" not in (await backend.get(other.provider_id)).tags
 
     async def test_what_is_gone_cannot_be_changed(self, service: ServiceUnderTest, backend: Backend) -> None:
@@ -122,3 +118,12 @@ class ChangesContract(Contract):
         assert isinstance(answer, CapacityError)
         record = await in_state(service, backend, made.provider_id)
         assert record.offering == service.offering
+
+
+async def retagged_twice(service: ServiceUnderTest, retagger: Any, provider_id: str, request: CreateRequest) -> None:
+    """Release a server, twice: its other tags and its key stay, and `get` shows it at once."""
+    for _ in range(2):
+        await retagger.retag(provider_id, {TAG_SERVER: RELEASED, "new": "yes"})
+        record = await service.open().get(provider_id)
+        assert record.tags == {**request.tags, TAG_SERVER: RELEASED, "new": "yes"}
+        assert record.key == request.key

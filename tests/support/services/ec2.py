@@ -6,7 +6,8 @@ import asyncio
 import itertools
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -58,6 +59,17 @@ class Control:
     def guests(self, *, enabled: bool) -> None:
         """Whether instances that are made from now on boot."""
         self.call("PUT", "guests", {"enabled": enabled})
+
+
+@contextmanager
+def booting(running: Running) -> Iterator[Control]:
+    """Instances boot meanwhile, and nothing is wrong with the service, nor afterwards."""
+    control = Control(running)
+    control.faults()
+    control.guests(enabled=True)
+    yield control
+    control.guests(enabled=False)
+    control.faults()
 
 
 class Ec2Faults(Faults):

@@ -14,7 +14,7 @@ import pymysql
 from tests.support.hostd import until
 
 from moorage.hosting.abilities import Ability
-from moorage.hosting.contract import RELEASED, TAG_SERVER, Backend
+from moorage.hosting.contract import Backend
 from moorage.hosting.errors import Retryable
 from moorage.testbed import Running
 from moorage.testbed.openstack import kill_compute, restart, start_compute
@@ -22,6 +22,7 @@ from moorage.testbed.openstack.calls import Refused, Session
 from moorage.testbed.openstack.prepared import QUOTA
 from moorage.testing import BackendContract
 from moorage.testing.base import in_state, needs_ability, outcome
+from moorage.testing.changes import retagged_twice
 from moorage.testing.service import Faults, Made, ServiceUnderTest
 
 WHY = {
@@ -59,11 +60,7 @@ class NovaContract(BackendContract):
         early = await outcome(retagger.retag(made.provider_id, {"new": "yes"}))
         assert early is None or isinstance(early, Retryable)
         await in_state(service, backend, made.provider_id)
-        for _ in range(2):
-            await retagger.retag(made.provider_id, {TAG_SERVER: RELEASED, "new": "yes"})
-            record = await service.open().get(made.provider_id)
-            assert record.tags == {**request.tags, TAG_SERVER: RELEASED, "new": "yes"}
-            assert record.key == request.key
+        await retagged_twice(service, retagger, made.provider_id, request)
 
 
 class OpenStackFaults(Faults):

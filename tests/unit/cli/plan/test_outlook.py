@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 from rich.console import Console
 from tests.support.controller_bench import read_policy
-from tests.support.harbour import ALWAYS, IMAGE, NEVER, SINCE, Harbour, Obj
+from tests.support.harbour import ALWAYS, NEVER, SINCE, Harbour, Obj
 
 from moorage.api.hostingpolicy import HostingPolicy
 from moorage.api.servergroup import ServerGroup
@@ -86,10 +86,7 @@ async def test_while_the_policy_is_unmet_the_service_that_would_be_chosen_is_sho
 @pytest.mark.parametrize("policy", [ALWAYS, NEVER], ids=["met", "unmet"])
 async def test_where_none_could_take_it_each_says_why_and_what_would_let_it(policy: Obj) -> None:
     harbour = Harbour()
-    await harbour.service("a", "0.02", limits={"servers": 2})
-    await harbour.put(kinds.HOSTING_POLICY, "p", policy)
-    await harbour.put(kinds.VIRTUAL_SERVER_CONFIG, "c", dict(IMAGE))
-    await harbour.group(3)
+    await harbour.too_small(policy)
     shown = text(harbour, await explained(harbour))
     assert "a        InsufficientCapacity: needs 3, has 2\n" in shown
     assert "what would let one take it\n- a would be chosen with room for 3 (now 2)\n" in shown

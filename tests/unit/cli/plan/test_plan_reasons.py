@@ -149,10 +149,7 @@ async def test_a_suspended_group_is_told_where_it_would_be_without_that() -> Non
 @pytest.mark.parametrize("policy", [ALWAYS, NEVER], ids=["met", "unmet"])
 async def test_where_no_service_can_take_it_the_plan_says_what_would_let_one(policy: Obj) -> None:
     harbour = Harbour()
-    await harbour.service("a", "0.02", limits={"servers": 2})
-    await harbour.put(kinds.HOSTING_POLICY, "p", policy)
-    await harbour.put(kinds.VIRTUAL_SERVER_CONFIG, "c", dict(IMAGE))
-    await harbour.group(3)
+    await harbour.too_small(policy)
     view = harbour.plan(new=True)
     assert view.to_dict()["wouldChange"] == ["a would be chosen with room for 3 (now 2)"]
     assert "what would let one take it\n- a would be chosen with room for 3 (now 2)\n" in harbour.text(view)
