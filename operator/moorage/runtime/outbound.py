@@ -23,8 +23,9 @@ from yarl import URL
 
 from moorage.core.policy.samples import INVALID_CA_BUNDLE
 from moorage.core.targets import AllowList, Target, TargetError, target_of
-from moorage.hosting.errors import Invalid
+from moorage.hosting.errors import AuthenticationError, Invalid
 from moorage.hosting.http import tls_context
+from moorage.hosting.tls import tls_failure
 from moorage.net import TLS_LINGERS, read_bounded
 
 CONNECTIONS: Final = 256
@@ -232,7 +233,7 @@ def _cause(target: Target, error: Exception) -> NotAnswered:
         )
         return NotAnswered("TargetNotAllowed", message, by_target=True)
     if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
-        return NotAnswered("TargetNotTrusted", f"the certificate of {target} is not trusted, or it speaks no TLS")
+        return NotAnswered("TargetNotTrusted", f"{target}: {_distrust(error)}")
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return NotAnswered("TargetUnreachable", f"there is no address for {target.host}", by_target=True)
     if isinstance(error, aiohttp.ClientConnectorError):
@@ -241,3 +242,10 @@ def _cause(target: Target, error: Exception) -> NotAnswered:
     if isinstance(error, aiohttp.ClientResponseError | aiohttp.ClientPayloadError):
         return NotAnswered("AnswerInvalid", f"what {target} sends is not HTTP, or ends in the middle")
     return NotAnswered("TargetUnreachable", f"{target} ended the connection without an answer")
+
+
+def _distrust(error: Exception) -> str:
+    found = tls_failure(error, "caBundle")
+    if isinstance(found, AuthenticationError):
+        return "it asks for a client certificate, which questions have none of"
+    return "the TLS connection failed" if found is None else found.message

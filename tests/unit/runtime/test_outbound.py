@@ -18,7 +18,7 @@ from moorage.core.targets import AllowList
 from moorage.runtime.clock import ManualClock
 from moorage.runtime.outbound import Outbound
 from moorage.runtime.probing import Asker, Question, SecretUnusable
-from moorage.testing.certificates import loopback_tls
+from moorage.testing.certificates import EXPIRED, loopback_tls
 
 KEY = b"0123456789abcdef"
 METRIC = json.dumps(
@@ -256,11 +256,35 @@ async def test_certificates_are_checked_against_the_bundle() -> None:
         url = f"https://127.0.0.1:{server.port}"
         async with asking(url) as asked:
             assert (await asked.metric(url, caBundle=ca)).holds is True
-            assert (await asked.metric(url, caBundle=other)).reason == "TargetNotTrusted"
-            assert (await asked.metric(url)).reason == "TargetNotTrusted"
+            for answer in (await asked.metric(url, caBundle=other), await asked.metric(url)):
+                assert answer.reason == "TargetNotTrusted"
+                assert "into caBundle" in answer.message
             broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
             assert (await asked.metric(url, caBundle=broken)).reason == "InvalidCABundle"
         assert len(server.requests) == 1
+
+
+async def test_what_is_wrong_with_a_certificate_is_told() -> None:
+    context, ca = loopback_tls(validity=EXPIRED)
+    async with served(context) as server:
+        url = f"https://127.0.0.1:{server.port}"
+        async with asking(url) as asked:
+            answer = await asked.metric(url, caBundle=ca)
+            assert answer.reason == "TargetNotTrusted"
+            assert answer.message.startswith(f"{url}: the service's certificate")
+            assert "has expired" in answer.message
+
+    def speak_plainly(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    plain = await asyncio.start_server(speak_plainly, "127.0.0.1", 0)
+    async with plain:
+        url = f"https://127.0.0.1:{plain.sockets[0].getsockname()[1]}"
+        async with asking(url) as asked:
+            answer = await asked.metric(url)
+            assert answer.reason == "TargetNotTrusted"
+            assert "does not speak TLS" in answer.message
 
 
 async def test_credentials_are_sent_as_they_stand_in_the_secret() -> None:
