@@ -6,15 +6,14 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from urllib.parse import urlsplit
 
-import botocore.loaders
 import botocore.session
 from botocore.config import Config
 
 from moorage.hosting.ec2.answers import failure
+from moorage.hosting.ec2.sdk import new_session, shared_session
 from moorage.hosting.ec2.settings import Ec2Settings
 from moorage.hosting.ec2.transport import Transport
 from moorage.hosting.errors import AuthenticationError, Invalid
@@ -83,24 +82,6 @@ def _word(data: Mapping[str, bytes], name: str) -> str | None:
 
 _CREATING: Final = threading.Lock()
 """The SDK's sessions make one client at a time."""
-
-
-def _new_session() -> botocore.session.Session:
-    session = botocore.session.Session()
-    session.register_component("data_loader", _loader())
-    return session
-
-
-@cache
-def _loader() -> botocore.loaders.Loader:
-    """One for the process: EC2's description takes half a second and 50 MB to read."""
-    return botocore.loaders.create_loader()
-
-
-@cache
-def _shared_session() -> botocore.session.Session:
-    """Of all clients whose credentials were given: it holds none, and takes a tenth of a second of CPU to make."""
-    return _new_session()
 
 
 class Clients:
@@ -176,7 +157,7 @@ class Clients:
         """A client; it reads no configuration of the machine's user, but for what finds its role."""
         given = self._credentials
         with _CREATING:
-            session = _shared_session() if given.access_key else self._own_session()
+            session = shared_session() if given.access_key else self._own_session()
             client: Any = session.create_client(
                 service,
                 region_name=self.region,
@@ -192,7 +173,7 @@ class Clients:
     def _own_session(self) -> botocore.session.Session:
         """One that finds the credentials of this machine, anew for each opening."""
         if self._session is None:
-            self._session = _new_session()
+            self._session = new_session()
             if self._session.get_credentials() is None:
                 self._session = None
                 raise AuthenticationError("this machine has no credentials for AWS: name a Secret with some")
