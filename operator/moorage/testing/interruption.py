@@ -82,7 +82,7 @@ class InterruptionContract(Contract):
         self, service: ServiceUnderTest, proxy: FaultProxy, name: str, fault: Fault
     ) -> None:
         operation = BY_NAME[name]
-        backend = service.open()
+        backend = service.observer
         if lack := operation.lacks(service, backend):
             not_applicable(lack)
         _leave_out(type(service), name, fault)
@@ -103,7 +103,7 @@ class InterruptionContract(Contract):
         self, service: ServiceUnderTest, proxy: FaultProxy, name: str, after: bool
     ) -> None:
         operation = BY_NAME[name]
-        if lack := operation.lacks(service, service.open()):
+        if lack := operation.lacks(service, service.observer):
             not_applicable(lack)
         _leave_out_cancelled(type(service), name, after=after)
         stage = await scene(service)
@@ -133,6 +133,7 @@ class InterruptionContract(Contract):
             creating = asyncio.create_task(outcome(backend.create(stage.request)))
             await asyncio.sleep(pause)
             await service.faults.restart()
+            service.forget_observer()
             await creating
             create = BY_NAME["create"]
             await create.check(stage, await create.complete(stage, backend))
@@ -217,7 +218,7 @@ async def _break_one(
 
 async def _belongs_to_somebody(stage: Scene, known: set[str]) -> None:
     """What the broken call created carries the whole identity already: there may be no second call to put it there."""
-    backend = stage.service.open()
+    backend = stage.service.observer
     for made in await stage.service.ledger():
         answer = await outcome(backend.get(made.provider_id)) if made.provider_id not in known else None
         if answer is not None and not isinstance(answer, HostingError):

@@ -112,7 +112,7 @@ class InventoryContract(Contract):
 
 async def _servers(service: ServiceUnderTest) -> list[str]:
     """A few servers that the inventory shows."""
-    backend = service.open()
+    backend = service.observer
     made = [(await backend.create(service.request())).provider_id for _ in range(service.few)]
     await listed(service, backend, set(made), set())
     return made

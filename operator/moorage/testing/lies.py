@@ -52,7 +52,7 @@ class LiesContract(Contract):
     @pytest_asyncio.fixture
     async def stage(self, service: ServiceUnderTest) -> AsyncIterator[Scene]:
         """Two servers; enough that something can be asked of them."""
-        backend = service.open()
+        backend = service.observer
         made = [(await backend.create(service.request())).provider_id for _ in range(2)]
         for provider_id in made:
             await in_state(service, backend, provider_id)
@@ -233,7 +233,7 @@ class LiesContract(Contract):
 async def _intact(service: ServiceUnderTest, stage: Scene, known: set[str]) -> None:
     """Nothing was made and nothing was lost."""
     assert {made.provider_id for made in await service.ledger()} == known
-    backend = service.open()
+    backend = service.observer
     for provider_id in (stage.server, stage.bystander):
         assert (await backend.get(provider_id)).provider_id == provider_id
     await listed(service, backend, {stage.server, stage.bystander}, set())

@@ -84,7 +84,7 @@ class Operation:
 
 async def scene(service: ServiceUnderTest) -> Scene:
     """A scene with servers that run."""
-    backend = service.open()
+    backend = service.observer
     made = [await backend.create(service.request()) for _ in range(2)]
     for record in made:
         await in_state(service, backend, record.provider_id)
@@ -96,7 +96,7 @@ async def again(before: Scene, *, ended: bool) -> Scene:
     """The scene for the next case: with a new server where the one before was ended, and a new request."""
     server = before.server
     if ended:
-        backend = before.service.open()
+        backend = before.service.observer
         server = (await backend.create(before.service.request())).provider_id
         await in_state(before.service, backend, server)
     return _scene(before.service, server, before.bystander)
@@ -112,7 +112,7 @@ async def _nothing(_: Scene, __: Any) -> None:
 
 
 async def _is_created(scene: Scene, record: Any) -> None:
-    backend = scene.service.open()
+    backend = scene.service.observer
     assert record.key == scene.request.key
     await made_only(scene.service, scene.request.key, record.provider_id)
     await listed(scene.service, backend, {record.provider_id}, set())
@@ -123,7 +123,7 @@ async def _is_created(scene: Scene, record: Any) -> None:
 
 
 async def _is_deleted(scene: Scene, _: Any) -> None:
-    backend = scene.service.open()
+    backend = scene.service.observer
     await is_gone(scene.service, backend, scene.server)
     await backend.get(scene.bystander)
 
@@ -139,7 +139,7 @@ async def _is_the_server(scene: Scene, record: Any) -> None:
 
 
 async def _is_tagged(scene: Scene, _: Any) -> None:
-    backend = scene.service.open()
+    backend = scene.service.observer
     record = await backend.get(scene.server)
     assert record.tags.get(TAG) == scene.nonce
     assert len(record.tags) > 1
@@ -148,7 +148,7 @@ async def _is_tagged(scene: Scene, _: Any) -> None:
 
 def _is(state: ServerState) -> Check:
     async def check(scene: Scene, _: Any) -> None:
-        await in_state(scene.service, scene.service.open(), scene.server, state)
+        await in_state(scene.service, scene.service.observer, scene.server, state)
 
     return check
 
@@ -163,11 +163,11 @@ async def _are_the_servers(scene: Scene, records: Mapping[str, Any]) -> None:
 
 async def _is_running(scene: Scene, _: Any) -> None:
     # Back to what the next case expects: a server that runs.
-    await in_state(scene.service, scene.service.open(), scene.server)
+    await in_state(scene.service, scene.service.observer, scene.server)
 
 
 async def _stopped(scene: Scene, _: Any) -> None:
-    backend: Any = scene.service.open()
+    backend: Any = scene.service.observer
     await in_state(scene.service, backend, scene.server, ServerState.STOPPED)
     await backend.start(scene.server)
     await _is_running(scene, None)
@@ -175,7 +175,7 @@ async def _stopped(scene: Scene, _: Any) -> None:
 
 async def _is_resized(scene: Scene, _: Any) -> None:
     service = scene.service
-    backend: Any = service.open()
+    backend: Any = service.observer
     await _has_offering(scene, backend, service.other_offering)
     assert (await backend.get(scene.bystander)).offering == service.offering
     await repeat(lambda: backend.resize(scene.server, service.offering))
@@ -191,7 +191,7 @@ async def _has_offering(scene: Scene, backend: Backend, offering: str) -> None:
 
 
 async def _with_volume(scene: Scene) -> Scene:
-    backend: Any = scene.service.open()
+    backend: Any = scene.service.observer
     zone = (await backend.get(scene.server)).zone
     key, tags = volume_identity(scene.service.request().key)
     made = await backend.create_volume(key, scene.service.volume_gib, tags, zone)
@@ -199,7 +199,7 @@ async def _with_volume(scene: Scene) -> Scene:
 
 
 async def _with_attached_volume(scene: Scene) -> Scene:
-    backend: Any = scene.service.open()
+    backend: Any = scene.service.observer
     scene = await _with_volume(scene)
     await repeat(lambda: backend.attach_volume(scene.volume, scene.server))
     await hangs_on(scene.service, backend, scene.volume, scene.server)
@@ -207,7 +207,7 @@ async def _with_attached_volume(scene: Scene) -> Scene:
 
 
 async def _with_address(scene: Scene) -> Scene:
-    backend: Any = scene.service.open()
+    backend: Any = scene.service.observer
     await repeat(lambda: backend.attach_address(scene.service.public_address, scene.server))
     return scene
 
@@ -218,7 +218,7 @@ def _volume_of(scene: Scene) -> tuple[str, int, dict[str, str]]:
 
 
 async def _volume_is_created(scene: Scene, volume: Any) -> None:
-    backend: Any = scene.service.open()
+    backend: Any = scene.service.observer
     key, tags = volume_identity(scene.nonce)
     with_key = [each for each in await backend.volumes() if each.key == key]
     assert [(each.volume_id, each.tags) for each in with_key] == [(volume.volume_id, tags)]
@@ -226,20 +226,20 @@ async def _volume_is_created(scene: Scene, volume: Any) -> None:
 
 
 async def _volume_is_attached(scene: Scene, _: Any) -> None:
-    backend: Any = scene.service.open()
+    backend: Any = scene.service.observer
     await hangs_on(scene.service, backend, scene.volume, scene.server)
     await repeat(lambda: backend.detach_volume(scene.volume))
     await _volume_is_detached(scene, None)
 
 
 async def _volume_is_detached(scene: Scene, _: Any) -> None:
-    backend: Any = scene.service.open()
+    backend: Any = scene.service.observer
     await hangs_on(scene.service, backend, scene.volume, None)
     await repeat(lambda: backend.delete_volume(scene.volume))
 
 
 async def _volume_is_deleted(scene: Scene, _: Any) -> None:
-    backend: Any = scene.service.open()
+    backend: Any = scene.service.observer
 
     async def probe() -> bool:
         return all(each.volume_id != scene.volume for each in await backend.volumes())
@@ -248,7 +248,7 @@ async def _volume_is_deleted(scene: Scene, _: Any) -> None:
 
 
 async def _address_leads_there(scene: Scene, _: Any) -> None:
-    backend: Any = scene.service.open()
+    backend: Any = scene.service.observer
 
     async def probe() -> bool:
         return scene.service.public_address in await addresses_of(backend, scene.server)
@@ -258,7 +258,7 @@ async def _address_leads_there(scene: Scene, _: Any) -> None:
 
 
 async def _address_leads_nowhere(scene: Scene, _: Any) -> None:
-    backend = scene.service.open()
+    backend = scene.service.observer
 
     async def probe() -> bool:
         found = [await addresses_of(backend, each) for each in (scene.server, scene.bystander)]

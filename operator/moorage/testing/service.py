@@ -150,6 +150,7 @@ class ServiceUnderTest(ABC):
         self.faults = Faults()
         self._numbers = itertools.count(1)
         self._opened: list[Backend] = []
+        self._observer: Backend | None = None
 
     @property
     def calm(self) -> float:
@@ -180,6 +181,17 @@ class ServiceUnderTest(ABC):
         opened = backend(self.type).open(spec, self.credentials if credentials is None else credentials)
         self._opened.append(opened)
         return opened
+
+    @property
+    def observer(self) -> Backend:
+        """One backend for all that is prepared and looked at around what a test is about: opening one may be dear."""
+        if self._observer is None:
+            self._observer = self.open()
+        return self._observer
+
+    def forget_observer(self) -> None:
+        """Have another one from now on: the service went away from under its connections."""
+        self._observer = None
 
     def request(self, installation: str = INSTALLATION, **changes: Any) -> CreateRequest:
         """A request of another server than any before. It names an image and an offering that the service has."""
@@ -269,3 +281,4 @@ class ServiceUnderTest(ABC):
         for opened in self._opened:
             await opened.close()
         self._opened.clear()
+        self.forget_observer()
