@@ -34,6 +34,7 @@ from moorage.core.rollout import Creation, Removal, Revision, waves
 from moorage.kube.apply import Written, add_finalizer, remove_finalizer
 from moorage.kube.errors import AlreadyExists, ApiError, Conflict, Forbidden, InvalidObject, NotFound
 from moorage.kube.kinds import SERVER_GROUP, VIRTUAL_SERVER
+from moorage.kube.lanes import Lane, current_lane
 from moorage.kube.store import Obj
 from moorage.runtime.workers import AGAIN, DONE, Result
 
@@ -44,6 +45,9 @@ HOLD_LOOK = 2.0
 
 AFFORD_LOOK = 0.5
 """Seconds until a group that waits for its namespace's ceiling is looked at: what becomes free comes in company."""
+
+CREATIONS_AT_A_TIME = 8
+"""VirtualServers of a group that are being posted: were it all of them, the first one would wait for the last."""
 
 NORMAL, WARNING = "Normal", "Warning"
 
@@ -207,15 +211,20 @@ class GroupController:
             config = self._tables.configs.parsed(world.group.metadata.namespace, name)
             if config is not None:
                 await ensure_revision(self._context, self._tables, config)
-        return [self._create(world.group, placement, creation) for creation in creations]
+        turns = asyncio.Semaphore(CREATIONS_AT_A_TIME)
+        return [self._create(world.group, placement, creation, turns) for creation in creations]
 
-    async def _create(self, group: ServerGroup, placement: Placement, creation: Creation) -> bool:
+    async def _create(
+        self, group: ServerGroup, placement: Placement, creation: Creation, turns: asyncio.Semaphore
+    ) -> bool:
         """Post one VirtualServer, unless its service began to go since it was held."""
-        with self._context.placing(placement.service_uid):
-            if not is_held(self._tables, placement.service, placement.service_uid):
-                self._look_again(group)
-                return False
-            return await self._post(group, placement, creation)
+        current_lane.set(Lane.COLD)  # of this task alone
+        async with turns:
+            with self._context.placing(placement.service_uid):
+                if not is_held(self._tables, placement.service, placement.service_uid):
+                    self._look_again(group)
+                    return False
+                return await self._post(group, placement, creation)
 
     def _look_again(self, group: ServerGroup) -> None:
         """A service that cannot be held is on its way out, or just changed: no event of its own need follow."""
