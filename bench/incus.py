@@ -24,6 +24,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from bench.harness import Watched
 from tests.support import beds
 from tests.support.point import Point
 from tests.support.real import machine, real_stack, serve
@@ -76,16 +77,15 @@ def alone(running: Running, servers: int, user_data: str, point: Point) -> float
     return took
 
 
-async def moorage(api: Api, servers: int) -> float:
+async def moorage(api: Api, groups: Watched, servers: int) -> float:
     """Seconds from the apply of a group of so many servers until it is Ready; then they go again."""
     name = f"g{secrets.token_hex(3)}"
     began = time.monotonic()
     await api.apply(group(name, "policy", ("web", "web", servers)))
-    await api.ready(name, PATIENCE)
-    took = time.monotonic() - began
+    ready = await groups.until_ready(api.namespace, [name], PATIENCE)
     await api.delete(SERVER_GROUP, name)
-    await api.gone(SERVER_GROUP, name, PATIENCE)
-    return took
+    await groups.until_gone(api.namespace, [name], PATIENCE)
+    return ready[name] - began
 
 
 async def rounds(stack: Stack, running: Running, point: Point, count: int, servers: int) -> list[dict[str, float]]:
@@ -93,7 +93,8 @@ async def rounds(stack: Stack, running: Running, point: Point, count: int, serve
     found = []
     async with await Client.connect(str(stack.plane.kubeconfig)) as client:
         await client.create(NAMESPACE, {"metadata": {"name": "bench"}})
-        api = Api(client, "bench")
+        api, groups = Api(client, "bench"), Watched()
+        watching = asyncio.create_task(groups.run(client))
         await serve(stack, api, running, "containers", inventoryInterval="30s")
         script = [{"name": "start", "script": "true"}]
         await api.apply(machine(running, "web", steps=script), always("policy", "containers"))
@@ -102,11 +103,13 @@ async def rounds(stack: Stack, running: Running, point: Point, count: int, serve
         for _ in range(count):
             shell = await asyncio.to_thread(alone, running, servers, SHELL.format(url=point.url), point)
             with_python = await asyncio.to_thread(alone, running, servers, python, point)
-            ready = await moorage(api, servers)
+            ready = await moorage(api, groups, servers)
             figures = {"alone": shell, "alone with Python": with_python, "moorage": ready, "load": os.getloadavg()[0]}
             figures |= {"ratio": ready / shell, "ratio with Python": ready / with_python}
             found.append({name: round(value, 2) for name, value in figures.items()})
             print(json.dumps(found[-1]), flush=True)
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
     return found
 
 
