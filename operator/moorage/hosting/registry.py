@@ -77,7 +77,8 @@ class Registry:
                 return self._loaded.setdefault(name, self._load(name))
             except Exception as error:  # noqa: BLE001 - another package's import may raise anything
                 self._problems[name] = self._explain(name, error)
-                log.warning("backend %s failed to load: %s", name, self._problems[name])
+                # Whoever did not install an extra did not ask for it; whoever asks for its type is told.
+                log.log(logging.INFO if self._lacks_extra(name, error) else logging.WARNING, "%s", self._problems[name])
         raise Invalid(self._problems[name], field="type")
 
     def source(self, name: str) -> Source:
@@ -103,9 +104,12 @@ class Registry:
             raise TypeError(f"is not a BackendFactory of type {name}")
         return factory
 
-    def _explain(self, name: str, error: Exception) -> str:
+    def _lacks_extra(self, name: str, error: Exception) -> bool:
         missing = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
-        if name in self.built_in and missing == self.built_in[name]:
+        return name in self.built_in and missing == self.built_in[name]
+
+    def _explain(self, name: str, error: Exception) -> str:
+        if self._lacks_extra(name, error):
             return f"backend {name} needs its extra, which is not installed: pip install '{DISTRIBUTION}[{name}]'"
         return f"backend {name} is installed but failed to load: " + clean(f"{type(error).__name__}: {error}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from importlib.metadata import EntryPoint
 from typing import Any
@@ -139,6 +140,16 @@ def test_a_broken_package_costs_its_own_type_only() -> None:
             found.get(name)
         assert "failed to load" in found.source(name).problem
     assert not found.source("local").problem
+
+
+def test_an_extra_that_nobody_installed_is_no_warning_and_what_is_broken_is_one(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    # No module of the type `nowhere` is there: for the first that is the extra, for the second something else.
+    for package, told in (("moorage", []), ("aiohttp", ["WARNING"])):
+        caplog.clear()
+        assert load({"nowhere": package}, []).source("nowhere").problem
+        assert [record.levelname for record in caplog.records if record.levelno >= logging.WARNING] == told
 
 
 @pytest.mark.parametrize(
