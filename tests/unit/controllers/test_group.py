@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from tests.support.controller_bench import Bench
+import asyncio
 
+from tests.support.controller_bench import Bench
+from tests.unit.controllers.test_ceilings import change, world
+
+from moorage.api.placement import Placement
+from moorage.api.servergroup import ServerGroup
 from moorage.controllers.edges import Edges
-from moorage.controllers.group import GroupController
+from moorage.controllers.group import CREATIONS_AT_A_TIME, GroupController
 from moorage.controllers.group_world import GroupObserver
 from moorage.core.group import GroupPlan
-from moorage.core.rollout import Removal
+from moorage.core.rollout import Creation, Removal
 from moorage.kube.kinds import VIRTUAL_SERVER
+from moorage.kube.lanes import Lane, current_lane
 
 
 def controller(bench: Bench) -> GroupController:
@@ -49,3 +55,45 @@ async def test_servers_that_begin_to_go_together_are_told_in_one_event(bench: Be
     await controller(bench)._act(obj, world, GroupPlan(None, removals=gone))
     told = [(key[1:], series.count) for key, series in bench.context.events._series.items()]
     assert told == [(("Warning", "Released", f"{why}; 2 servers are removed: g-m-0, g-n-0"), 1)]
+
+
+class Posting(GroupController):
+    """Posts VirtualServers once it is let go, and notes how many at a time and in which lane."""
+
+    def __init__(self, bench: Bench, observer: GroupObserver) -> None:
+        super().__init__(bench.context, bench.tables, observer, Edges(bench.tables))
+        self.full, self.go = asyncio.Event(), asyncio.Event()
+        self.under_way = self.most = 0
+        self.posted: set[int] = set()
+        self.lanes: set[Lane] = set()
+
+    async def _post(self, group: ServerGroup, placement: Placement, creation: Creation) -> bool:
+        self.lanes.add(current_lane.get())
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        if self.under_way >= CREATIONS_AT_A_TIME:
+            self.full.set()
+        await self.go.wait()
+        self.under_way -= 1
+        self.posted.add(creation.ordinal)
+        return True
+
+
+async def test_many_servers_are_posted_a_few_at_a_time_after_what_is_urgent(bench: Bench) -> None:
+    observer = await world(bench, "g", ceiling=None)
+    await change(bench, "g", scale={"member": "m", "replicas": 20})
+    posting = Posting(bench, observer)
+    current_lane.set(Lane.HOT)
+
+    async def reconcile() -> None:
+        while not posting.posted:
+            await posting.reconcile(("ns", "g"))
+            await bench.context.writer.flush()
+
+    reconciling = asyncio.create_task(reconcile())
+    async with asyncio.timeout(10):
+        await posting.full.wait()
+    posting.go.set()
+    await reconciling
+    assert (posting.most, posting.posted) == (CREATIONS_AT_A_TIME, set(range(20)))
+    assert posting.lanes == {Lane.COLD}
