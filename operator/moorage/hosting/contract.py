@@ -238,11 +238,15 @@ class Capabilities:
     listing_lag: seconds after which a creation or deletion shows in every inventory and `find`.
     create_timeout: seconds by which `create` has returned or raised; an attempt's deadline is its start plus this,
         and no attempt has an effect that begins after its deadline.
+    inventory_timeout: seconds by which `inventory` has returned or raised.
+    call_timeout: seconds by which every other call has. A call that goes on for longer is cancelled.
     """
 
     idempotent_create: bool
     listing_lag: float
     create_timeout: float
+    inventory_timeout: float = 180.0
+    call_timeout: float = 30.0
 
 
 class Backend(Protocol):

@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from moorage.hosting.abilities import Ability, abilities_of
-from moorage.hosting.contract import Backend
+from moorage.hosting.contract import Backend, Capabilities
 from moorage.hosting.errors import Invalid
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -28,6 +28,28 @@ class ServiceSpec(Protocol):
     def project(self) -> str | None: ...
     @property
     def settings(self) -> Mapping[str, Any]: ...
+
+
+class Timeouts(Protocol):
+    """The settings of a service that bound its calls, in seconds."""
+
+    @property
+    def request_timeout(self) -> float: ...
+    @property
+    def create_timeout(self) -> float: ...
+    @property
+    def inventory_timeout(self) -> float: ...
+
+
+def capabilities(settings: Timeouts, *, idempotent_create: bool, listing_lag: float) -> Capabilities:
+    """Those of a backend that bounds each call by one of these settings: none takes longer than the longest."""
+    return Capabilities(
+        idempotent_create=idempotent_create,
+        listing_lag=listing_lag,
+        create_timeout=settings.create_timeout,
+        inventory_timeout=settings.inventory_timeout,
+        call_timeout=max(settings.request_timeout, settings.create_timeout, settings.inventory_timeout),
+    )
 
 
 def parse_settings(model: type[Model], values: Mapping[str, Any]) -> Model:

@@ -24,9 +24,6 @@ from moorage.runtime.clock import Clock
 T = TypeVar("T")
 
 CONCURRENCY: Final = 32
-READ_TIMEOUT: Final = 30.0
-INVENTORY_TIMEOUT: Final = 180.0
-"""Seconds for all pages of an inventory together; a backend bounds each page by itself."""
 THROTTLED_PAUSE: Final = 1.0
 """Seconds that a service is left alone that throttles without saying for how long."""
 TRIAL: Final = 2.0
@@ -86,6 +83,7 @@ class Admission:
         guard: Callable[[], None],
         on_trouble: Callable[[], None],
         on_refused: Callable[[], None],
+        call_timeout: float,
         observers: Sequence[CallObserver] = (),
         concurrency: int = CONCURRENCY,
     ) -> None:
@@ -99,6 +97,7 @@ class Admission:
         self._guard = guard
         self._on_trouble = on_trouble
         self._on_refused = on_refused
+        self._call_timeout = call_timeout
         self._observers = observers
         self._slots = {traffic: asyncio.Semaphore(concurrency) for traffic in Traffic}
 
@@ -111,17 +110,19 @@ class Admission:
         *,
         ask: Ask | None = None,
         deadline: float | None = None,
-        within: float = READ_TIMEOUT,
+        within: float | None = None,
     ) -> T:
         """Make the call once it may go out. Raises HostingError, and whatever the guard raises.
 
-        It may take `within` seconds, or until `deadline` (on the steady clock). A creation says for whom it is (`ask`).
+        It may take `within` seconds (by default `call_timeout`), or until `deadline` (on the steady clock). A creation
+        says for whom it is (`ask`).
         """
         if traffic is Traffic.CREATE and ask is None:
             ask = Ask("", subject)
         told = ServiceCall(operation, self.name, subject)
         error: BaseException | None = None
-        async with self._admitted(call, traffic, ask, deadline, within) as seconds:
+        bound = self._call_timeout if within is None else within
+        async with self._admitted(call, traffic, ask, deadline, bound) as seconds:
             for observer in self._observers:
                 observer.before(told)
             started = self.clock.monotonic()

@@ -17,7 +17,7 @@ from moorage.core.facts import Inventory, Lookup, LookupResult, Seen, ServiceFac
 from moorage.hosting.abilities import BatchDelete, BatchGet, Events, Images, Power, Resize, Retag
 from moorage.hosting.contract import TAG_NAMESPACE, Backend, CreateRequest, ServerRecord
 from moorage.hosting.errors import AuthenticationError, HostingError, Invalid, NotFound
-from moorage.runtime.admission import CONCURRENCY, INVENTORY_TIMEOUT, Admission, CallObserver, ServiceCall, Traffic
+from moorage.runtime.admission import CONCURRENCY, Admission, CallObserver, ServiceCall, Traffic
 from moorage.runtime.batch import Batcher
 from moorage.runtime.blame import Ask
 from moorage.runtime.budget import Budget
@@ -76,8 +76,9 @@ class ServiceConnection:
         self._installation = installation
         self._hooks = hooks
         self._clock = clock
+        self._inventory_timeout, bound = backend.capabilities.inventory_timeout, backend.capabilities.call_timeout
         self.admission = Admission(
-            name, clock, budget, hooks.guard, hooks.on_trouble, self._refused, hooks.observers, concurrency
+            name, clock, budget, hooks.guard, hooks.on_trouble, self._refused, bound, hooks.observers, concurrency
         )
         self.circuit = self.admission.circuit
         self.creations: Permits[tuple[str, str]] = Permits(concurrency, hooks.on_room)
@@ -139,7 +140,7 @@ class ServiceConnection:
 
     @property
     def _overdue_at(self) -> float:
-        return max(self._complete + patience(self.timetable.pace, INVENTORY_TIMEOUT), self._excused)
+        return max(self._complete + patience(self.timetable.pace, self._inventory_timeout), self._excused)
 
     @property
     def answers(self) -> bool:
@@ -247,7 +248,7 @@ class ServiceConnection:
         started, steady = self._clock.now(), self._clock.monotonic()
         try:
             listing = await self.admission.call(
-                "inventory", "", self.backend.inventory(), Traffic.READ, within=INVENTORY_TIMEOUT
+                "inventory", "", self.backend.inventory(), Traffic.READ, within=self._inventory_timeout
             )
         except HostingError as error:
             self._trouble(error)
@@ -311,7 +312,7 @@ class ServiceConnection:
         elif ended:
             # The next inventory may be due only now; yet streams that come and go put no limit off for ever.
             due = self._clock.monotonic() - self.timetable.pace
-            self._excused = min(limit, due + patience(self.timetable.pace, INVENTORY_TIMEOUT))
+            self._excused = min(limit, due + patience(self.timetable.pace, self._inventory_timeout))
         self._wake.set()
 
     def changed(self, provider_id: str, lookup: Lookup) -> bool:

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from moorage.hosting.contract import Capacity, CreateRequest, Inventory, ServerRecord, ServerState, identity_key
 from moorage.hosting.errors import Invalid, NotFound, TimedOut, clean
+from moorage.hosting.factory import capabilities, parse_settings
 from moorage.hosting.local import FACTORY
+from moorage.hosting.local.settings import LocalSettings
 from moorage.hosting.registry import backend, load
 
 REQUEST = CreateRequest(
@@ -150,6 +152,12 @@ def test_an_extra_that_nobody_installed_is_no_warning_and_what_is_broken_is_one(
         caplog.clear()
         assert load({"nowhere": package}, []).source("nowhere").problem
         assert [record.levelname for record in caplog.records if record.levelno >= logging.WARNING] == told
+
+
+@pytest.mark.parametrize(("values", "longest"), [({}, 60.0), ({"requestTimeout": "300s"}, 300.0)])
+def test_no_call_may_take_longer_than_the_longest_of_its_settings(values: dict[str, Any], longest: float) -> None:
+    found = capabilities(parse_settings(LocalSettings, values), idempotent_create=True, listing_lag=0.0)
+    assert (found.create_timeout, found.inventory_timeout, found.call_timeout) == (30.0, 60.0, longest)
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,11 @@ from datetime import datetime
 from typing import cast
 
 import pytest
-from tests.unit.runtime.test_service import FakeBackend, Watcher, record
+from tests.unit.runtime.test_service import CAPABILITIES, FakeBackend, Watcher, record
 
 from moorage.core.facts import Lookup, LookupResult, SeenState
 from moorage.hosting.contract import Backend, ServerRecord, ServerState
 from moorage.hosting.errors import NotFound, Unavailable, Unknown
-from moorage.runtime.admission import INVENTORY_TIMEOUT
 from moorage.runtime.budget import Budget
 from moorage.runtime.clock import ManualClock
 from moorage.runtime.events import MANY, RETRY_LONGEST
@@ -22,6 +21,7 @@ from moorage.runtime.inventory import EVENTS_FACTOR, JITTER, patience
 from moorage.runtime.service import Hooks, ServiceConnection
 
 INTERVAL = 30.0
+INVENTORY_SECONDS = CAPABILITIES.inventory_timeout
 
 
 @dataclass
@@ -208,7 +208,7 @@ async def test_a_service_that_is_on_schedule_is_not_overdue_because_its_events_e
     assert not scene.connection.overdue, "the inventory that is due now has just been tried"
     since = scene.clock.monotonic()
     await late(scene)
-    assert scene.clock.monotonic() - since == pytest.approx(patience(INTERVAL, INVENTORY_TIMEOUT) - INTERVAL, abs=3)
+    assert scene.clock.monotonic() - since == pytest.approx(patience(INTERVAL, INVENTORY_SECONDS) - INTERVAL, abs=3)
 
 
 async def test_a_stream_that_comes_and_goes_does_not_hide_that_inventories_are_overdue(scene: Scene) -> None:
@@ -216,7 +216,7 @@ async def test_a_stream_that_comes_and_goes_does_not_hide_that_inventories_are_o
     scene.backend.errors = [Unknown("the listing fails")] * 10_000
     for _ in range(2000):
         scene.tell("", Unavailable("the stream broke"))
-    assert await late(scene) <= patience(EVENTS_FACTOR * INTERVAL, INVENTORY_TIMEOUT) + 2
+    assert await late(scene) <= patience(EVENTS_FACTOR * INTERVAL, INVENTORY_SECONDS) + 2
 
 
 @pytest.mark.parametrize("error", [Unavailable("down"), ValueError("a fault")])

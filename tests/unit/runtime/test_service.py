@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import cast
 
@@ -243,6 +243,24 @@ async def test_create_is_bounded_by_the_deadline_of_its_attempt(setting: Setting
     setting.backend.gate = None
     seen = await setting.connection.create(REQUEST, time.monotonic() + 60)
     assert (seen.provider_id, seen.owner) == ("s1", "inst/u1")
+
+
+async def test_other_calls_are_bounded_by_what_the_backend_says_of_itself() -> None:
+    bounds = replace(CAPABILITIES, inventory_timeout=0.2, call_timeout=0.05)
+    backend, watcher = FakeBackend(capabilities=bounds, gate=asyncio.Event()), Watcher()
+    hooks = Hooks(watcher.guard, list, watcher.on_inventory, watcher.on_trouble)
+    connection = ServiceConnection(
+        "anchor", "svc", "inst", cast(Backend, backend), hooks, SystemClock(), Budget(1000, 1000), 30.0
+    )
+    with pytest.raises(TimedOut, match="did not answer retag"):
+        await connection.retag("s1", {})
+    with pytest.raises(TimedOut, match="did not answer get"):
+        await connection.ask("s1")
+    slow = asyncio.create_task(connection._take())
+    await asyncio.sleep(0.1)
+    assert not slow.done(), "an inventory has its own time"
+    assert not await slow
+    assert "did not answer inventory" in connection.problem
 
 
 async def test_what_changes_something_needs_the_lease(setting: Setting) -> None:

@@ -16,7 +16,6 @@ from moorage.hosting.contract import (
     MAX_CONSOLE,
     Address,
     AddressType,
-    Capabilities,
     Capacity,
     CreateRequest,
     Inventory,
@@ -34,7 +33,7 @@ from moorage.hosting.errors import (
     clean,
     stranger,
 )
-from moorage.hosting.factory import ServiceSpec, parse_settings
+from moorage.hosting.factory import ServiceSpec, capabilities, parse_settings
 from moorage.hosting.http import Http, endpoint_url, tls_context
 from moorage_toycloud.answers import TOYCLOUD, NameTakenError, parsed, refuse
 from moorage_toycloud.settings import ServerSettings, ServiceSettings
@@ -88,9 +87,7 @@ class ToycloudBackend:
     def __init__(self, http: Http, settings: ServiceSettings) -> None:
         self._http = http
         self._settings = settings
-        self.capabilities = Capabilities(
-            idempotent_create=True, listing_lag=settings.listing_lag, create_timeout=settings.create_timeout
-        )
+        self.capabilities = capabilities(settings, idempotent_create=True, listing_lag=settings.listing_lag)
 
     async def account(self) -> str:
         """See `Backend.account`."""

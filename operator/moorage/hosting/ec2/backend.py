@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 from urllib.parse import urlsplit
 
-from moorage.hosting.contract import Capabilities, Capacity, CreateRequest, Inventory, Offering, ServerRecord
+from moorage.hosting.contract import Capacity, CreateRequest, Inventory, Offering, ServerRecord
 from moorage.hosting.ec2 import launch
 from moorage.hosting.ec2.addresses import ElasticAddresses
 from moorage.hosting.ec2.answers import named_ids, refusal
@@ -20,7 +20,7 @@ from moorage.hosting.ec2.records import LIVING, TERMINATED, console_text, record
 from moorage.hosting.ec2.settings import Ec2ServerSettings, Ec2Settings
 from moorage.hosting.ec2.volumes import BlockVolumes
 from moorage.hosting.errors import Invalid, KeyConflict, NotFound, Unavailable
-from moorage.hosting.factory import ServiceSpec, parse_settings
+from moorage.hosting.factory import ServiceSpec, capabilities, parse_settings
 from moorage.hosting.http import endpoint_url
 from moorage.hosting.plain import refuse_plain
 
@@ -57,10 +57,8 @@ class Ec2Backend(BlockVolumes, ElasticAddresses):
         self._clients = clients
         self._settings = settings
         self._pages = Pages(clients, settings)
-        self.capabilities = Capabilities(
-            idempotent_create=settings.idempotent_create,
-            listing_lag=settings.listing_lag,
-            create_timeout=settings.create_timeout,
+        self.capabilities = capabilities(
+            settings, idempotent_create=settings.idempotent_create, listing_lag=settings.listing_lag
         )
 
     # The service itself

@@ -16,7 +16,6 @@ from hcloud.actions import BoundAction
 from hcloud.servers import BoundServer, Server
 
 from moorage.hosting.contract import (
-    Capabilities,
     Capacity,
     CreateRequest,
     Inventory,
@@ -25,7 +24,7 @@ from moorage.hosting.contract import (
     ServerState,
 )
 from moorage.hosting.errors import AuthenticationError, Invalid, KeyConflict, NotFound, Unavailable, clean
-from moorage.hosting.factory import ServiceSpec, parse_settings
+from moorage.hosting.factory import ServiceSpec, capabilities, parse_settings
 from moorage.hosting.hetzner.account import account_of
 from moorage.hosting.hetzner.answers import Locked, NotUnique, word_in
 from moorage.hosting.hetzner.client import Client, list_servers
@@ -70,9 +69,7 @@ class HetznerBackend(HetznerVolumes):
         self._region = region
         self._region_exists = not region
         self._settings = settings
-        self.capabilities = Capabilities(
-            idempotent_create=True, listing_lag=settings.listing_lag, create_timeout=settings.create_timeout
-        )
+        self.capabilities = capabilities(settings, idempotent_create=True, listing_lag=settings.listing_lag)
 
     # What the service is
 

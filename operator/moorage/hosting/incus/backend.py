@@ -19,7 +19,6 @@ from urllib.parse import quote
 
 from moorage.hosting.contract import (
     MAX_CONSOLE,
-    Capabilities,
     Capacity,
     CreateRequest,
     Inventory,
@@ -38,7 +37,7 @@ from moorage.hosting.errors import (
     Unavailable,
     stranger,
 )
-from moorage.hosting.factory import parse_settings
+from moorage.hosting.factory import capabilities, parse_settings
 from moorage.hosting.incus import records
 from moorage.hosting.incus.answers import INCUS, body, is_typed, refusal
 from moorage.hosting.incus.client import MAX_LIST, Client
@@ -64,9 +63,7 @@ class IncusBackend:
         self._project = project
         self._settings = settings
         self._instances = Instances(client, settings)
-        self.capabilities = Capabilities(
-            idempotent_create=True, listing_lag=0.0, create_timeout=settings.create_timeout
-        )
+        self.capabilities = capabilities(settings, idempotent_create=True, listing_lag=0.0)
 
     # What the service is
 

@@ -16,7 +16,6 @@ from urllib.parse import quote
 
 from moorage.hosting.contract import (
     MAX_CONSOLE,
-    Capabilities,
     Capacity,
     CreateRequest,
     Inventory,
@@ -33,7 +32,7 @@ from moorage.hosting.errors import (
     Unavailable,
     stranger,
 )
-from moorage.hosting.factory import ServiceSpec, parse_settings
+from moorage.hosting.factory import ServiceSpec, capabilities, parse_settings
 from moorage.hosting.http import Http, endpoint_url, tls_context
 from moorage.hosting.kubevirt.answers import CLUSTER, parsed, reason_of, refusal
 from moorage.hosting.kubevirt.cluster import Cluster
@@ -95,9 +94,7 @@ class KubevirtBackend:
         self._core = f"api/v1/namespaces/{namespace}"
         self._machines = f"apis/kubevirt.io/v1/namespaces/{namespace}/virtualmachines"
         self._instances = f"apis/kubevirt.io/v1/namespaces/{namespace}/virtualmachineinstances"
-        self.capabilities = Capabilities(
-            idempotent_create=True, listing_lag=0.0, create_timeout=settings.create_timeout
-        )
+        self.capabilities = capabilities(settings, idempotent_create=True, listing_lag=0.0)
 
     # What the service is
 

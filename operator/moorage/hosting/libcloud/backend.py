@@ -17,7 +17,6 @@ from libcloud.compute.providers import get_driver
 
 from moorage.hosting.contract import (
     MAX_CONSOLE,
-    Capabilities,
     Capacity,
     CreateRequest,
     Inventory,
@@ -26,7 +25,7 @@ from moorage.hosting.contract import (
     ServerState,
 )
 from moorage.hosting.errors import AuthenticationError, Invalid, KeyConflict, NotFound, Unavailable
-from moorage.hosting.factory import ServiceSpec, parse_settings
+from moorage.hosting.factory import ServiceSpec, capabilities, parse_settings
 from moorage.hosting.http import endpoint_url, tls_context
 from moorage.hosting.libcloud.client import Client
 from moorage.hosting.libcloud.exchange import Exchange
@@ -106,10 +105,8 @@ class LibcloudBackend:
         self._stand_in = stand_in
         self._region = region
         self._known: dict[tuple[str, str], tuple[float, Any]] = {}
-        self.capabilities = Capabilities(
-            idempotent_create=profile.idempotent,
-            listing_lag=settings.listing_lag,
-            create_timeout=settings.create_timeout,
+        self.capabilities = capabilities(
+            settings, idempotent_create=profile.idempotent, listing_lag=settings.listing_lag
         )
 
     # What the service is

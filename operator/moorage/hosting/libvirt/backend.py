@@ -12,9 +12,9 @@ from typing import Any, TypeAlias, TypeVar
 
 import libvirt
 
-from moorage.hosting.contract import Capabilities, Capacity, CreateRequest, Inventory, Offering, ServerRecord
+from moorage.hosting.contract import Capacity, CreateRequest, Inventory, Offering, ServerRecord
 from moorage.hosting.errors import HostingError, Invalid, NotFound, Unavailable
-from moorage.hosting.factory import BackendFactory, ServiceSpec, parse_settings
+from moorage.hosting.factory import BackendFactory, ServiceSpec, capabilities, parse_settings
 from moorage.hosting.libvirt import definition, host, making
 from moorage.hosting.libvirt.codes import Code
 from moorage.hosting.libvirt.connection import Connection, Deadline
@@ -54,9 +54,7 @@ class LibvirtBackend:
         self._driver = driver
         self._settings = settings
         self._under_way: set[str] = set()
-        self.capabilities = Capabilities(
-            idempotent_create=True, listing_lag=0.0, create_timeout=settings.create_timeout
-        )
+        self.capabilities = capabilities(settings, idempotent_create=True, listing_lag=0.0)
 
     # What the service is
 

@@ -9,7 +9,6 @@ from decimal import Decimal
 from moorage.api import hostd
 from moorage.hosting.contract import (
     MAX_CONSOLE,
-    Capabilities,
     Capacity,
     CreateRequest,
     Inventory,
@@ -17,7 +16,7 @@ from moorage.hosting.contract import (
     ServerRecord,
 )
 from moorage.hosting.errors import AuthenticationError, Invalid, NotFound, TimedOut, Unavailable
-from moorage.hosting.factory import ServiceSpec, parse_settings
+from moorage.hosting.factory import ServiceSpec, capabilities, parse_settings
 from moorage.hosting.http import Http, endpoint_url, tls_context
 from moorage.hosting.local.client import Client, segment
 from moorage.hosting.local.extras import LocalAbilities
@@ -64,10 +63,8 @@ class LocalBackend(LocalAbilities):
         super().__init__(client)
         self._region = region
         self._settings = settings
-        self.capabilities = Capabilities(
-            idempotent_create=settings.idempotent_create,
-            listing_lag=settings.listing_lag,
-            create_timeout=settings.create_timeout,
+        self.capabilities = capabilities(
+            settings, idempotent_create=settings.idempotent_create, listing_lag=settings.listing_lag
         )
 
     async def account(self) -> str:

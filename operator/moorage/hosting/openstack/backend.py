@@ -17,7 +17,6 @@ from typing import Any, Final
 
 from moorage.hosting.contract import (
     MAX_CONSOLE,
-    Capabilities,
     Capacity,
     CreateRequest,
     Inventory,
@@ -26,7 +25,7 @@ from moorage.hosting.contract import (
     ServerState,
 )
 from moorage.hosting.errors import CapacityError, Invalid, NotFound, Unavailable
-from moorage.hosting.factory import ServiceSpec, parse_settings
+from moorage.hosting.factory import ServiceSpec, capabilities, parse_settings
 from moorage.hosting.http import endpoint_url, tls_context
 from moorage.hosting.openstack import launch
 from moorage.hosting.openstack.answers import Conflict, NotImplementedThere
@@ -68,9 +67,7 @@ class OpenStackBackend:
         self._cloud = cloud
         self._settings = settings
         self._lists = Lists(cloud, settings)
-        self.capabilities = Capabilities(
-            idempotent_create=False, listing_lag=settings.listing_lag, create_timeout=settings.create_timeout
-        )
+        self.capabilities = capabilities(settings, idempotent_create=False, listing_lag=settings.listing_lag)
 
     # The service itself
 
