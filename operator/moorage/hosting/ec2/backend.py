@@ -16,7 +16,7 @@ from moorage.hosting.ec2.addresses import ElasticAddresses
 from moorage.hosting.ec2.answers import named_ids, refusal
 from moorage.hosting.ec2.client import Clients, credentials_of, region_of
 from moorage.hosting.ec2.paging import Pages
-from moorage.hosting.ec2.records import LIVING, TERMINATED, console_text, record, state_name
+from moorage.hosting.ec2.records import LIVING, TERMINATED, console_text, is_gone, record, state_name
 from moorage.hosting.ec2.settings import Ec2ServerSettings, Ec2Settings
 from moorage.hosting.ec2.volumes import BlockVolumes
 from moorage.hosting.errors import Invalid, KeyConflict, NotFound, Unavailable
@@ -174,7 +174,7 @@ class Ec2Backend(BlockVolumes, ElasticAddresses):
         found = await self._clients.ec2("DescribeInstances", _describe([_id(provider_id)]))
         for instance in _instances(found):
             if instance.get("InstanceId") == provider_id:
-                if state_name(instance) == TERMINATED:
+                if is_gone(instance):
                     raise NotFound(f"instance {provider_id} is terminated")
                 return record(instance)
         raise Unavailable("DescribeInstances: the service answered with another instance than the one asked for")
@@ -193,7 +193,7 @@ class Ec2Backend(BlockVolumes, ElasticAddresses):
             if missing := [one for one in asked if one not in told]:
                 raise Unavailable(f"DescribeInstances: {len(missing)} of the instances asked for are not in the answer")
             for one in asked:
-                answers[one] = None if state_name(told[one]) == TERMINATED else record(told[one])
+                answers[one] = None if is_gone(told[one]) else record(told[one])
             break
         return answers
 

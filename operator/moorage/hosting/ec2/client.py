@@ -38,6 +38,16 @@ class StsClient(Protocol):
         ...
 
 
+_DOMAINS: Final = {
+    ".amazonaws.com": ".amazonaws.com",
+    ".api.aws": ".amazonaws.com",
+    ".amazonaws.com.cn": ".amazonaws.com.cn",
+    ".api.amazonwebservices.com.cn": ".amazonaws.com.cn",
+    ".amazonaws.eu": ".amazonaws.eu",
+}
+"""How EC2's host names end, and STS's of the same partition (botocore's endpoints.json and partitions.json)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Credentials:
     """An access key; None everywhere: those of this machine."""
@@ -105,9 +115,8 @@ class Clients:
         if self._settings.sts_endpoint:
             return self._settings.sts_endpoint
         host = urlsplit(self.endpoint).hostname or ""
-        for suffix in (".amazonaws.com", ".amazonaws.com.cn", ".api.aws"):
+        for suffix, domain in _DOMAINS.items():
             if host.endswith(suffix):
-                domain = ".amazonaws.com.cn" if suffix.endswith(".cn") else ".amazonaws.com"
                 return f"https://sts.{self.region}{domain}"
         return None
 

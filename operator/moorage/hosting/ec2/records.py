@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from datetime import UTC
 from typing import TYPE_CHECKING, Final
@@ -13,7 +14,9 @@ from moorage.hosting.errors import Unavailable, clean
 if TYPE_CHECKING:
     from types_boto3_ec2.type_defs import InstanceTypeDef, TagTypeDef
 
+log = logging.getLogger(__name__)
 TERMINATED: Final = "terminated"
+_DELETED: Final = "Client.UserInitiatedShutdown"
 LIVING: Final = ("pending", "running", "shutting-down", "stopping", "stopped")
 """The states of instances that exist. A terminated one is shown for about an hour and is gone."""
 _STATES: Final[Mapping[str, ServerState]] = {
@@ -28,6 +31,16 @@ _STATES: Final[Mapping[str, ServerState]] = {
 def state_name(instance: InstanceTypeDef) -> str:
     """EC2's own word for the instance's state."""
     return str(instance.get("State", {}).get("Name", ""))
+
+
+def is_gone(instance: InstanceTypeDef) -> bool:
+    """Whether it is terminated. Why, if not by a deletion, is logged: in a record of what is gone there is no place."""
+    if state_name(instance) != TERMINATED:
+        return False
+    reason = instance.get("StateReason", {})
+    if reason.get("Code", _DELETED) != _DELETED:
+        log.info("instance %s was terminated: %s", instance.get("InstanceId", ""), clean(reason.get("Message", "")))
+    return True
 
 
 def tags_of(listed: Iterable[TagTypeDef]) -> dict[str, str]:

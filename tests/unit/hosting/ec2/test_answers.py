@@ -9,6 +9,7 @@ from botocore.exceptions import ClientError, NoCredentialsError
 from botocore.parsers import ResponseParserError
 
 from moorage.hosting.ec2.answers import failure, named_ids
+from moorage.hosting.ec2.records import is_gone
 from moorage.hosting.errors import (
     AuthenticationError,
     CapacityError,
@@ -140,3 +141,18 @@ def test_only_ids_that_were_asked_for_are_gone() -> None:
     assert named_ids(error, ["i-0a", "i-0c"]) == ["i-0a"]
     assert named_ids(told("InvalidInstanceID.NotFound", "none of them"), ["i-0a"]) == []
     assert named_ids(told("AuthFailure", "i-0a"), ["i-0a"]) == []
+
+
+def test_why_an_instance_terminated_by_itself_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+
+    def instance(state: str = "terminated", code: str = "", message: str = "by us") -> Any:
+        reason = {"StateReason": {"Code": code, "Message": message}} if code else {}
+        return {"InstanceId": "i-1", "State": {"Name": state}, **reason}
+
+    assert is_gone(instance())
+    assert is_gone(instance(code="Client.UserInitiatedShutdown"))
+    assert not is_gone(instance("shutting-down"))
+    assert not caplog.text
+    assert is_gone(instance(code="Client.InternalError", message="Client error on\nlaunch"))
+    assert "instance i-1 was terminated: Client error on launch" in caplog.text

@@ -60,13 +60,15 @@ async def test_images_are_an_ability_only_where_it_is_said_whose() -> None:
     [
         (AWS, {}, "https://sts.eu-central-1.amazonaws.com"),
         ("https://ec2.cn-north-1.amazonaws.com.cn", {}, "https://sts.cn-north-1.amazonaws.com.cn"),
+        ("https://ec2.cn-north-1.api.amazonwebservices.com.cn", {}, "https://sts.cn-north-1.amazonaws.com.cn"),
+        ("https://ec2.eusc-de-east-1.amazonaws.eu", {}, "https://sts.eusc-de-east-1.amazonaws.eu"),
         ("https://vpce-1.ec2.eu-central-1.vpce.amazonaws.com", {}, "https://sts.eu-central-1.amazonaws.com"),
         ("https://cloud.example:8788", {}, None),
         ("https://cloud.example:8788", {"stsEndpoint": "https://sts.example"}, "https://sts.example"),
     ],
 )
 async def test_sts_is_the_regions_own_for_aws_alone(endpoint: str, settings: dict[str, Any], sts: str | None) -> None:
-    region = "cn-north-1" if ".cn" in endpoint else "eu-central-1"
+    region = next((name for name in ("cn-north-1", "eusc-de-east-1") if name in endpoint), "eu-central-1")
     assert (await opened(endpoint, region, **settings))._clients.sts_endpoint == sts
 
 
