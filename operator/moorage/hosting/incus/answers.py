@@ -30,6 +30,7 @@ _QUOTA = ("Reached maximum number of instances", "Reached maximum aggregate valu
 _FULL = ("no space left on device", "Couldn't find a cluster member for the instance", "Cluster member is evacuated")
 _BUSY = "Instance is busy running a"
 _FORBIDDEN = "Failed checking if instance creation allowed"
+_NO_TARGET = "doesn't allow cluster member targeting"
 _CONFIG = ("Unknown configuration key", "Invalid config", "Invalid value for", "Invalid devices", "Invalid CPU limit")
 
 
@@ -110,6 +111,9 @@ def _by_text(text: str) -> HostingError | None:
         return CapacityError(text)
     if _BUSY in text:
         return Unavailable(text)
+    if _NO_TARGET in text:
+        remedy = "allow it in the project (restricted.cluster.target=allow), or name no target"
+        return Invalid(f"{text}: {remedy}", field="settings.target")
     if _FORBIDDEN in text or any(words in text for words in _CONFIG):
         return Invalid(text, field="settings")
     return None

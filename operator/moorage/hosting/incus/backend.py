@@ -246,12 +246,13 @@ class IncusBackend:
     # How
 
     def _distrusted(self) -> str:
+        trust = f"incus config trust add-certificate tls.crt --restricted --projects {self._project}"
         if self._expires is not None and self._expires <= datetime.now(UTC):
             return (
                 f"the client certificate `tls.crt` has expired on {self._expires:%Y-%m-%d}: make another one, have "
-                "Incus trust it (`incus config trust add-certificate`), and write it and its key into the credentials"
+                f"Incus trust it (`{trust}`), and write it and its key into the credentials"
             )
-        return "Incus does not trust the client certificate: `incus config trust add-certificate` adds it"
+        return f"Incus does not trust the client certificate: `{trust}` adds it"
 
     async def _made(
         self,

@@ -190,6 +190,15 @@ async def test_what_a_request_names_and_is_not_there_is_named(
     assert caught.value.field == field
 
 
+async def test_a_project_that_lets_no_server_name_a_member_is_no_trouble_with_the_credentials() -> None:
+    # Incus 6.0.4, internal/server/project/permissions.go
+    forbidden = refused(403, "This project doesn't allow cluster member targeting")
+    fake = Fake({"POST instances": forbidden, ONE: refused(404, "not found"), **PROJECT, **THERE})
+    with pytest.raises(Invalid, match=r"cluster\.target=allow") as caught:
+        await opened(fake).create(replace(REQUEST, settings={"target": "node-2"}))
+    assert caught.value.field == "settings.target"
+
+
 async def test_an_image_of_the_other_kind_is_refused_by_its_kind() -> None:
     failed = refused(500, "Requested image's type \"virtual-machine\" doesn't match", status=200)
     answers = {"POST instances": started(), WAIT: failed, ONE: refused(404, "not found"), **PROJECT, **THERE}
