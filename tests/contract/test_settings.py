@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from moorage.hosting.errors import Invalid
 from moorage.hosting.factory import BackendFactory
@@ -46,6 +47,27 @@ def test_every_setting_says_what_it_is_and_is_on_the_page_of_its_backend(name: s
     assert found
     assert [setting for setting, field in found.items() if not field.get("description")] == []
     assert [setting for setting in found if not re.search(rf"\b{setting}\b", page)] == []
+
+
+def test_the_examples_on_its_page_hold(name: str, factory: BackendFactory) -> None:
+    services = servers = 0
+    lets: set[str] = set()
+    for block in re.findall(r"```yaml\n(.*?)```", (PAGES / f"{name}.md").read_text(), re.DOTALL):
+        for obj in yaml.safe_load_all(block):
+            # One page shows a part of a VirtualServerConfig's spec alone.
+            kind, spec = obj.get("kind", "VirtualServerConfig"), obj.get("spec", obj)
+            if kind == "HostingService":
+                assert spec["type"] == name
+                factory.validate_settings(spec.get("settings", {}))
+                lets = set(spec.get("settings", {}).get("serverArguments", ()))
+                services += 1
+            for given in spec.get("settings", ()) if kind == "VirtualServerConfig" else ():
+                factory.validate_server_settings(given["values"])
+                named = {*given["values"].get("arguments", {}), *given["values"].get("references", {})}
+                assert name != "libcloud" or named <= lets
+                servers += 1
+    assert services
+    assert servers
 
 
 def test_a_setting_that_decides_abilities_is_one_and_they_are_not_told_as_had_by_all(factory: BackendFactory) -> None:
