@@ -8,14 +8,14 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.request import Request, urlopen
 
+import botocore.session
+
 from moorage.hosting.contract import Backend
-from moorage.hosting.ec2.client import Clients, Credentials
-from moorage.hosting.ec2.settings import Ec2Settings
 from moorage.testbed import Running
 from moorage.testing.proxy import FaultProxy
 from moorage.testing.service import Faults, Made, ServiceUnderTest
@@ -129,7 +129,7 @@ class Ec2Service(ServiceUnderTest):
     """EC2 as moto and the proxy before it play it."""
 
     type = "ec2"
-    few = 7  # EC2 has pages of 5 and more
+    few = 11  # EC2 has pages of 5 and more
     unknown_id = "i-0123456789abcdef0"
     other_offering = "t3.small"
 
@@ -221,17 +221,29 @@ class Ec2Service(ServiceUnderTest):
         return str(made["Instances"][0]["InstanceId"])
 
     async def do(self, call: Callable[[EC2Client], Any]) -> Any:
-        """A call of EC2 as somebody else makes it."""
-        keys = Credentials(self.running.credentials["accessKeyID"], self.running.credentials["secretAccessKey"])
-        clients = Clients(self.endpoint, self.region, Ec2Settings(), keys)
-        try:
-            return await clients.ec2("of another", call)
-        finally:
-            clients.close()
+        """A call of EC2 as somebody else makes it, with all of its operations."""
+        return await asyncio.to_thread(lambda: call(self._client()))
+
+    def _client(self) -> EC2Client:
+        keys = self.running.credentials
+        made = _session().create_client(
+            "ec2",
+            self.region,
+            endpoint_url=self.endpoint,
+            aws_access_key_id=keys["accessKeyID"],
+            aws_secret_access_key=keys["secretAccessKey"],
+        )
+        return cast("EC2Client", made)
 
     async def remove_all(self) -> None:
         """Terminate every instance."""
         await self.control.do("DELETE", "instances")
+
+
+@cache
+def _session() -> botocore.session.Session:
+    """Reads what the SDK knows of EC2 but once."""
+    return botocore.session.Session()
 
 
 def _delete_volume(known: str, ec2: EC2Client) -> None:
