@@ -70,14 +70,19 @@ def needs_ability(backend: Backend, ability: Ability) -> Any:
     return backend
 
 
-async def until(service: ServiceUnderTest, probe: Callable[[], Awaitable[Found]], what: str) -> Found:
-    """The first true answer of `probe`. Raises AssertionError once the service's patience is over."""
+async def until(
+    service: ServiceUnderTest, probe: Callable[[], Awaitable[Found]], what: str | Callable[[], str]
+) -> Found:
+    """The first true answer of `probe`. Raises AssertionError once the service's patience is over, and says `what` was
+    awaited; a function may add what was seen last."""
     end = time.monotonic() + service.patience
     while True:
         answer = await probe()
         if answer:
             return answer
-        assert time.monotonic() < end, f"not within {service.patience:g} s: {what}"
+        if time.monotonic() >= end:
+            told = what if isinstance(what, str) else what()
+            raise AssertionError(f"not within {service.patience:g} s: {told}")
         await asyncio.sleep(PAUSE)
 
 
@@ -85,14 +90,17 @@ async def in_state(
     service: ServiceUnderTest, backend: Backend, provider_id: str, state: ServerState = ServerState.RUNNING
 ) -> ServerRecord:
     """Wait until the server is in the state."""
+    seen: ServerState | None = None
 
     async def probe() -> ServerRecord | None:
+        nonlocal seen
         record = await backend.get(provider_id)
+        seen = record.state
         failed = record.state is ServerState.FAILED and state is not ServerState.FAILED
         assert not failed, f"the server failed: {record.message}"
         return record if record.state is state else None
 
-    found = await until(service, probe, f"{provider_id} is {state}")
+    found = await until(service, probe, lambda: f"{provider_id} is {state}; it was {seen}")
     assert found is not None
     return found
 
@@ -112,12 +120,15 @@ async def is_gone(service: ServiceUnderTest, backend: Backend, provider_id: str)
 
 async def listed(service: ServiceUnderTest, backend: Backend, present: set[str], absent: set[str]) -> None:
     """Wait until the inventory shows these and does not show those."""
+    found: set[str] = set()
 
     async def probe() -> bool:
+        nonlocal found
         found = {server.provider_id for server in (await backend.inventory()).servers}
         return present <= found and not (absent & found)
 
-    await until(service, probe, f"the inventory has {sorted(present)} and has not {sorted(absent)}")
+    wanted = f"the inventory has {sorted(present)} and has not {sorted(absent)}"
+    await until(service, probe, lambda: f"{wanted}; it showed {sorted(found)}")
 
 
 def volume_identity(uid: str) -> tuple[str, dict[str, str]]:

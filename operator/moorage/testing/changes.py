@@ -10,7 +10,7 @@ import pytest
 from moorage.hosting.abilities import Ability, abilities_of
 from moorage.hosting.contract import RELEASED, TAG_SERVER, Backend, CreateRequest, ServerState
 from moorage.hosting.errors import CapacityError, Invalid, NotFound
-from moorage.testing.base import Contract, in_state, is_gone, needs_ability, needs_fault, outcome, until
+from moorage.testing.base import Contract, in_state, is_gone, listed, needs_ability, needs_fault, outcome, until
 from moorage.testing.promises import keeps, not_applicable
 from moorage.testing.service import ServiceUnderTest
 
@@ -58,7 +58,7 @@ class ChangesContract(Contract):
         for _ in range(2):
             await power.stop(made.provider_id)
             await in_state(service, backend, made.provider_id, ServerState.STOPPED)
-        assert made.provider_id in {server.provider_id for server in (await backend.inventory()).servers}
+        await listed(service, backend, {made.provider_id}, set())
         for _ in range(2):
             await power.start(made.provider_id)
         after = await in_state(service, backend, made.provider_id)

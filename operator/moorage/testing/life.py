@@ -122,6 +122,7 @@ class LifeContract(Contract):
     async def test_a_server_that_is_being_deleted_is_listed(self, service: ServiceUnderTest, backend: Backend) -> None:
         made = await backend.create(service.request())
         await in_state(service, backend, made.provider_id)
+        await listed(service, backend, {made.provider_id}, set())
         await backend.delete(made.provider_id)
         gone = False
         while not gone:
