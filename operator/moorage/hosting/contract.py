@@ -293,7 +293,10 @@ class Backend(Protocol):
 
     async def find(self, key: str) -> tuple[ServerRecord, ...]:
         """The servers created with this key; may lag like an inventory, so an empty answer proves nothing before
-        `listing_lag` has passed. Complete or raises."""
+        `listing_lag` has passed.
+
+        MUST show each of them, on whatever page it is, or raise as `inventory` does.
+        """
         ...
 
     async def create(self, request: CreateRequest) -> ServerRecord:

@@ -121,7 +121,8 @@ class ServiceUnderTest(ABC):
     patience: float = 60.0
     """Seconds within which a server runs, or is gone, on a slow and busy machine."""
     few: int = 3
-    """How many servers a test may have at a time, where it wants several."""
+    """How many servers a test may have at a time, where it wants several: more than are on a page of `small_pages(1)`,
+    best more than on two, so that there is a page in the middle."""
     faults_at: Literal["every call", "one per operation"] = "every call"
     """Where the proxy breaks an operation: at each call that it makes, or at one of them for each kind of fault. With
     MOORAGE_EVERY_FAULT=1 it is each call for every service."""
@@ -216,7 +217,8 @@ class ServiceUnderTest(ABC):
         return {"requestTimeout": f"{seconds}s", "createTimeout": f"{seconds}s", "inventoryTimeout": f"{seconds}s"}
 
     def small_pages(self, size: int) -> dict[str, Any] | None:
-        """Settings with which listings come in pages of this size; None where the service has no pages."""
+        """Settings with which listings come in pages of this size, or of the smallest that the service takes; {} where
+        its pages have a fixed size. `few` has to exceed the page. None where the service has no pages."""
         return {"pageSize": size}
 
     def lagging(self, seconds: float) -> dict[str, Any]:
