@@ -10,7 +10,7 @@ from typing import Any
 from moorage.hosting.abilities import Ability
 from moorage.hosting.contract import Backend
 from moorage.hosting.errors import HostingError
-from moorage.testing.base import Contract, finish, in_state, is_gone, needs_ability, needs_fault
+from moorage.testing.base import Contract, finish, in_state, is_gone, needs_ability, needs_fault, needs_hanging
 from moorage.testing.promises import keeps
 from moorage.testing.proxy import FaultProxy
 from moorage.testing.service import ServiceUnderTest
@@ -118,6 +118,19 @@ class BatchesContract(Contract):
             await service.faults.restart()
             with suppress(HostingError):
                 await heard.has("", NOTICED)
+
+    @keeps("MUST notice within 60 s that the service is gone")
+    async def test_a_service_that_hangs_ends_its_events(self, service: ServiceUnderTest) -> None:
+        backend = service.open()
+        needs_ability(backend, Ability.EVENTS)
+        needs_hanging(service)
+        async with _Listener(backend) as heard:
+            await heard.has("", service.patience)
+            await service.faults.hang()
+            done, _ = await asyncio.wait({heard.task}, timeout=NOTICED)
+            await service.faults.clear()
+            assert done, "the backend goes on listening to nothing"
+            assert isinstance(heard.task.exception(), HostingError)
 
 
 class _Listener:

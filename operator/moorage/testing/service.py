@@ -96,6 +96,11 @@ class Faults:
         """Let there be no room for a server to get `other_offering`."""
         raise NotImplementedError
 
+    async def hang(self) -> None:
+        """Let the service answer nobody and refuse nobody, on connections that are open, too. For one that is not
+        reached over HTTP: before all others, a proxy does it."""
+        raise NotImplementedError
+
     async def restart(self) -> None:
         """Kill the service's daemon without warning, start it again and return when it answers. Servers stay."""
         raise NotImplementedError

@@ -50,6 +50,7 @@ class LibvirtFaults(Faults):
         self._revoked = False
 
     async def clear(self) -> None:
+        await self._service.do(self._service.stopped, False)
         self._service.image = self._service.running.image
         if self._revoked:
             await self._service.do(self._service.admit, CLIENT)
@@ -70,6 +71,9 @@ class LibvirtFaults(Faults):
 
     async def no_room_to_grow(self) -> None:
         await self._service.do(self._service.fill, SMALL - TINY - 1)
+
+    async def hang(self) -> None:
+        await self._service.do(self._service.stopped, True)
 
     async def restart(self) -> None:
         await self._service.do(self._service.restart)
@@ -274,13 +278,17 @@ class LibvirtService(ServiceUnderTest):
     @contextmanager
     def hanging(self) -> Iterator[None]:
         """The daemon answers nobody, and goes on afterwards."""
-        pid = self.daemons.pid("libvirtd")
-        assert pid is not None
-        os.kill(pid, signal.SIGSTOP)
+        self.stopped(True)
         try:
             yield
         finally:
-            os.kill(pid, signal.SIGCONT)
+            self.stopped(False)
+
+    def stopped(self, wanted: bool) -> None:
+        """Stop the daemon in its tracks, or let it go on."""
+        pid = self.daemons.pid("libvirtd")
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP if wanted else signal.SIGCONT)
 
     def network(self) -> str:
         """The name of a network whose guests get addresses from libvirt."""

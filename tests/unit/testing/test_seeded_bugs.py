@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.services.local import LocalService
+from tests.support.services.local import TOKEN, LocalService
 
 from moorage.hosting.contract import Backend, CreateRequest, Inventory, ServerRecord, ServerState
 from moorage.hosting.errors import CapacityError, HostingError, Invalid, NotFound, Retryable, Throttled, Unavailable
@@ -54,9 +55,9 @@ def replaced(name: str, method: Callable[..., Any]) -> Setup:
     return setup
 
 
-inventory, create, delete, get, retag, get_many, resize, attach_volume = (
+account, inventory, create, delete, get, retag, get_many, resize, attach_volume = (
     getattr(LocalBackend, name)
-    for name in ("inventory", "create", "delete", "get", "retag", "get_many", "resize", "attach_volume")
+    for name in ("account", "inventory", "create", "delete", "get", "retag", "get_many", "resize", "attach_volume")
 )
 
 
@@ -179,6 +180,18 @@ async def logs_what_it_sends(self: LocalBackend, request: CreateRequest) -> Serv
     return await create(self, request)  # type: ignore[no-any-return]
 
 
+async def says_what_was_refused(self: LocalBackend, request: CreateRequest) -> ServerRecord:
+    try:
+        return await create(self, request)  # type: ignore[no-any-return]
+    except Invalid as error:
+        raise Invalid(f"{error.message}: {b64encode(request.user_data.encode()).decode()}", field=error.field) from None
+
+
+async def logs_its_credentials(self: LocalBackend) -> str:
+    logging.getLogger("moorage.hosting.local").debug("asking as %s", TOKEN)
+    return await account(self)  # type: ignore[no-any-return]
+
+
 async def keeps_keys_in_memory(self: LocalBackend, request: CreateRequest) -> ServerRecord:
     known: dict[str, ServerRecord] = self.__dict__.setdefault("_known", {})
     if request.key not in known:
@@ -244,6 +257,18 @@ async def secrets(suite: BackendContract, bench: Bench) -> None:
     await suite.test_nothing_secret_is_logged_or_raised(bench.service, bench.proxy, await bench.stage(), bench.caplog)
 
 
+async def some_time(suite: BackendContract, bench: Bench) -> None:
+    await suite.test_a_call_cancelled_after_some_time_leaves_everything_usable(bench.service, "inventory")
+
+
+async def secrets_of_a_life(suite: BackendContract, bench: Bench) -> None:
+    await suite.test_no_secret_is_told_from_creation_to_deletion(bench.service, bench.backend, bench.caplog)
+
+
+async def secrets_of_refusals(suite: BackendContract, bench: Bench) -> None:
+    await suite.test_no_secret_is_told_by_a_refusal(bench.service, bench.backend, bench.caplog)
+
+
 BUGS: tuple[tuple[Setup, Try], ...] = (
     (replaced("inventory", believes_a_partial_list), broken("inventory", Fault.ERROR)),
     (replaced("inventory", believes_a_partial_list), a_wrong_answer),
@@ -300,7 +325,11 @@ BUGS: tuple[tuple[Setup, Try], ...] = (
         replaced("events", listens_and_hears_nothing),
         lambda suite, bench: suite.test_events_tell_of_what_others_did(bench.service, bench.backend),
     ),
+    (replaced("inventory", does_not_let_itself_be_cancelled), some_time),
     (replaced("create", logs_what_it_sends), secrets),
+    (replaced("create", logs_what_it_sends), secrets_of_a_life),
+    (replaced("create", says_what_was_refused), secrets_of_refusals),
+    (replaced("account", logs_its_credentials), secrets_of_a_life),
     (never_gives_up, no_answer),
     (reads_to_the_end, the_endless_answer),
 )
