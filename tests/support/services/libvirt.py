@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -217,9 +218,22 @@ class LibvirtService(ServiceUnderTest):
     def _remove_all(self) -> None:
         for domain in self._conn.listAllDomains(0):
             self.remove(domain.UUIDString())
+        # What was given up may still be writing, which the daemon tells as an internal error.
+        end = time.monotonic() + self.patience
+        while not self._empty_pool():
+            assert time.monotonic() < end, "somebody goes on writing into the pool"
+            time.sleep(0.1)
+
+    def _empty_pool(self) -> bool:
         for name in self.volumes():
-            (self.state / "pools/servers" / name).unlink()
-        self._conn.storagePoolLookupByName("servers").refresh(0)
+            (self.state / "pools/servers" / name).unlink(missing_ok=True)
+        try:
+            self._conn.storagePoolLookupByName("servers").refresh(0)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() != libvirt.VIR_ERR_INTERNAL_ERROR:
+                raise
+            return False
+        return True
 
     def volumes(self) -> list[str]:
         """The files of the servers' pool, whether or not libvirt knows them."""
