@@ -144,6 +144,7 @@ async def test_a_creation_in_which_the_daemon_hangs_is_given_up_and_finished_by_
 ) -> None:
     overhear(caplog)
     backend, request = service.open(**service.short_timeouts(5)), service.request(user_data=SECRET_DATA)
+    await repeat(backend.account)
     with monkeypatch.context() as patch:
         before(step, patch, partial(service.stopped, True))
         with pytest.raises((TimedOut, Unavailable)) as caught:
