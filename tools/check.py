@@ -115,7 +115,9 @@ class Beds:
         asked = subprocess.run(
             [*PYTHON, "-m", "moorage.cli", "testbed", "list", "-o", "json"], capture_output=True, check=False
         )
-        self.names = [bed["name"] for bed in json.loads(asked.stdout or b"[]") if not bed["lacks"]]
+        if asked.returncode != 0:
+            raise SystemExit(f"moorage testbed list fails:\n{asked.stderr.decode(errors='replace')}")
+        self.names = [bed["name"] for bed in json.loads(asked.stdout) if not bed["lacks"]]
         self._started = tempfile.TemporaryDirectory(prefix="moorage-check-beds-")
         os.environ[STARTED] = self._started.name
         self._installing: subprocess.Popen[bytes] | None = None

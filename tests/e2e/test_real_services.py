@@ -9,12 +9,12 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 import pytest
 from tests.support import beds
 from tests.support.real import inventory, serve
-from tests.support.scene import item_of, output_of
+from tests.support.scene import Watcher, item_of, output_of
 from tests.support.services.ec2 import Control, booting
 from tests.support.stack import Api, Hostd, Obj, Stack, always, config, group
 
 from moorage.hosting.contract import TAG_NAMESPACE
-from moorage.kube.kinds import HOSTING_POLICY, HOSTING_SERVICE, SERVER_GROUP
+from moorage.kube.kinds import HOSTING_POLICY, HOSTING_SERVICE, SERVER_GROUP, VIRTUAL_SERVER
 from moorage.testbed import Running
 
 PATIENCE = 240.0
@@ -172,12 +172,16 @@ async def test_without_capacity_before_the_gate_the_group_is_placed_on_another_s
         policy["spec"]["select"]["preferences"] = [{"by": "Price", "weight": 1}]
         guests.faults(capacity=1)
         made_before = len(guests.ledger())
-        await real_api.apply(*pair(services), policy, two("g", "policy"))
-        await delivered(real_api, "g")
-        placed = await real_api.get(SERVER_GROUP, "g")
-        assert placed is not None
-        assert placed["status"]["placement"]["service"] == "full-incus"
-        assert placed["status"]["placement"]["number"] > 0
+        async with Watcher(real_api, SERVER_GROUP) as groups, Watcher(real_api, VIRTUAL_SERVER) as servers:
+            await real_api.apply(*pair(services), policy, two("g", "policy"))
+            await delivered(real_api, "g")
+        placements = [(v.get("status") or {}).get("placement") or {} for v in groups.of("g")]
+        assert {(p["service"], p["number"]) for p in placements if p} == {("full-ec2", 1), ("full-incus", 2)}
+        assert {p["number"] for p in placements if p.get("gateOpened")} == {2}, "configuration flowed on Incus only"
+        where = [v["spec"]["serviceRef"]["name"] for v in servers.versions]
+        before = [kind for kind, name in zip(servers.types, where, strict=True) if name == "full-ec2"]
+        assert before.count("ADDED") == before.count("DELETED") >= 2
+        assert "full-ec2" not in where[where.index("full-incus") :], "what was made there went before"
         made = guests.ledger()[made_before:]
         assert len(made) == 1
         assert all(entry["ended"] for entry in made)

@@ -11,10 +11,10 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import AliasGenerator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import AliasGenerator, BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
-from moorage.api.quantities import parse_duration
+from moorage.api.quantities import Seconds
 
 MAX_USER_DATA = 16 * 1024
 """Bytes of user-data that a service takes."""
@@ -24,12 +24,6 @@ MAX_TAGS = 50
 MAX_BATCH = 100
 """Servers that one call can be about."""
 
-
-def _seconds(value: object) -> object:
-    return parse_duration(value).total_seconds() if isinstance(value, str) else value
-
-
-Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0, le=365 * 86400, allow_inf_nan=False)]
 Key = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 Id = Annotated[str, StringConstraints(min_length=1, max_length=256)]

@@ -8,7 +8,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
 from moorage.api.rules import Rule, remedy
 from moorage.api.rules import rules as rules_of
@@ -214,6 +214,13 @@ Duration = Annotated[
     WithJsonSchema(_duration()),
 ]
 """A Go duration as a timedelta."""
+
+Seconds = Annotated[
+    float,
+    BeforeValidator(lambda value: parse_duration(value).total_seconds() if isinstance(value, str) else value),
+    Field(ge=0, le=365 * 86400, allow_inf_nan=False),
+]
+"""Seconds, written as a number or as a Go duration: the type of a backend's settings that are times."""
 
 Interval = Annotated[
     timedelta,

@@ -218,6 +218,8 @@ class ServiceController:
         if previous is not None:
             connection.latest, connection.previous = previous.latest, previous.previous
             connection.released, connection.owned = previous.released, previous.owned
+            # Until its own first inventory judges: what was seen before the change must not be acted on by it.
+            connection.frozen = previous.frozen
         self._context.connections[uid] = connection
         self._opened[uid] = Opened(fingerprint)
 

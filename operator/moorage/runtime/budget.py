@@ -118,14 +118,16 @@ class Budget:
             self._timer = self._clock.call_at(due + 1e-6, self._serve)
 
     def _next(self) -> asyncio.Future[None] | None:
-        while self._waiting and self._waiting[0][2].done():
-            heapq.heappop(self._waiting)
+        # Those that were cancelled wait for nothing, wherever they stand.
+        if len(left := [entry for entry in self._waiting if not entry[2].done()]) < len(self._waiting):
+            self._waiting = left
+            heapq.heapify(self._waiting)
         if not self._waiting:
             return None
         lowest = max(entry[0] for entry in self._waiting)
         if self._streak >= self._share and lowest != self._waiting[0][0]:
             self._streak = 0
-            entry = min(e for e in self._waiting if e[0] == lowest and not e[2].done())
+            entry = min(e for e in self._waiting if e[0] == lowest)
             self._waiting.remove(entry)
             heapq.heapify(self._waiting)
             return entry[2]

@@ -158,6 +158,8 @@ class Follower:
             lookup = await self._listener.ask(provider_id)
         except HostingError as error:
             log.debug("event of %s: %s", provider_id, error.message)
+            # What happened to it, the next inventory has to tell: with events they are rare.
+            self._listener.need_inventory(self._clock.now())
             return
         except Exception:
             log.exception("the event of %s was lost", provider_id)

@@ -79,6 +79,7 @@ class LocalService(ServiceUnderTest):
     """A hostd in this process."""
 
     type = "local"
+    silence = "moorage.hosting.local.extras:SILENCE"
     image = "process/shell"
     offering = "small"
     other_offering = "medium"

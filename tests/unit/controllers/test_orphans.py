@@ -56,6 +56,7 @@ class Scene:
     connection: ServiceConnection
     orphans: Orphans
     clock: ManualClock
+    recorded: list[tuple[str, float]]
 
     def add(self, number: int, uid: str) -> None:
         """A server that says to be of the VirtualServer of that uid."""
@@ -101,9 +102,10 @@ class Scene:
 
 async def made(bench: Bench, policy: str) -> Scene:
     clock, backend, watcher = cast(ManualClock, bench.context.clock), Emptied(), Watcher()
+    recorded: list[tuple[str, float]] = []
     spec = {"type": "local", "endpoint": "http://127.0.0.1:1", "orphanPolicy": policy}
     service = await bench.put(HOSTING_SERVICE, "s", spec, namespace=None)
-    hooks = Hooks(watcher.guard, list, watcher.on_inventory, watcher.on_trouble)
+    hooks = Hooks(watcher.guard, lambda: recorded, watcher.on_inventory, watcher.on_trouble)
     installation = bench.context.installation.id
     connection = ServiceConnection(
         "s",
@@ -116,7 +118,7 @@ async def made(bench: Bench, policy: str) -> Scene:
         60.0,
     )
     connection.expected_account = "account"
-    scene = Scene(bench, backend, connection, Orphans(bench.context, bench.tables), clock)
+    scene = Scene(bench, backend, connection, Orphans(bench.context, bench.tables), clock, recorded)
     scene.add(1, "nobody")
     return scene
 
@@ -204,6 +206,29 @@ async def test_many_at_once_are_believed_by_nobody(scene: Scene) -> None:
         scene.add(number, f"nobody{number}")
     assert not await scene.deleted()
     assert len(await scene.look(10)) == 6
+
+
+async def test_nothing_is_deleted_while_too_many_recorded_servers_are_missing(scene: Scene) -> None:
+    scene.recorded += [(f"gone-{number}", -60.0) for number in range(4)]
+    assert not await scene.deleted()
+    assert "4 of 4 servers are missing" in scene.connection.frozen
+    assert [o.provider_id for o in await scene.look(10)] == ["s1"], "it is told all the same"
+    scene.recorded.clear()
+    await scene.look(10)
+    assert scene.backend.calls.count("delete") == 1
+
+
+async def test_one_inventory_is_not_enough_to_delete_what_the_one_before_did_not_show(scene: Scene) -> None:
+    await scene.look()
+    await scene.look(10)
+    listed, scene.backend.servers = scene.backend.servers, []
+    scene.clock.advance(TEN_MINUTES)
+    await scene.connection._take()
+    scene.backend.servers = listed
+    assert [o.provider_id for o in await scene.look(10)] == ["s1"]
+    assert "delete" not in scene.backend.calls
+    await scene.look(10)
+    assert scene.backend.calls.count("delete") == 1
 
 
 async def test_another_account_is_left_alone(scene: Scene) -> None:

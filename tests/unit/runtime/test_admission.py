@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -204,12 +204,20 @@ async def test_credentials_refused_in_one_call_are_looked_at_at_once(scene: Scen
     assert scene.connection.facts().connected, "what only one call may not do closes nothing"
 
 
-@pytest.mark.parametrize(("asked", "pause"), [(20.0, 20.0), (None, THROTTLED_PAUSE)])
-async def test_a_throttled_account_is_left_alone_for_as_long_as_it_says(
-    scene: Scene, asked: float | None, pause: float
+@pytest.mark.parametrize(
+    ("error", "asked", "pause"),
+    [
+        (Throttled, 20.0, 20.0),
+        (Throttled, None, THROTTLED_PAUSE),
+        (Unavailable, 20.0, 20.0),
+        (TimedOut, 20.0, 20.0),
+    ],
+)
+async def test_a_service_is_left_alone_for_as_long_as_it_says(
+    scene: Scene, error: type[Retryable], asked: float | None, pause: float
 ) -> None:
-    scene.backend.moods["get"] = lambda: Throttled("slow down", retry_after=asked)
-    with pytest.raises(Throttled):
+    scene.backend.moods["get"] = lambda: error("not now", retry_after=asked)
+    with pytest.raises(error):
         await scene.connection.ask("s1")
     scene.backend.moods.clear()
     again = asyncio.create_task(scene.connection.ask("s1"))
@@ -219,6 +227,24 @@ async def test_a_throttled_account_is_left_alone_for_as_long_as_it_says(
     assert not again.done()
     scene.clock.advance(0.2)
     await again
+
+
+async def test_what_creates_and_deletes_goes_before_what_only_looks(scene: Scene) -> None:
+    scene.connection.admission.budget = Budget(1, 1, clock=scene.clock)
+    await scene.connection.ask("s1")
+    scene.backend.calls.clear()
+    calls: list[Awaitable[object]] = [
+        scene.connection.ask("s1"),
+        scene.connection.ask("s1"),
+        scene.create(),
+        scene.connection.delete("s1"),
+    ]
+    waiting = [asyncio.ensure_future(call) for call in calls]
+    await scene.turns()
+    assert scene.backend.calls == []
+    await scene.passes(5)
+    await asyncio.gather(*waiting)
+    assert scene.backend.calls == ["create", "delete", "get", "get"]
 
 
 CREATIONS = [AuthenticationError("may not pass the role"), Unavailable("500"), TimedOut("no answer")]

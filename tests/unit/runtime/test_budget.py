@@ -93,6 +93,19 @@ async def test_a_cancelled_request_takes_nothing() -> None:
     assert rig.served == ["first", "next"]
 
 
+async def test_a_cancelled_read_behind_many_writes_holds_nobody_up() -> None:
+    rig = Rig(1, 1, share=2)
+    await rig.ask("first")
+    gone = await rig.ask("gone")
+    for number in range(6):
+        await rig.ask(f"w{number}", Priority.WRITE)
+    gone.cancel()
+    await settle()
+    for _ in range(6):
+        await rig.advance(1.001)
+    assert rig.served == ["first", *(f"w{number}" for number in range(6))]
+
+
 async def test_a_token_granted_to_a_cancelled_request_comes_back() -> None:
     rig = Rig(1, 1)
     await rig.ask("first")

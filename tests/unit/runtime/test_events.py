@@ -13,7 +13,7 @@ from tests.unit.runtime.test_service import CAPABILITIES, FakeBackend, Watcher, 
 
 from moorage.core.facts import Lookup, LookupResult, SeenState
 from moorage.hosting.contract import Backend, ServerRecord, ServerState
-from moorage.hosting.errors import NotFound, Unavailable, Unknown
+from moorage.hosting.errors import HostingError, NotFound, Throttled, Unavailable, Unknown
 from moorage.runtime.budget import Budget
 from moorage.runtime.clock import ManualClock
 from moorage.runtime.events import MANY, RETRY_LONGEST
@@ -111,6 +111,16 @@ async def scene(request: pytest.FixtureRequest) -> AsyncIterator[Scene]:
     yield made
     await made.connection.close()
     assert made.backend.closed_streams == len(made.backend.listened)
+
+
+@pytest.mark.parametrize("error", [Unavailable("503"), Throttled("429", retry_after=1.0)])
+async def test_a_change_whose_question_fails_is_told_by_an_inventory_soon(scene: Scene, error: HostingError) -> None:
+    await scene.begin()
+    scene.backend.errors = [error]
+    scene.tell("s1")
+    await scene.passes(10)
+    assert scene.heard == []
+    assert "inventory" in scene.backend.calls
 
 
 async def test_a_change_is_noticed_within_a_second_and_told_once(scene: Scene) -> None:

@@ -16,11 +16,14 @@ from tests.support.services.local import TOKEN, LocalService
 from moorage.hosting.contract import Backend, CreateRequest, Inventory, ServerRecord, ServerState
 from moorage.hosting.errors import CapacityError, HostingError, Invalid, NotFound, Retryable, Throttled, Unavailable
 from moorage.hosting.http import Http
+from moorage.hosting.local import backend as local
+from moorage.hosting.local import extras
 from moorage.hosting.local.backend import LocalBackend
 from moorage.testing import BackendContract
 from moorage.testing.operations import Scene
 from moorage.testing.proxy import Fault, FaultProxy
 
+PEM = b"-----BEGIN PRIVATE KEY-----\n" + b"M" * 64 + b"\n-----END PRIVATE KEY-----\n"
 Setup = Callable[[pytest.MonkeyPatch], None]
 Try = Callable[[BackendContract, "Bench"], Awaitable[None]]
 
@@ -211,6 +214,42 @@ def never_gives_up(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Http, "call", patient)
 
 
+def gives_up_far_too_late(patch: pytest.MonkeyPatch) -> None:
+    """Time-outs are for the service to be generous with."""
+    call = Http.call
+
+    async def slack(self: Http, *arguments: Any, **options: Any) -> Any:
+        return await call(self, *arguments, **{**options, "seconds_allowed": 100 * options["seconds_allowed"]})
+
+    patch.setattr(Http, "call", slack)
+
+
+def takes_silence_for_peace(patch: pytest.MonkeyPatch) -> None:
+    """No news is good news."""
+    lines = Http.lines
+
+    def patient(self: Http, *arguments: Any, **options: Any) -> AsyncIterator[bytes]:
+        return lines(self, *arguments, **{**options, "silence": 3600.0})
+
+    patch.setattr(Http, "lines", patient)
+
+
+def would_listen_for_ever(patch: pytest.MonkeyPatch) -> None:
+    """As the backend is shipped."""
+    patch.setattr(extras, "SILENCE", 10.0**6)
+
+
+def logs_its_key(patch: pytest.MonkeyPatch) -> None:
+    """Bytes, as Python shows them."""
+    headers = local._headers
+
+    def talkative(credentials: Mapping[str, bytes]) -> dict[str, str]:
+        logging.getLogger("moorage.hosting.local").debug("opened with %r", credentials.get("tls.key"))
+        return headers(credentials)
+
+    patch.setattr(local, "_headers", talkative)
+
+
 def reads_to_the_end(patch: pytest.MonkeyPatch) -> None:
     """More than anybody has memory for."""
     call = Http.call
@@ -240,6 +279,20 @@ async def no_answer(suite: BackendContract, bench: Bench) -> None:
     )
 
 
+async def no_answer_for_long(suite: BackendContract, bench: Bench) -> None:
+    bench.service.patience, bench.service.hasty = 60.0, 0.1
+    await no_answer(suite, bench)
+
+
+async def the_silence(suite: BackendContract, bench: Bench) -> None:
+    bench.service.hasty = 0.1
+    await suite.test_events_that_fall_silent_are_given_up(bench.service, bench.proxy)
+
+
+async def the_bare_429(suite: BackendContract, bench: Bench) -> None:
+    await suite.test_a_bare_429_is_throttling(bench.service, bench.proxy, await bench.stage())
+
+
 async def a_wrong_answer(suite: BackendContract, bench: Bench) -> None:
     await suite.test_a_wrong_answer_is_no_answer(bench.service, bench.proxy, await bench.stage(), Fault.ERROR)
 
@@ -254,6 +307,7 @@ async def the_console(suite: BackendContract, bench: Bench) -> None:
 
 
 async def secrets(suite: BackendContract, bench: Bench) -> None:
+    bench.service.credentials = {**bench.service.credentials, "tls.key": PEM}
     await suite.test_nothing_secret_is_logged_or_raised(bench.service, bench.proxy, await bench.stage(), bench.caplog)
 
 
@@ -326,11 +380,16 @@ BUGS: tuple[tuple[Setup, Try], ...] = (
         lambda suite, bench: suite.test_events_tell_of_what_others_did(bench.service, bench.backend),
     ),
     (replaced("inventory", does_not_let_itself_be_cancelled), some_time),
+    (replaced("create", forgets_the_time_to_wait), the_bare_429),
     (replaced("create", logs_what_it_sends), secrets),
+    (logs_its_key, secrets),
     (replaced("create", logs_what_it_sends), secrets_of_a_life),
     (replaced("create", says_what_was_refused), secrets_of_refusals),
     (replaced("account", logs_its_credentials), secrets_of_a_life),
     (never_gives_up, no_answer),
+    (gives_up_far_too_late, no_answer_for_long),
+    (takes_silence_for_peace, the_silence),
+    (would_listen_for_ever, the_silence),
     (reads_to_the_end, the_endless_answer),
 )
 

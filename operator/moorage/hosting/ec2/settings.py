@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
-from moorage.api.hostd import Seconds
-from moorage.api.quantities import Price
+from moorage.api.quantities import Price, Seconds
 from moorage.hosting.errors import Invalid
 from moorage.hosting.plain import AllowPlainHttp
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
-from moorage.api.hostd import Seconds
+from moorage.api.quantities import Seconds
 from moorage.hosting.plain import AllowPlainHttp
 
 Id = Annotated[int, Field(ge=1, le=2**53 - 1)]

@@ -7,8 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic.alias_generators import to_camel
 
-from moorage.api.hostd import Seconds
-from moorage.api.quantities import Price, Quantity
+from moorage.api.quantities import Price, Quantity, Seconds
 from moorage.hosting.errors import Invalid
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$")]

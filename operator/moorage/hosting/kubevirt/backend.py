@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
@@ -43,6 +44,8 @@ from moorage.hosting.kubevirt.settings import KubevirtServerSettings, KubevirtSe
 
 MAX_USER_DATA: Final = 512 * 1024
 """Bytes of user-data: a Secret takes a mebibyte, its encoding needs a third more."""
+SHORTEST_WATCH: Final = 1.0
+"""Seconds. Who ends a watch sooner would be asked without a pause; whoever listens makes one after an error."""
 QUOTA: Final = "count/virtualmachines.kubevirt.io"
 TRUST: Final = "the key `ca.crt` of the credentials"
 _LABEL_NAME = re.compile(r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$")
@@ -224,10 +227,13 @@ class KubevirtBackend:
             yield ""
             while version:
                 # Each watch goes on where the one before ended; the version is "" where it lost its place.
+                began = time.monotonic()
                 async for machine, seen in self._cluster.watch(self._machines, version):
                     version = seen
                     if machine is not None:
                         yield record(machine, None).provider_id
+                if time.monotonic() - began < SHORTEST_WATCH:
+                    raise Unavailable("events: the cluster ends each watch at once")
 
     async def close(self) -> None:
         """See `Backend.close`."""

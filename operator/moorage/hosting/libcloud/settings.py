@@ -7,8 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
-from moorage.api.hostd import Seconds
-from moorage.api.quantities import Price
+from moorage.api.quantities import Price, Seconds
 from moorage.hosting.plain import AllowPlainHttp
 
 Driver = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]

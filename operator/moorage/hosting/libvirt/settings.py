@@ -8,8 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
-from moorage.api.hostd import Seconds
-from moorage.api.quantities import Price, Quantity
+from moorage.api.quantities import Price, Quantity, Seconds
 from moorage.hosting.errors import Invalid
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]

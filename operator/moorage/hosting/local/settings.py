@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from moorage.api.hostd import Seconds
+from moorage.api.quantities import Seconds
 from moorage.hosting.plain import AllowPlainHttp
 
 

@@ -7,8 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic.alias_generators import to_camel
 
-from moorage.api.hostd import Seconds
-from moorage.api.quantities import Price
+from moorage.api.quantities import Price, Seconds
 from moorage.hosting.plain import AllowPlainHttp
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f/]+$")]
