@@ -21,7 +21,7 @@ class TestLibvirt(BackendContract):
     @pytest.fixture(autouse=True)
     def _before_the_service(self, request: pytest.FixtureRequest) -> None:
         """Most tests break HTTP: the daemon need not be cleared before each of them is skipped."""
-        if "proxy" in request.fixturenames:
+        if "over_http" in request.fixturenames:
             not_applicable("the service is not reached over HTTP")
 
     @pytest.fixture

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from base64 import b64encode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,11 +15,11 @@ from tests.support import beds
 from moorage.hosting.contract import CreateRequest, ServerRecord, ServerState
 from moorage.hosting.errors import CapacityError, HostingError, NotFound, Retryable, TimedOut, Unavailable
 from moorage.hosting.libvirt import definition
-from moorage.testing.base import until
+from moorage.testing.base import made_only, repeat, until
+from moorage.testing.discretion import MARKER, SECRET_DATA, kept_secret, overhear
 from moorage.testing.service import Spec
 
 pytestmark = pytest.mark.bed("libvirt")
-TOKEN = "the-join-token"
 STEPS = ("_overlay", "_seed", "start", "tell")
 
 
@@ -43,7 +45,7 @@ async def died_before(service: Any, step: str, monkeypatch: pytest.MonkeyPatch) 
     def die(*_: object) -> None:
         raise Died
 
-    request: CreateRequest = service.request(user_data=f"#!/bin/sh\n# {TOKEN}\necho booted\n")
+    request: CreateRequest = service.request(user_data=SECRET_DATA)
     with monkeypatch.context() as patch:
         patch.setattr(making, step, die)
         with pytest.raises(Died):
@@ -51,12 +53,25 @@ async def died_before(service: Any, step: str, monkeypatch: pytest.MonkeyPatch) 
     return request
 
 
+def before(step: str, patch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
+    """Let the backend's thread do this each time before it takes the step."""
+    from moorage.hosting.libvirt import making
+
+    take = getattr(making, step)
+
+    def take_after(*arguments: Any) -> Any:
+        act()
+        return take(*arguments)
+
+    patch.setattr(making, step, take_after)
+
+
 async def whole(service: Any, request: CreateRequest, record: ServerRecord) -> None:
     """Nothing is missing of the server, and its definition keeps no secret."""
     assert record.state is ServerState.RUNNING
     assert service.volumes() == [f"{record.key}.{suffix}" for suffix in ("iso", "log", "qcow2")]
     seed = (service.state / "pools/servers" / f"{record.key}.iso").read_bytes()
-    assert TOKEN.encode() in seed
+    assert MARKER.encode() in seed
     kept = await service.do(service.definition, record.provider_id)
     assert definition.parse(kept).task is None
     assert b64encode(request.user_data.encode()).decode() not in kept
@@ -95,6 +110,67 @@ async def test_a_server_whose_creation_died_is_deleted_whole(
     assert service.volumes() == []
     with pytest.raises(NotFound):
         await backend.get(found.provider_id)
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_a_cancelled_creation_is_finished_by_its_repetition(
+    service: Any, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, go_on = threading.Event(), threading.Event()
+
+    def pause() -> None:
+        there.set()
+        assert go_on.wait(60)
+
+    before(step, monkeypatch, pause)
+    backend, request = service.open(), service.request(user_data=SECRET_DATA)
+    creating = asyncio.create_task(backend.create(request))
+    assert await asyncio.to_thread(there.wait, 60)
+    creating.cancel()
+    await asyncio.wait({creating}, timeout=30)
+    assert creating.cancelled()
+    # What was cancelled goes on in its thread, beside its repetition.
+    again = asyncio.create_task(backend.create(request))
+    await backend.account()
+    go_on.set()
+    made = await again
+    await whole(service, request, made)
+    await made_only(service, request.key, made.provider_id)
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_a_creation_in_which_the_daemon_hangs_is_given_up_and_finished_by_its_repetition(
+    service: Any, step: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    overhear(caplog)
+    backend, request = service.open(**service.short_timeouts(5)), service.request(user_data=SECRET_DATA)
+    await repeat(backend.account)
+    with monkeypatch.context() as patch:
+        before(step, patch, partial(service.stopped, True))
+        with pytest.raises((TimedOut, Unavailable)) as caught:
+            async with asyncio.timeout(30):
+                await backend.create(request)
+    await service.faults.clear()
+    made = await repeat(lambda: backend.create(request))
+    await whole(service, request, made)
+    await made_only(service, request.key, made.provider_id)
+    kept_secret([service.credentials], [repr(caught.value), repr(made), caplog.text])
+
+
+async def test_a_creation_in_which_the_daemon_dies_is_not_sent_again(
+    service: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend, request = service.open(), service.request(user_data=SECRET_DATA)
+    sent: list[str] = []
+    with monkeypatch.context() as patch:
+        before("create", patch, partial(sent.append, request.key))
+        before("_overlay", patch, service.restart)
+        with pytest.raises(Unavailable):
+            await backend.create(request)
+    assert sent == [request.key]
+    made = await repeat(lambda: backend.create(request))
+    await whole(service, request, made)
+    await made_only(service, request.key, made.provider_id)
 
 
 async def test_a_deletion_that_died_is_shown_and_finished_by_its_repetition(

@@ -12,6 +12,7 @@ from tests.support.services.local import ForgetfulService, KillableService, Loca
 from moorage.testing import BackendContract
 from moorage.testing.base import Contract
 from moorage.testing.batches import BatchesContract
+from moorage.testing.hanging import HangingContract
 from moorage.testing.identity import IdentityContract
 from moorage.testing.interruption import InterruptionContract
 
@@ -58,5 +59,7 @@ class TestKilled(Contract):
     test_a_repeated_creation_finds_its_server = (
         IdentityContract.test_a_repeated_creation_finds_its_server_after_a_restart
     )
+    test_it_hangs_and_is_used_again = HangingContract.test_a_service_that_hangs_is_given_up_and_used_again
+    test_it_hangs_in_a_creation = HangingContract.test_a_creation_in_whose_midst_the_service_hangs_ends_in_one_server
     test_creations_survive = InterruptionContract.test_creations_survive_the_death_of_the_service
     test_events_may_have_been_missed = BatchesContract.test_after_the_service_came_back_events_may_have_been_missed

@@ -88,6 +88,10 @@ async def test_what_runs_there_is_printed_as_objects_that_the_api_server_takes(g
     assert tag(scene, theirs) == "other-uid"
     again = await moorage(scene, "import", scene.service, "-n", scene.api.namespace, "--all")
     assert again.stdout == ""
+    assert scene.stack.controller is not None
+    log = scene.stack.controller.log.read_text(errors="replace")
+    assert scene.service in log
+    assert TOKEN not in log
 
 
 async def test_who_may_not_read_the_credentials_is_told_which_rule_is_missing(guarded: Scene) -> None:

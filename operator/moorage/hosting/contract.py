@@ -9,8 +9,9 @@ Rules for every method:
 
 - It MUST raise only `HostingError`s (and let `asyncio.CancelledError` through), with the meaning of
   `moorage.hosting.errors`. A provider's text, status code or exception never gets out otherwise.
-- It MUST be bounded in time and in the bytes it reads, however the service behaves, and MUST NOT retry by itself
-  after an answer was lost: the caller knows the budget, the deadline and the lease.
+- It MUST be bounded in time, however the service behaves.
+- It MUST be bounded in the bytes that it reads of one answer.
+- It MUST NOT retry by itself after an answer was lost: the caller knows the budget, the deadline and the lease.
 - It MUST be cancellable at every await and MUST leave the backend usable after a cancellation.
 - It MUST be safe to call concurrently, and MUST keep nothing in memory that another process would need.
 - It MUST NOT log or raise credentials, user-data or tokens.
@@ -308,7 +309,7 @@ class Backend(Protocol):
         server in the same call: there is no moment at which it exists without them.
         Interruption: a call cancelled or killed at any moment leaves no server or exactly one that carries the key.
         Late or lost answer: MUST raise TimedOut or Unavailable (`definite` is false) after at most
-        `create_timeout` seconds, and MUST NOT send the request again itself.
+        `create_timeout` seconds; MUST NOT send the request again itself.
         Typed refusals (CapacityError, QuotaError, Invalid, AuthenticationError, Throttled) MUST mean that nothing was
         created. Returns as soon as the id is known; the server may still be Pending.
         """

@@ -7,6 +7,8 @@ import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from functools import lru_cache
 
 import aiohttp
@@ -51,13 +53,27 @@ def endpoint_url(
     return url
 
 
-def seconds(text: str | None) -> float | None:
-    """The seconds of a Retry-After, at most an hour; None for none, a date or nonsense."""
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """The seconds that an answer's Retry-After asks to wait, at most an hour; None for none or nonsense. A date counts
+    from the answer's own Date, whatever our clock says, and from now where there is none."""
+    named = {name.lower(): value for name, value in headers.items()}
+    text = named.get("retry-after", "")
     try:
-        value = float(text) if text is not None else None
+        value = float(text)
+    except ValueError:
+        until = _moment(text)
+        if until is None:
+            return None
+        value = max(0.0, (until - (_moment(named.get("date", "")) or datetime.now(UTC))).total_seconds())
+    return min(value, MAX_RETRY_AFTER) if value >= 0 else None
+
+
+def _moment(date: str) -> datetime | None:
+    try:
+        found = parsedate_to_datetime(date)
     except ValueError:
         return None
-    return min(value, MAX_RETRY_AFTER) if value is not None and value >= 0 else None
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
 
 
 def tls_context(ca: str, certificate: bytes | None = None, key: bytes | None = None) -> ssl.SSLContext:
@@ -125,9 +141,7 @@ class Http:
             raw = await read_bounded(answer, limit)
             if raw is None:
                 raise Unavailable(f"the answer is longer than {limit} bytes")
-            return Answer(
-                answer.status, seconds(answer.headers.get("Retry-After")), answer.headers.get("ETag", ""), raw
-            )
+            return Answer(answer.status, retry_after(answer.headers), answer.headers.get("ETag", ""), raw)
 
     async def lines(
         self,

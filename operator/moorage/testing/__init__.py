@@ -20,8 +20,8 @@ pytest.register_assert_rewrite(
     *(
         f"{__name__}.{name}"
         for name in (
-            *("attachments", "base", "batches", "changes", "identity", "interruption"),
-            *("inventory", "lag", "lies", "life", "operations", "refusals"),
+            *("attachments", "base", "batches", "changes", "discretion", "hanging", "identity"),
+            *("interruption", "inventory", "lag", "lies", "life", "operations", "refusals"),
         )
     )
 )
@@ -29,6 +29,8 @@ pytest.register_assert_rewrite(
 from moorage.testing.attachments import AttachmentsContract  # noqa: E402
 from moorage.testing.batches import BatchesContract  # noqa: E402
 from moorage.testing.changes import ChangesContract  # noqa: E402
+from moorage.testing.discretion import DiscretionContract  # noqa: E402
+from moorage.testing.hanging import HangingContract  # noqa: E402
 from moorage.testing.identity import IdentityContract  # noqa: E402
 from moorage.testing.interruption import InterruptionContract  # noqa: E402
 from moorage.testing.inventory import InventoryContract  # noqa: E402
@@ -49,6 +51,8 @@ class BackendContract(
     ChangesContract,
     BatchesContract,
     AttachmentsContract,
+    DiscretionContract,
+    HangingContract,
     LiesContract,
     InterruptionContract,
 ):

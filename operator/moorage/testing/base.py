@@ -40,7 +40,7 @@ class Contract:
 
     @pytest.fixture(autouse=True)
     def _told_beforehand(self, request: pytest.FixtureRequest) -> None:
-        if self.under_test is not None and not self.under_test.http and "proxy" in request.fixturenames:
+        if self.under_test is not None and not self.under_test.http and "over_http" in request.fixturenames:
             not_applicable(NO_HTTP)
 
     @pytest.fixture
@@ -48,11 +48,15 @@ class Contract:
         """A backend on the service."""
         return service.open()
 
-    @pytest_asyncio.fixture
-    async def proxy(self, service: ServiceUnderTest) -> AsyncIterator[FaultProxy]:
-        """A proxy before the service, that breaks nothing yet."""
+    @pytest.fixture
+    def over_http(self, service: ServiceUnderTest) -> None:
+        """For tests that put something before the service which speaks HTTP."""
         if not service.http:
             not_applicable(NO_HTTP)
+
+    @pytest_asyncio.fixture
+    async def proxy(self, service: ServiceUnderTest, over_http: None) -> AsyncIterator[FaultProxy]:
+        """A proxy before the service, that breaks nothing yet."""
         async with FaultProxy(service.addresses(), upstream_tls=service.upstream_tls) as proxy:
             yield proxy
 
@@ -61,6 +65,13 @@ def needs_fault(service: ServiceUnderTest, name: str) -> None:
     """Skip the test where the service cannot be told to do that wrong."""
     if not service.faults.can(name):
         not_applicable(f"{name}: {service.faults.why.get(name, 'the service cannot be told to')}")
+
+
+def needs_hanging(service: ServiceUnderTest) -> None:
+    """Skip the test where the service cannot be made to hang as a whole."""
+    if service.http and not service.faults.can("hang"):
+        not_applicable("the proxy lets its answers hang")
+    needs_fault(service, "hang")
 
 
 def needs_ability(backend: Backend, ability: Ability) -> Any:

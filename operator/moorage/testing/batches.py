@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import aclosing, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing, contextmanager, suppress
+from importlib import import_module
 from typing import Any
+
+import pytest
 
 from moorage.hosting.abilities import Ability
 from moorage.hosting.contract import Backend
 from moorage.hosting.errors import HostingError
-from moorage.testing.base import Contract, finish, in_state, is_gone, needs_ability, needs_fault
+from moorage.testing.base import Contract, finish, in_state, is_gone, needs_ability, needs_fault, needs_hanging
 from moorage.testing.promises import keeps
 from moorage.testing.proxy import FaultProxy
 from moorage.testing.service import ServiceUnderTest
@@ -107,6 +110,21 @@ class BatchesContract(Contract):
             assert done, "the backend goes on listening to nothing"
             assert isinstance(heard.task.exception(), HostingError)
 
+    @keeps("MUST notice within 60 s that the service is gone")
+    async def test_events_that_fall_silent_are_given_up(self, service: ServiceUnderTest, proxy: FaultProxy) -> None:
+        backend = service.open_through(proxy)
+        needs_ability(backend, Ability.EVENTS)
+        with _soon_uneasy(service) as allowed:
+            async with _Listener(backend) as heard:
+                await heard.has("", service.patience)
+                proxy.freeze()
+                done, _ = await asyncio.wait({heard.task}, timeout=allowed)
+                assert done, (
+                    f"the backend still listens {allowed:g} s after the last byte: let it take silence for the end, "
+                    "with a heartbeat where the service has nothing to say for long"
+                )
+                assert isinstance(heard.task.exception(), HostingError)
+
     @keeps("an empty string MUST come once it is listening")
     async def test_after_the_service_came_back_events_may_have_been_missed(self, service: ServiceUnderTest) -> None:
         backend = service.open()
@@ -118,6 +136,33 @@ class BatchesContract(Contract):
             await service.faults.restart()
             with suppress(HostingError):
                 await heard.has("", NOTICED)
+
+    @keeps("MUST notice within 60 s that the service is gone")
+    async def test_a_service_that_hangs_ends_its_events(self, service: ServiceUnderTest) -> None:
+        backend = service.open()
+        needs_ability(backend, Ability.EVENTS)
+        needs_hanging(service)
+        async with _Listener(backend) as heard:
+            await heard.has("", service.patience)
+            await service.faults.hang()
+            done, _ = await asyncio.wait({heard.task}, timeout=NOTICED)
+            await service.faults.clear()
+            assert done, "the backend goes on listening to nothing"
+            assert isinstance(heard.task.exception(), HostingError)
+
+
+@contextmanager
+def _soon_uneasy(service: ServiceUnderTest) -> Iterator[float]:
+    """How many seconds of silence a backend may bear: few, where the harness says how to make them few."""
+    if not service.silence:
+        yield NOTICED
+        return
+    module, _, name = service.silence.partition(":")
+    kept = getattr(import_module(module), name)
+    assert kept < NOTICED, f"{service.silence} lets the backend listen to nothing for {kept:g} s"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(import_module(module), name, service.calm)
+        yield service.calm + service.soon
 
 
 class _Listener:

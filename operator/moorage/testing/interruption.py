@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 
 import pytest
 
 from moorage.hosting.errors import HostingError
-from moorage.testing.base import Contract, needs_fault, outcome
+from moorage.testing.base import Contract, needs_fault, outcome, repeat
 from moorage.testing.operations import BY_NAME, Operation, Scene, again, scene
 from moorage.testing.promises import keeps, left_out, not_applicable
 from moorage.testing.proxy import Fault, FaultProxy
@@ -124,6 +125,30 @@ class InterruptionContract(Contract):
             proxy.open()
             await operation.check(stage, await operation.complete(stage, backend))
 
+    @pytest.mark.parametrize("name", ["create", "delete", "inventory", "get"])
+    @keeps("cancellable at every await and MUST leave the backend usable", "let `asyncio.CancelledError` through")
+    async def test_a_call_cancelled_after_some_time_leaves_everything_usable(
+        self, service: ServiceUnderTest, name: str
+    ) -> None:
+        operation = BY_NAME[name]
+        if service.http and name not in {"create", "get"} and not _tries_all(service):
+            left_out(f"through the proxy it is cancelled at its calls; {EVERY_FAULT}=1 does so after some time, too")
+        stage = await scene(service)
+        fresh, used = (service.open(**service.short_timeouts(service.calm)) for _ in range(2))
+        await repeat(used.account)
+        began = time.monotonic()
+        await operation.check(stage, await operation.act(used, stage))
+        lasts = time.monotonic() - began
+        for backend, part in ((fresh, 0.0), *((used, part) for part in _parts(service))):
+            stage = await again(stage, ended=operation.ends)
+            doing = asyncio.create_task(outcome(operation.act(backend, stage)))
+            await asyncio.wait({doing}, timeout=part * lasts)
+            cancelled = doing.cancel()
+            finished, _ = await asyncio.wait({doing}, timeout=service.patience)
+            assert finished, f"{name} does not end when it is cancelled"
+            assert doing.cancelled() == cancelled
+            await operation.check(stage, await operation.complete(stage, backend))
+
     @keeps("the same request MUST give the same server")
     async def test_creations_survive_the_death_of_the_service(self, service: ServiceUnderTest) -> None:
         needs_fault(service, "restart")
@@ -161,6 +186,11 @@ async def _record(operation: Operation, stage: Scene, proxy: FaultProxy) -> dict
 def _leave_out_cancelled(service: type[ServiceUnderTest], name: str, *, after: bool) -> None:
     if not after and BY_NAME[name].looks and not _tries_all(service):
         left_out(f"it takes long; {EVERY_FAULT}=1 cancels it before the service acts, too")
+
+
+def _parts(service: ServiceUnderTest) -> tuple[float, ...]:
+    """After which parts of the time that an undisturbed call takes it is cancelled."""
+    return (0.0, 0.2, 0.4, 0.6, 0.8) if _tries_all(service) else (0.5,)
 
 
 def _tries_all(service: type[ServiceUnderTest] | ServiceUnderTest) -> bool:

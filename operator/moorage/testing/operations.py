@@ -169,7 +169,8 @@ async def _is_running(scene: Scene, _: Any) -> None:
 async def _stopped(scene: Scene, _: Any) -> None:
     backend: Any = scene.service.observer
     await in_state(scene.service, backend, scene.server, ServerState.STOPPED)
-    await backend.start(scene.server)
+    # One that is still being stopped may be told as stopped, and cannot be started yet.
+    await repeat(lambda: backend.start(scene.server))
     await _is_running(scene, None)
 
 

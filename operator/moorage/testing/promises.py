@@ -18,6 +18,8 @@ NOT_APPLICABLE = "not applicable"
 """How the reason of a skip begins where the service has nothing that could be tested."""
 LEFT_OUT = "left to the full matrix"
 """How it begins where only time is saved."""
+OVER_HTTP = frozenset({"proxy", "over_http"})
+"""Fixtures of the tests that a service which is not reached over HTTP skips."""
 
 
 class PromiseBroken(AssertionError):
@@ -49,6 +51,11 @@ def _sentences(text: str) -> list[str]:
     # Paragraphs and items of lists end sentences too.
     parts = re.split(r"\n\s*\n|\n(?=- )|(?<=[.;])\s+(?=[A-Z])", text)
     return [" ".join(part.split()).removeprefix("- ") for part in parts if "MUST" in part]
+
+
+def needs_http(test: Callable[..., Any]) -> bool:
+    """Whether the test can be run only with a service that is reached over HTTP."""
+    return not OVER_HTTP.isdisjoint(inspect.signature(test).parameters)
 
 
 def kept(suite: type) -> dict[str, list[str]]:

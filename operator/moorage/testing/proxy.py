@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Iterable, Mapping
-from typing import Self
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, Self
 
 import aiohttp
 from aiohttp import web
@@ -22,6 +22,7 @@ from moorage.testing.faults import BODIES, STATUSES, Armed, Call, Fault, Gate
 
 __all__ = ["Call", "Fault", "FaultProxy"]
 
+Socket = web.WebSocketResponse | aiohttp.ClientWebSocketResponse
 HUGE_CHUNK = b" " * 65536
 MOST_HUGE = 512 * 1024 * 1024
 _HOP = frozenset({"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"})
@@ -56,6 +57,8 @@ class FaultProxy:
         self._answers: dict[str, tuple[int, CIMultiDict[str], bytes]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._undelivered = 0
+        self._flows = asyncio.Event()
+        self._flows.set()
         self.authority = ""
         self.calls: list[Call] = []
         self.huge_bytes = 0
@@ -146,6 +149,11 @@ class FaultProxy:
         if gate is not None:
             gate.opened.set()
 
+    def freeze(self) -> None:
+        """Pass nothing on any more, in either direction, heartbeats included, as a network does that lost its way. All
+        connections stay open, and calls from now on get no answer."""
+        self._flows.clear()
+
     @property
     def broken(self) -> list[Call]:
         """The calls that were broken."""
@@ -176,7 +184,9 @@ class FaultProxy:
             gate = self._gate
             if gate is not None:
                 await gate.wait(call.number, after=False)
+            await self._flows.wait()
             response = await self._answer(request, origin, call)
+            await self._flows.wait()
             call.status = response.status
             return response
 
@@ -247,6 +257,7 @@ class FaultProxy:
                 return await self._hand_on(request, call, answer)
         except (aiohttp.ClientError, OSError):
             # The service is not there, or ended the connection: so does the proxy.
+            await self._flows.wait()
             return _abort(request)
 
     async def _hand_on(self, request: web.Request, call: Call, answer: aiohttp.ClientResponse) -> web.StreamResponse:
@@ -283,6 +294,7 @@ class FaultProxy:
         async for chunk in answer.content.iter_any():
             moved = self._moved(answer, chunk)
             kept += moved
+            await self._flows.wait()
             await response.write(moved)
         self._answers[request.raw_path.partition("?")[0]] = (answer.status, headers, bytes(kept))
         return response
@@ -314,10 +326,12 @@ class FaultProxy:
         assert self._client is not None, "the proxy does not run"
         keep = _without(request.headers, _HOP | {h.lower() for h in request.headers if h.startswith("Sec-WebSocket")})
         url = URL(f"{origin}{request.raw_path}", encoded=True)
-        here = web.WebSocketResponse()
-        async with self._client.ws_connect(url, headers=keep, max_msg_size=0) as there:
+        # Pings and pongs are between the two ends.
+        here = web.WebSocketResponse(autoping=False)
+        async with self._client.ws_connect(url, headers=keep, max_msg_size=0, autoping=False) as there:
+            await self._flows.wait()
             await here.prepare(request)
-            pumps = [asyncio.create_task(_pump(here, there)), asyncio.create_task(_pump(there, here))]
+            pumps = [asyncio.create_task(self._pump(here, there)), asyncio.create_task(self._pump(there, here))]
             try:
                 await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -326,17 +340,19 @@ class FaultProxy:
                 await asyncio.gather(*pumps, return_exceptions=True)
         return here
 
-
-Socket = web.WebSocketResponse | aiohttp.ClientWebSocketResponse
-
-
-async def _pump(source: Socket, target: Socket) -> None:
-    async for message in source:
-        if message.type is aiohttp.WSMsgType.TEXT:
-            await target.send_str(message.data)
-        elif message.type is aiohttp.WSMsgType.BINARY:
-            await target.send_bytes(message.data)
-    await target.close()
+    async def _pump(self, source: Socket, target: Socket) -> None:
+        sends: Mapping[aiohttp.WSMsgType, Callable[[Any], Awaitable[None]]] = {
+            aiohttp.WSMsgType.TEXT: target.send_str,
+            aiohttp.WSMsgType.BINARY: target.send_bytes,
+            aiohttp.WSMsgType.PING: target.ping,
+            aiohttp.WSMsgType.PONG: target.pong,
+        }
+        async for message in source:
+            await self._flows.wait()
+            if message.type in sends:
+                await sends[message.type](message.data)
+        await self._flows.wait()
+        await target.close()
 
 
 def _without(headers: Mapping[str, str], names: frozenset[str] | set[str]) -> CIMultiDict[str]:

@@ -96,6 +96,11 @@ class Faults:
         """Let there be no room for a server to get `other_offering`."""
         raise NotImplementedError
 
+    async def hang(self) -> None:
+        """Let the service answer nobody and refuse nobody, on connections that are open, too. For one that is not
+        reached over HTTP: before all others, a proxy does it."""
+        raise NotImplementedError
+
     async def restart(self) -> None:
         """Kill the service's daemon without warning, start it again and return when it answers. Servers stay."""
         raise NotImplementedError
@@ -128,6 +133,11 @@ class ServiceUnderTest(ABC):
     MOORAGE_EVERY_FAULT=1 it is each call for every service."""
     hasty: float = 1.0
     """Seconds for `short_timeouts` where a test waits for a call to be given up."""
+    silence: str = ""
+    """Where the backend keeps how many seconds of silence it takes for the end of its events, as `module:NAME`, so that
+    a test can make them few. "": the test waits for as long as the contract allows."""
+    sees_retry_after: bool = True
+    """Whether the backend gets to see for how long it is asked to wait: some SDKs keep that to themselves."""
     shows_addresses: bool = True
     """Whether a running server has an address."""
     console_says: str | None = None
@@ -158,6 +168,11 @@ class ServiceUnderTest(ABC):
         """Seconds for `short_timeouts` where a call that nobody disturbs has to come to its end. Where creation is not
         idempotent, this is also how long the fate of an attempt stays unknown."""
         return min(10 * self.hasty, 15.0)
+
+    @property
+    def soon(self) -> float:
+        """Seconds within which a backend that was told `hasty` has given up, on a slow and busy machine."""
+        return min(10 * self.hasty + 5, self.patience)
 
     @property
     def spec(self) -> Spec:

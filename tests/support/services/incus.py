@@ -81,6 +81,7 @@ class IncusService(ServiceUnderTest):
     """One project of the bed's Incus."""
 
     type = "incus"
+    silence = "moorage.hosting.incus.backend:SILENCE"
     faults_at = "one per operation"
     console_says = "booted"
     other_offering = "medium"

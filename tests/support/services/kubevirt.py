@@ -84,6 +84,7 @@ class KubevirtService(ServiceUnderTest):
     """One namespace of the bed's cluster."""
 
     type = "kubevirt"
+    silence = "moorage.hosting.kubevirt.cluster:SILENCE"
     faults_at = "one per operation"
 
     def __init__(self, running: Running) -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -50,6 +51,7 @@ class LibvirtFaults(Faults):
         self._revoked = False
 
     async def clear(self) -> None:
+        await self._service.do(self._service.stopped, False)
         self._service.image = self._service.running.image
         if self._revoked:
             await self._service.do(self._service.admit, CLIENT)
@@ -70,6 +72,9 @@ class LibvirtFaults(Faults):
 
     async def no_room_to_grow(self) -> None:
         await self._service.do(self._service.fill, SMALL - TINY - 1)
+
+    async def hang(self) -> None:
+        await self._service.do(self._service.stopped, True)
 
     async def restart(self) -> None:
         await self._service.do(self._service.restart)
@@ -213,9 +218,22 @@ class LibvirtService(ServiceUnderTest):
     def _remove_all(self) -> None:
         for domain in self._conn.listAllDomains(0):
             self.remove(domain.UUIDString())
+        # What was given up may still be writing, which the daemon tells as an internal error.
+        end = time.monotonic() + self.patience
+        while not self._empty_pool():
+            assert time.monotonic() < end, "somebody goes on writing into the pool"
+            time.sleep(0.1)
+
+    def _empty_pool(self) -> bool:
         for name in self.volumes():
-            (self.state / "pools/servers" / name).unlink()
-        self._conn.storagePoolLookupByName("servers").refresh(0)
+            (self.state / "pools/servers" / name).unlink(missing_ok=True)
+        try:
+            self._conn.storagePoolLookupByName("servers").refresh(0)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() != libvirt.VIR_ERR_INTERNAL_ERROR:
+                raise
+            return False
+        return True
 
     def volumes(self) -> list[str]:
         """The files of the servers' pool, whether or not libvirt knows them."""
@@ -274,13 +292,17 @@ class LibvirtService(ServiceUnderTest):
     @contextmanager
     def hanging(self) -> Iterator[None]:
         """The daemon answers nobody, and goes on afterwards."""
-        pid = self.daemons.pid("libvirtd")
-        assert pid is not None
-        os.kill(pid, signal.SIGSTOP)
+        self.stopped(True)
         try:
             yield
         finally:
-            os.kill(pid, signal.SIGCONT)
+            self.stopped(False)
+
+    def stopped(self, wanted: bool) -> None:
+        """Stop the daemon in its tracks, or let it go on."""
+        pid = self.daemons.pid("libvirtd")
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP if wanted else signal.SIGCONT)
 
     def network(self) -> str:
         """The name of a network whose guests get addresses from libvirt."""

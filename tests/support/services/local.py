@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -78,6 +79,7 @@ class LocalService(ServiceUnderTest):
     """A hostd in this process."""
 
     type = "local"
+    silence = "moorage.hosting.local.extras:SILENCE"
     image = "process/shell"
     offering = "small"
     other_offering = "medium"
@@ -191,6 +193,11 @@ class Daemon(Hostd):
         self._url = str(json.loads(await self._process.stdout.readline())["url"])
         self.options["port"] = int(self._url.rpartition(":")[2])
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
     async def kill(self) -> None:
         """SIGKILL."""
         if self._process is not None:
@@ -221,13 +228,24 @@ class ForgetfulService(LocalService):
 
 
 class KillableFaults(LocalFaults):
-    """And it can be killed."""
+    """And it can be stopped in its tracks, and killed."""
+
+    async def clear(self) -> None:
+        self._daemon().signal(signal.SIGCONT)
+        await super().clear()
+
+    async def hang(self) -> None:
+        self._daemon().signal(signal.SIGSTOP)
 
     async def restart(self) -> None:
-        hostd = self._service.hostd
-        assert isinstance(hostd, Daemon)
+        hostd = self._daemon()
         await hostd.kill()
         await hostd.start()
+
+    def _daemon(self) -> Daemon:
+        hostd = self._service.hostd
+        assert isinstance(hostd, Daemon)
+        return hostd
 
 
 class KillableService(LocalService):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
 import pytest
@@ -23,7 +25,7 @@ from moorage.hosting.errors import (
     Unavailable,
     Unknown,
 )
-from moorage.hosting.http import Answer, seconds
+from moorage.hosting.http import Answer, retry_after
 from moorage.hosting.local import client as local
 from moorage.hosting.local.answers import refusal
 from moorage.hosting.local.backend import LocalBackend, open_backend
@@ -192,10 +194,42 @@ def test_a_refusal_without_a_readable_body_is_typed_by_its_status(body: bytes) -
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [(None, None), ("5", 5.0), ("1e9", 3600.0), ("-1", None), ("nan", None), ("Wed, 21 Oct 2026 07:28:00 GMT", None)],
+    [
+        (None, None),
+        ("", None),
+        ("5", 5.0),
+        ("1e9", 3600.0),
+        ("-1", None),
+        ("nan", None),
+        ("soon", None),
+        ("5 May", None),
+    ],
 )
 def test_retry_after_is_seconds_or_nothing(text: str | None, value: float | None) -> None:
-    assert seconds(text) == value
+    assert retry_after({} if text is None else {"Retry-After": text}) == value
+
+
+@pytest.mark.parametrize(
+    ("date", "value"),
+    [
+        ("Wed, 21 Oct 2020 07:28:07 GMT", 7.0),
+        ("Wed, 21 Oct 2020 09:28:07 +0200", 7.0),
+        ("Wed, 21 Oct 2020 07:28:07 -0000", 7.0),
+        ("Wed, 21 Oct 2020 07:27:00 GMT", 0.0),
+        ("Thu, 22 Oct 2020 07:28:00 GMT", 3600.0),
+        ("Wed, 41 Oct 2020 07:28:07 GMT", None),
+    ],
+)
+def test_a_date_in_retry_after_counts_from_the_date_of_the_answer(date: str, value: float | None) -> None:
+    assert retry_after({"date": "Wed, 21 Oct 2020 07:28:00 GMT", "retry-after": date}) == value
+
+
+@pytest.mark.parametrize("told", [{}, {"Date": "today"}])
+def test_a_date_in_retry_after_counts_from_now_where_the_answer_has_none(told: dict[str, str]) -> None:
+    waits = retry_after({**told, "Retry-After": format_datetime(datetime.now(UTC) + timedelta(minutes=30))})
+    assert waits is not None
+    assert 600 < waits <= 1800
+    assert retry_after({**told, "Retry-After": "Wed, 21 Oct 2020 07:28:00 GMT"}) == 0.0
 
 
 @pytest.mark.parametrize(

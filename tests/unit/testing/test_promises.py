@@ -10,8 +10,16 @@ from moorage.hosting import abilities, contract
 from moorage.hosting.abilities import PROTOCOLS
 from moorage.testing import BackendContract
 from moorage.testing.operations import OPERATIONS
-from moorage.testing.promises import keeps, kept, promises
+from moorage.testing.promises import keeps, kept, needs_http, promises
 
+ONLY_OVER_HTTP = (
+    # Only who stands before the service can answer in its place without an end,
+    "bounded in the bytes that it reads",
+    # or sees that a request comes twice of which the service makes one.
+    "MUST NOT retry by itself",
+    "MUST NOT send the request again itself",
+)
+"""What no test of the suite can hold a backend to whose service is not reached over HTTP."""
 SOURCES = inspect.getsource(contract) + inspect.getsource(abilities)
 
 
@@ -22,6 +30,24 @@ def test_every_must_of_the_contract_is_one_of_the_promises() -> None:
 @pytest.mark.parametrize("promise", promises())
 def test_a_test_keeps_the_promise(promise: str) -> None:
     assert kept(BackendContract)[promise]
+
+
+@pytest.mark.parametrize("promise", promises())
+def test_a_promise_is_kept_without_http_too_where_it_can_be(promise: str) -> None:
+    unaided = [name for name in kept(BackendContract)[promise] if not needs_http(getattr(BackendContract, name))]
+    why_not = [phrase for phrase in ONLY_OVER_HTTP if phrase in promise]
+    assert bool(unaided) != bool(why_not)
+
+
+@pytest.mark.parametrize("phrase", ONLY_OVER_HTTP)
+def test_what_is_kept_only_over_http_is_one_of_the_promises(phrase: str) -> None:
+    assert len([promise for promise in promises() if phrase in promise]) == 1
+
+
+@pytest.mark.parametrize("name", [name for name in dir(BackendContract) if name.startswith("test_")])
+def test_a_test_that_needs_http_says_so_by_its_fixtures(name: str) -> None:
+    test = getattr(BackendContract, name)
+    assert needs_http(test) or "FaultProxy" not in inspect.getsource(test)
 
 
 def test_a_reference_to_no_promise_is_refused() -> None:

@@ -22,6 +22,8 @@ class Upstream:
     url: str = ""
     heard: list[str] = field(default_factory=list)
     hosts: list[str] = field(default_factory=list)
+    more: asyncio.Event = field(default_factory=asyncio.Event)
+    """Whether there is more of a stream."""
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         self.heard.append(f"{request.method} {request.raw_path} {await request.text()}")
@@ -33,12 +35,15 @@ class Upstream:
             response.enable_chunked_encoding()
             await response.prepare(request)
             await response.write(b"first\n")
-            await asyncio.Event().wait()
-        if request.path == "/socket":
-            socket = web.WebSocketResponse()
+            await self.more.wait()
+            await response.write(b"second\n")
+            return response
+        if request.path in {"/socket", "/deaf"}:
+            socket = web.WebSocketResponse(autoping=request.path == "/socket")
             await socket.prepare(request)
             async for message in socket:
-                await socket.send_str(f"heard {message.data}")
+                if message.type is aiohttp.WSMsgType.TEXT:
+                    await socket.send_str(f"heard {message.data}")
             return socket
         return web.json_response({"number": len(self.heard), "next": f"{self.url}/page?after=1"})
 
@@ -246,6 +251,39 @@ async def test_a_stream_and_a_websocket_pass_and_end_with_the_proxy(
             assert (await socket.receive()).type in {aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR}
         with pytest.raises(aiohttp.ClientError):
             await answer.content.readline()
+
+
+async def test_a_frozen_proxy_passes_nothing_on_and_ends_nothing(
+    upstream: Upstream, proxy: FaultProxy, client: aiohttp.ClientSession
+) -> None:
+    async with (
+        client.get(proxy.url(f"{upstream.url}/stream")) as stream,
+        client.ws_connect(proxy.url(f"{upstream.url}/socket"), autoping=False) as socket,
+    ):
+        assert await stream.content.readline() == b"first\n"
+        await socket.ping()
+        assert (await socket.receive(20)).type is aiohttp.WSMsgType.PONG
+        proxy.freeze()
+        await socket.ping()
+        await socket.send_str("hello")
+        upstream.more.set()
+        for call in (stream.content.readline, socket.receive, lambda: client.get(proxy.url(upstream.url))):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(call(), 0.3)
+        assert not stream.content.at_eof()
+        assert not socket.closed
+        assert [heard for heard in upstream.heard if heard.startswith("GET / ")] == []
+        await proxy.stop()
+
+
+async def test_a_websocket_is_kept_alive_by_the_service_and_not_by_the_proxy(
+    upstream: Upstream, proxy: FaultProxy, client: aiohttp.ClientSession
+) -> None:
+    async with client.ws_connect(proxy.url(f"{upstream.url}/deaf"), heartbeat=0.5) as socket:
+        async with asyncio.timeout(20):
+            ended = await socket.receive()
+        assert ended.type in {aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR}
+        assert isinstance(socket.exception(), aiohttp.ServerTimeoutError)
 
 
 async def test_a_service_that_is_not_there_ends_the_connection(client: aiohttp.ClientSession) -> None:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.services.local import LocalService
+from tests.support.services.local import TOKEN, LocalService
 
 from moorage.api import hostd
 from moorage.hosting.contract import Backend, CreateRequest, Inventory, ServerRecord, ServerState
 from moorage.hosting.errors import CapacityError, HostingError, Invalid, NotFound, Retryable, Throttled, Unavailable
 from moorage.hosting.http import Http
+from moorage.hosting.local import backend as local
+from moorage.hosting.local import extras
 from moorage.hosting.local.backend import LocalBackend
 from moorage.hosting.local.client import Client
 from moorage.hosting.local.records import record
@@ -23,6 +26,7 @@ from moorage.testing import BackendContract
 from moorage.testing.operations import Scene
 from moorage.testing.proxy import Fault, FaultProxy
 
+PEM = b"-----BEGIN PRIVATE KEY-----\n" + b"M" * 64 + b"\n-----END PRIVATE KEY-----\n"
 Setup = Callable[[pytest.MonkeyPatch], None]
 Try = Callable[[BackendContract, "Bench"], Awaitable[None]]
 
@@ -57,10 +61,10 @@ def replaced(name: str, method: Callable[..., Any]) -> Setup:
     return setup
 
 
-inventory, find, create, delete, get, retag, get_many, resize, attach_volume = (
-    getattr(LocalBackend, name)
-    for name in ("inventory", "find", "create", "delete", "get", "retag", "get_many", "resize", "attach_volume")
+account, inventory, find, create, delete, get, retag = (
+    getattr(LocalBackend, name) for name in ("account", "inventory", "find", "create", "delete", "get", "retag")
 )
+get_many, resize, attach_volume = (getattr(LocalBackend, name) for name in ("get_many", "resize", "attach_volume"))
 
 
 async def believes_a_partial_list(self: LocalBackend) -> Inventory:
@@ -195,6 +199,18 @@ async def logs_what_it_sends(self: LocalBackend, request: CreateRequest) -> Serv
     return await create(self, request)  # type: ignore[no-any-return]
 
 
+async def says_what_was_refused(self: LocalBackend, request: CreateRequest) -> ServerRecord:
+    try:
+        return await create(self, request)  # type: ignore[no-any-return]
+    except Invalid as error:
+        raise Invalid(f"{error.message}: {b64encode(request.user_data.encode()).decode()}", field=error.field) from None
+
+
+async def logs_its_credentials(self: LocalBackend) -> str:
+    logging.getLogger("moorage.hosting.local").debug("asking as %s", TOKEN)
+    return await account(self)  # type: ignore[no-any-return]
+
+
 async def keeps_keys_in_memory(self: LocalBackend, request: CreateRequest) -> ServerRecord:
     known: dict[str, ServerRecord] = self.__dict__.setdefault("_known", {})
     if request.key not in known:
@@ -229,6 +245,42 @@ def never_gives_up(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Http, "call", patient)
 
 
+def gives_up_far_too_late(patch: pytest.MonkeyPatch) -> None:
+    """Time-outs are for the service to be generous with."""
+    call = Http.call
+
+    async def slack(self: Http, *arguments: Any, **options: Any) -> Any:
+        return await call(self, *arguments, **{**options, "seconds_allowed": 100 * options["seconds_allowed"]})
+
+    patch.setattr(Http, "call", slack)
+
+
+def takes_silence_for_peace(patch: pytest.MonkeyPatch) -> None:
+    """No news is good news."""
+    lines = Http.lines
+
+    def patient(self: Http, *arguments: Any, **options: Any) -> AsyncIterator[bytes]:
+        return lines(self, *arguments, **{**options, "silence": 3600.0})
+
+    patch.setattr(Http, "lines", patient)
+
+
+def would_listen_for_ever(patch: pytest.MonkeyPatch) -> None:
+    """As the backend is shipped."""
+    patch.setattr(extras, "SILENCE", 10.0**6)
+
+
+def logs_its_key(patch: pytest.MonkeyPatch) -> None:
+    """Bytes, as Python shows them."""
+    headers = local._headers
+
+    def talkative(credentials: Mapping[str, bytes]) -> dict[str, str]:
+        logging.getLogger("moorage.hosting.local").debug("opened with %r", credentials.get("tls.key"))
+        return headers(credentials)
+
+    patch.setattr(local, "_headers", talkative)
+
+
 def reads_to_the_end(patch: pytest.MonkeyPatch) -> None:
     """More than anybody has memory for."""
     call = Http.call
@@ -258,6 +310,20 @@ async def no_answer(suite: BackendContract, bench: Bench) -> None:
     )
 
 
+async def no_answer_for_long(suite: BackendContract, bench: Bench) -> None:
+    bench.service.patience, bench.service.hasty = 60.0, 0.1
+    await no_answer(suite, bench)
+
+
+async def the_silence(suite: BackendContract, bench: Bench) -> None:
+    bench.service.hasty = 0.1
+    await suite.test_events_that_fall_silent_are_given_up(bench.service, bench.proxy)
+
+
+async def the_bare_429(suite: BackendContract, bench: Bench) -> None:
+    await suite.test_a_bare_429_is_throttling(bench.service, bench.proxy, await bench.stage())
+
+
 async def a_wrong_answer(suite: BackendContract, bench: Bench) -> None:
     await suite.test_a_wrong_answer_is_no_answer(bench.service, bench.proxy, await bench.stage(), Fault.ERROR)
 
@@ -284,7 +350,20 @@ async def the_last_page(suite: BackendContract, bench: Bench) -> None:
 
 
 async def secrets(suite: BackendContract, bench: Bench) -> None:
+    bench.service.credentials = {**bench.service.credentials, "tls.key": PEM}
     await suite.test_nothing_secret_is_logged_or_raised(bench.service, bench.proxy, await bench.stage(), bench.caplog)
+
+
+async def some_time(suite: BackendContract, bench: Bench) -> None:
+    await suite.test_a_call_cancelled_after_some_time_leaves_everything_usable(bench.service, "inventory")
+
+
+async def secrets_of_a_life(suite: BackendContract, bench: Bench) -> None:
+    await suite.test_no_secret_is_told_from_creation_to_deletion(bench.service, bench.backend, bench.caplog)
+
+
+async def secrets_of_refusals(suite: BackendContract, bench: Bench) -> None:
+    await suite.test_no_secret_is_told_by_a_refusal(bench.service, bench.backend, bench.caplog)
 
 
 BUGS: tuple[tuple[Setup, Try], ...] = (
@@ -346,8 +425,17 @@ BUGS: tuple[tuple[Setup, Try], ...] = (
         replaced("events", listens_and_hears_nothing),
         lambda suite, bench: suite.test_events_tell_of_what_others_did(bench.service, bench.backend),
     ),
+    (replaced("inventory", does_not_let_itself_be_cancelled), some_time),
+    (replaced("create", forgets_the_time_to_wait), the_bare_429),
     (replaced("create", logs_what_it_sends), secrets),
+    (logs_its_key, secrets),
+    (replaced("create", logs_what_it_sends), secrets_of_a_life),
+    (replaced("create", says_what_was_refused), secrets_of_refusals),
+    (replaced("account", logs_its_credentials), secrets_of_a_life),
     (never_gives_up, no_answer),
+    (gives_up_far_too_late, no_answer_for_long),
+    (takes_silence_for_peace, the_silence),
+    (would_listen_for_ever, the_silence),
     (reads_to_the_end, the_endless_answer),
 )
 

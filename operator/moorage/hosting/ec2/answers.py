@@ -32,7 +32,7 @@ from moorage.hosting.errors import (
     Unknown,
     stranger,
 )
-from moorage.hosting.http import seconds
+from moorage.hosting.http import retry_after
 
 Make = Callable[[str], HostingError]
 GONE: Final = frozenset({"InvalidInstanceID.NotFound", "InvalidInstanceID.Malformed"})
@@ -156,7 +156,7 @@ def refusal(what: str, error: ClientError) -> HostingError:
     meta: Mapping[str, Any] = error.response.get("ResponseMetadata", {})
     code, status = str(found.get("Code", "")), int(meta.get("HTTPStatusCode", 0))
     text = _text(what, code, str(found.get("Message", "")))
-    after = seconds((meta.get("HTTPHeaders") or {}).get("retry-after"))
+    after = retry_after(meta.get("HTTPHeaders") or {})
     if code in THROTTLED or status == 429:
         return Throttled(text, retry_after=after)
     made = TABLE.get(code)

@@ -10,7 +10,7 @@ import re
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -21,7 +21,7 @@ from urllib3 import exceptions as failures
 
 from moorage.hosting.carried import no_answer
 from moorage.hosting.errors import AuthenticationError, HostingError, Throttled, TimedOut, Unavailable, stranger
-from moorage.hosting.http import seconds
+from moorage.hosting.http import retry_after
 
 MAX_ANSWER: Final = 32 * 1024 * 1024
 """Most bytes of an answer: 1,000 instances with all their interfaces, disks and tags are about 8 MB."""
@@ -71,7 +71,7 @@ class Transport:
         found = _ROOT.match(raw[:1024])
         root = found[1] if found else b""
         if answer.status >= 300 and root not in _REFUSALS:
-            raise _bare(answer.status, answer.headers.get("Retry-After"))
+            raise _bare(answer.status, answer.headers)
         if answer.status < 300 and root != f"{event_name.rpartition('.')[2]}Response".encode():
             raise Unavailable(stranger(WHOSE))
         return AWSResponse(request.url, answer.status, HTTPHeaders.from_dict(dict(answer.headers)), _Whole(raw))
@@ -105,11 +105,11 @@ class Transport:
         self._pool.clear()
 
 
-def _bare(status: int, retry_after: str | None) -> HostingError:
+def _bare(status: int, headers: Mapping[str, str]) -> HostingError:
     """What an answer means that is not in the service's own words: a proxy's, or another service's."""
     text = stranger(WHOSE, f"status {status} without a word of the service's own")
     if status == 429:
-        return Throttled(text, retry_after=seconds(retry_after))
+        return Throttled(text, retry_after=retry_after(headers))
     return AuthenticationError(text) if status in {401, 403, 407} else Unavailable(text)
 
 

@@ -24,7 +24,7 @@ from moorage.hosting.errors import (
     Unknown,
     stranger,
 )
-from moorage.hosting.http import MAX_RETRY_AFTER, seconds
+from moorage.hosting.http import MAX_RETRY_AFTER, retry_after
 
 WHOSE: Final = "the Hetzner Cloud API"
 """Whose endpoint it has to be."""
@@ -181,11 +181,10 @@ def word_in(message: str) -> str | None:
 def wait_of(headers: Mapping[str, str]) -> float | None:
     """Seconds to wait. The API tells no Retry-After, but how many calls an hour there are: one comes back every
     3600/limit seconds. A proxy's Retry-After goes first."""
-    named = {name.lower(): value for name, value in headers.items()}
-    told = seconds(named.get("retry-after"))
+    told = retry_after(headers)
     if told is not None:
         return told
-    limit = named.get("ratelimit-limit", "")
+    limit = {name.lower(): value for name, value in headers.items()}.get("ratelimit-limit", "")
     if not limit.isascii() or not limit.isdigit() or int(limit) == 0:
         return None
     return min(max(1.0, round(3600 / int(limit))), MAX_RETRY_AFTER)

@@ -12,7 +12,9 @@ from moorage.hosting.kubevirt.answers import CLUSTER, parsed, refusal
 
 MAX_PAGES: Final = 10_000
 WATCH: Final = 45
-"""Seconds after which a watch is ended by the API server and taken up again: so long may a dead one go unnoticed."""
+"""Seconds after which a watch is ended by the API server and taken up again."""
+SILENCE: Final = WATCH + 10.0
+"""Seconds without a byte after which a watch is taken for dead."""
 
 
 class Cluster:
@@ -86,7 +88,7 @@ class Cluster:
         """Objects that changed after `version`, each with the version to go on from.
 
         None for a mere bookmark; a version of "" ends it and says that changes may be missed. Raises Unavailable or
-        TimedOut, at the latest `WATCH` and some seconds after the cluster went.
+        TimedOut, at the latest `SILENCE` seconds after the cluster went.
         """
         query = {
             "watch": "true",
@@ -94,7 +96,7 @@ class Cluster:
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(WATCH),
         }
-        async for line in self._http.lines(path, "events", silence=WATCH + 10, query=query):
+        async for line in self._http.lines(path, "events", silence=SILENCE, query=query):
             if not line:
                 continue
             try:

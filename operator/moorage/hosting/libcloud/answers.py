@@ -19,7 +19,7 @@ from moorage.hosting.errors import (
     Unknown,
     stranger,
 )
-from moorage.hosting.http import seconds
+from moorage.hosting.http import retry_after
 from moorage.hosting.libcloud.exchange import Exchange, Reply
 from moorage.hosting.libcloud.profiles import Profile
 
@@ -53,14 +53,13 @@ def _typed(error: Exception, exchange: Exchange, profile: Profile) -> HostingErr
 
 def _by_status(reply: Reply) -> HostingError:
     text = f"status {reply.status}"
-    headers = {name.lower(): value for name, value in reply.headers.items()}
     if reply.status in {401, 403, 407}:
         return AuthenticationError(text)
     if reply.status == 429:
-        return Throttled(text, retry_after=seconds(headers.get("retry-after")))
+        return Throttled(text, retry_after=retry_after(reply.headers))
     if reply.status >= 500 or reply.status in {404, 408, 425} or reply.status < 400:
         text = stranger(WHOSE, text) if reply.status < 500 else text
-        return Unavailable(text, retry_after=seconds(headers.get("retry-after")))
+        return Unavailable(text, retry_after=retry_after(reply.headers))
     if reply.status in {400, 422}:
         return Invalid(f"{text}: the provider refuses the request, and the driver does not tell why")
     return Unknown(text)

@@ -30,7 +30,7 @@ from moorage.hosting.errors import (
     Throttled,
     Unavailable,
 )
-from moorage.hosting.http import seconds
+from moorage.hosting.http import retry_after
 from moorage.hosting.libcloud.exchange import Exchange, Reply
 from moorage.hosting.libcloud.profiles import Details, Profile, Service, only_id
 
@@ -242,8 +242,7 @@ class Ec2(Profile):
             return Invalid(text, field=field)
         made = _TABLE.get(code)
         if made is Throttled:
-            named = {name.lower(): value for name, value in reply.headers.items()}
-            return Throttled(text, retry_after=seconds(named.get("retry-after")))
+            return Throttled(text, retry_after=retry_after(reply.headers))
         if made is Invalid and "instancetype" in text.lower():
             return Invalid(text, field="offering")
         return made(text) if made is not None else None

@@ -20,7 +20,7 @@ from moorage.hosting.errors import (
     Unavailable,
     stranger,
 )
-from moorage.hosting.http import endpoint_url, seconds
+from moorage.hosting.http import endpoint_url, retry_after
 from moorage.hosting.libcloud.exchange import Exchange, Reply
 from moorage.hosting.libcloud.profiles import Details, Profile, Service, only_id
 
@@ -163,13 +163,12 @@ class OpenStack(Profile):
         if len(body) != 1 or not isinstance(error, dict):
             return None
         text = f"{name}: {error.get('message', '')}"
-        named = {header.lower(): value for header, value in reply.headers.items()}
         if _is_token(reply):
             # Keystone says nothing but that it lets nobody in, whatever the reason.
             text += " The credentials may be wrong or have expired, and the user or the project disabled or gone."
             return AuthenticationError(text) if name == "error" and reply.status in {401, 403, 404} else None
         if name in {"overLimit", "tooManyRequests"} or reply.status == 429:
-            return Throttled(text, retry_after=seconds(named.get("retry-after")))
+            return Throttled(text, retry_after=retry_after(reply.headers))
         if name == "itemNotFound" and reply.status == 404:
             # What a creation does not find is something that it names.
             creating = reply.method == "POST" and reply.url.endswith("/servers")

@@ -24,7 +24,7 @@ from keystoneauth1.identity import v3
 from keystoneauth1.session import Session
 
 from moorage.hosting.errors import NONSENSE, AuthenticationError, HostingError, Invalid, Unavailable, stranger
-from moorage.hosting.http import seconds
+from moorage.hosting.http import retry_after
 from moorage.hosting.openstack.answers import KEYSTONE, is_keystones, refusal
 from moorage.hosting.openstack.settings import OpenStackSettings
 from moorage.hosting.openstack.transport import Transport
@@ -248,4 +248,4 @@ def _json(answer: requests.Response | None) -> object:
 
 
 def _retry_after(answer: requests.Response | None) -> float | None:
-    return seconds(answer.headers.get("Retry-After")) if answer is not None else None
+    return retry_after(answer.headers) if answer is not None else None
