@@ -13,15 +13,12 @@ from typing import Any
 import pytest
 from tests.support.services.local import TOKEN, LocalService
 
-from moorage.api import hostd
 from moorage.hosting.contract import Backend, CreateRequest, Inventory, ServerRecord, ServerState
 from moorage.hosting.errors import CapacityError, HostingError, Invalid, NotFound, Retryable, Throttled, Unavailable
 from moorage.hosting.http import Http
 from moorage.hosting.local import backend as local
 from moorage.hosting.local import extras
 from moorage.hosting.local.backend import LocalBackend
-from moorage.hosting.local.client import Client
-from moorage.hosting.local.records import record
 from moorage.testing import BackendContract
 from moorage.testing.operations import Scene
 from moorage.testing.proxy import Fault, FaultProxy
@@ -61,10 +58,10 @@ def replaced(name: str, method: Callable[..., Any]) -> Setup:
     return setup
 
 
-account, inventory, find, create, delete, get, retag = (
-    getattr(LocalBackend, name) for name in ("account", "inventory", "find", "create", "delete", "get", "retag")
+account, inventory, create, delete, get, retag, get_many, resize, attach_volume = (
+    getattr(LocalBackend, name)
+    for name in ("account", "inventory", "create", "delete", "get", "retag", "get_many", "resize", "attach_volume")
 )
-get_many, resize, attach_volume = (getattr(LocalBackend, name) for name in ("get_many", "resize", "attach_volume"))
 
 
 async def believes_a_partial_list(self: LocalBackend) -> Inventory:
@@ -72,19 +69,6 @@ async def believes_a_partial_list(self: LocalBackend) -> Inventory:
         return await inventory(self)  # type: ignore[no-any-return]
     except Retryable:
         return Inventory(account="", servers=())
-
-
-async def searches_the_first_page(self: LocalBackend, key: str) -> tuple[ServerRecord, ...]:
-    query = {"limit": str(self._settings.page_size)}
-    page = await self._client.ask("GET", "servers", hostd.ServerList, query=query)
-    return tuple(record(server) for server in page.items if server.key == key)
-
-
-async def finds_nothing_where_the_search_fails(self: LocalBackend, key: str) -> tuple[ServerRecord, ...]:
-    try:
-        return await find(self, key)  # type: ignore[no-any-return]
-    except Unavailable:
-        return ()
 
 
 async def leaves_out_what_failed(self: LocalBackend) -> Inventory:
@@ -220,21 +204,6 @@ async def keeps_keys_in_memory(self: LocalBackend, request: CreateRequest) -> Se
     return known[request.key]
 
 
-def ends_a_list_at_a_page_that_fails(patch: pytest.MonkeyPatch) -> None:
-    """Better some than none."""
-    ask = Client.ask
-
-    async def lenient(self: Client, method: str, path: str, model: Any, **options: Any) -> Any:
-        try:
-            return await ask(self, method, path, model, **options)
-        except Unavailable:
-            if "continue" not in options.get("query", {}):
-                raise
-            return model(items=[])
-
-    patch.setattr(Client, "ask", lenient)
-
-
 def never_gives_up(patch: pytest.MonkeyPatch) -> None:
     """Time-outs are for others."""
     call = Http.call
@@ -337,18 +306,6 @@ async def the_console(suite: BackendContract, bench: Bench) -> None:
     await suite.test_the_console_is_shown_until_the_server_is_gone(bench.service, bench.backend)
 
 
-async def a_page_of_the_inventory(suite: BackendContract, bench: Bench) -> None:
-    await suite.test_a_page_that_fails_fails_the_inventory(bench.service, bench.proxy)
-
-
-async def a_page_of_the_search(suite: BackendContract, bench: Bench) -> None:
-    await suite.test_a_page_that_fails_fails_the_search(bench.service, bench.proxy)
-
-
-async def the_last_page(suite: BackendContract, bench: Bench) -> None:
-    await suite.test_servers_are_found_on_whatever_page_they_are(bench.service)
-
-
 async def secrets(suite: BackendContract, bench: Bench) -> None:
     bench.service.credentials = {**bench.service.credentials, "tls.key": PEM}
     await suite.test_nothing_secret_is_logged_or_raised(bench.service, bench.proxy, await bench.stage(), bench.caplog)
@@ -369,9 +326,6 @@ async def secrets_of_refusals(suite: BackendContract, bench: Bench) -> None:
 BUGS: tuple[tuple[Setup, Try], ...] = (
     (replaced("inventory", believes_a_partial_list), broken("inventory", Fault.ERROR)),
     (replaced("inventory", believes_a_partial_list), a_wrong_answer),
-    (ends_a_list_at_a_page_that_fails, a_page_of_the_inventory),
-    (replaced("find", finds_nothing_where_the_search_fails), a_page_of_the_search),
-    (replaced("find", searches_the_first_page), the_last_page),
     (
         replaced("inventory", leaves_out_what_failed),
         lambda suite, bench: suite.test_a_server_that_fails_to_boot_says_so_and_is_listed(bench.service),
