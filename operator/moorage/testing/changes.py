@@ -10,7 +10,7 @@ import pytest
 from moorage.hosting.abilities import Ability, abilities_of
 from moorage.hosting.contract import RELEASED, TAG_SERVER, Backend, CreateRequest, ServerState
 from moorage.hosting.errors import CapacityError, Invalid, NotFound
-from moorage.testing.base import Contract, in_state, is_gone, listed, needs_ability, needs_fault, outcome, until
+from moorage.testing.base import Contract, in_state, is_gone, listed, needs_ability, needs_fault, outcome, repeat, until
 from moorage.testing.promises import keeps, not_applicable
 from moorage.testing.service import ServiceUnderTest
 
@@ -60,7 +60,8 @@ class ChangesContract(Contract):
             await in_state(service, backend, made.provider_id, ServerState.STOPPED)
         await listed(service, backend, {made.provider_id}, set())
         for _ in range(2):
-            await power.start(made.provider_id)
+            # One that is still being stopped may be told as stopped, and cannot be started yet.
+            await repeat(lambda: power.start(made.provider_id))
         after = await in_state(service, backend, made.provider_id)
         assert (after.key, after.tags, after.offering) == (request.key, request.tags, before.offering)
 

@@ -131,7 +131,7 @@ class InterruptionContract(Contract):
         self, service: ServiceUnderTest, name: str
     ) -> None:
         operation = BY_NAME[name]
-        if service.http and name not in {"create", "get"} and not _tries_all(service):
+        if service.http and name not in {"create", "get"} and not tries_all(service):
             left_out(f"through the proxy it is cancelled at its calls; {EVERY_FAULT}=1 does so after some time, too")
         stage = await scene(service)
         fresh, used = (service.open(**service.short_timeouts(service.calm)) for _ in range(2))
@@ -184,16 +184,17 @@ async def _record(operation: Operation, stage: Scene, proxy: FaultProxy) -> dict
 
 
 def _leave_out_cancelled(service: type[ServiceUnderTest], name: str, *, after: bool) -> None:
-    if not after and BY_NAME[name].looks and not _tries_all(service):
+    if not after and BY_NAME[name].looks and not tries_all(service):
         left_out(f"it takes long; {EVERY_FAULT}=1 cancels it before the service acts, too")
 
 
 def _parts(service: ServiceUnderTest) -> tuple[float, ...]:
     """After which parts of the time that an undisturbed call takes it is cancelled."""
-    return (0.0, 0.2, 0.4, 0.6, 0.8) if _tries_all(service) else (0.5,)
+    return (0.0, 0.2, 0.4, 0.6, 0.8) if tries_all(service) else (0.5,)
 
 
-def _tries_all(service: type[ServiceUnderTest] | ServiceUnderTest) -> bool:
+def tries_all(service: type[ServiceUnderTest] | ServiceUnderTest) -> bool:
+    """Whether every call is broken: by the service's own word, or because the full matrix was asked for."""
     return service.faults_at == "every call" or bool(os.environ.get(EVERY_FAULT))
 
 
@@ -213,7 +214,7 @@ def _tried(service: type[ServiceUnderTest], name: str) -> tuple[Fault, ...]:
 
 def _places(service: ServiceUnderTest, fault: Fault, calls: list[int]) -> list[int]:
     """Which of the operation's calls are broken."""
-    if _tries_all(service):
+    if tries_all(service):
         return sorted(calls)
     # The last call is most often the one that does it; different faults look at different calls before it.
     place = FAULTS.index(fault) if fault in FAULTS else 0

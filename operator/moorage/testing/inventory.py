@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from moorage.hosting.contract import TAG_INSTALLATION, Backend, ServerRecord
 from moorage.hosting.errors import HostingError
 from moorage.testing.base import Contract, is_gone, listed, outcome, until
-from moorage.testing.interruption import EVERY_FAULT
+from moorage.testing.interruption import tries_all
 from moorage.testing.promises import keeps, not_applicable
 from moorage.testing.proxy import Call, Fault, FaultProxy
 from moorage.testing.service import ServiceUnderTest
@@ -165,7 +164,7 @@ def _paged(proxy: FaultProxy) -> list[Call]:
 
 def _failures(service: ServiceUnderTest, calls: list[Call]) -> Iterator[tuple[Fault, int]]:
     """Each failure with the number of each call; where the service is slow, some with the last page of each list."""
-    if service.faults_at == "every call" or os.environ.get(EVERY_FAULT):
+    if tries_all(service):
         return ((fault, call.number) for fault in FAILURES for call in calls)
     last = {_path(call): call.number for call in calls}
     paged = [path for path, times in Counter(map(_path, calls)).items() if times > 1] or list(last)[-1:]
