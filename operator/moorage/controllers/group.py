@@ -220,11 +220,19 @@ class GroupController:
         """Post one VirtualServer, unless its service began to go since it was held."""
         current_lane.set(Lane.COLD)  # of this task alone
         async with turns:
+            if not self._still_wanted(group):
+                return True
             with self._context.placing(placement.service_uid):
                 if not is_held(self._tables, placement.service, placement.service_uid):
                     self._look_again(group)
                     return False
                 return await self._post(group, placement, creation)
+
+    def _still_wanted(self, group: ServerGroup) -> bool:
+        """Whether the group is as it was decided upon: it may have waited long for its turn."""
+        obj = self._tables.groups.by_uid(group.metadata.uid)
+        meta = obj["metadata"] if obj is not None else {}
+        return meta.get("generation") == group.metadata.generation and "deletionTimestamp" not in meta
 
     def _look_again(self, group: ServerGroup) -> None:
         """A service that cannot be held is on its way out, or just changed: no event of its own need follow."""

@@ -42,13 +42,13 @@ class Timeouts(Protocol):
 
 
 def capabilities(settings: Timeouts, *, idempotent_create: bool, listing_lag: float) -> Capabilities:
-    """Those of a backend that bounds each call by one of these settings: none takes longer than the longest."""
+    """Those of a backend that bounds each call by these settings: by the longest of them and one request more."""
     return Capabilities(
         idempotent_create=idempotent_create,
         listing_lag=listing_lag,
         create_timeout=settings.create_timeout,
         inventory_timeout=settings.inventory_timeout,
-        call_timeout=max(settings.request_timeout, settings.create_timeout, settings.inventory_timeout),
+        call_timeout=max(settings.create_timeout, settings.inventory_timeout) + settings.request_timeout,
     )
 
 

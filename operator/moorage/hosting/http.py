@@ -64,14 +64,16 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         until = _moment(text)
         if until is None:
             return None
-        value = max(0.0, (until - (_moment(named.get("date", "")) or datetime.now(UTC))).total_seconds())
+        value = (until - (_moment(named.get("date", "")) or datetime.now(UTC))).total_seconds()
+        if value <= 0:
+            return None  # a moment that is over says nothing of how long to wait
     return min(value, MAX_RETRY_AFTER) if value >= 0 else None
 
 
 def _moment(date: str) -> datetime | None:
     try:
         found = parsedate_to_datetime(date)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
 

@@ -1,6 +1,6 @@
 """Which calls go out to a hosting service, and when: slots, budget, lease, deadline, circuits.
 
-Calls that make servers, calls that change or delete them, and calls that only look have slots of their own, as many of
+Calls that make servers, that change them, that delete them, and that only look have slots of their own, as many of
 each: whatever hangs, deletions and questions go on. Before each call stand, in this order, the circuits, a slot, the
 budget, the circuits again (they may have opened meanwhile), the lease and the deadline. What a failed creation is
 evidence of, is weighed in `moorage.runtime.blame`.
@@ -26,6 +26,8 @@ T = TypeVar("T")
 CONCURRENCY: Final = 32
 THROTTLED_PAUSE: Final = 1.0
 """Seconds that a service is left alone that throttles without saying for how long."""
+TRIAL_TIMEOUT: Final = 30.0
+"""Seconds that a call on trial may take at most, but for a creation, which has its deadline."""
 TRIAL: Final = 2.0
 """Seconds in which a single call on trial is likely to tell whether a service answers again."""
 
@@ -35,7 +37,11 @@ class Traffic(Enum):
 
     CREATE = "create"
     CHANGE = "change"
+    DELETE = "delete"
     READ = "read"
+
+
+_CHANGES: Final = frozenset({Traffic.CHANGE, Traffic.DELETE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +171,9 @@ class Admission:
                 self._check(traffic, namespace, trials)
                 if traffic is not Traffic.READ:
                     self._guard()
+                if trials and traffic is not Traffic.CREATE:
+                    # Everybody waits for what becomes of it.
+                    within = min(within, TRIAL_TIMEOUT)
                 if deadline is not None and (within := deadline - self.clock.monotonic()) <= 0:
                     raise TimedOut("the attempt's deadline passed before the call")
                 admitted = True
@@ -181,7 +190,7 @@ class Admission:
         match traffic:
             case Traffic.CREATE:
                 return [self._service, *self.creations.of(namespace)]
-            case Traffic.CHANGE:
+            case Traffic.CHANGE | Traffic.DELETE:
                 return [self._service, self._changes]
             case Traffic.READ:
                 return [self._service]
@@ -206,7 +215,7 @@ class Admission:
         left = gate.circuit.left(self.clock.monotonic())
         if gate is self._service:
             return Unavailable(f"{self.name} failed repeatedly and is left alone for a while", retry_after=left)
-        if traffic is Traffic.CHANGE or self.creations.is_services(gate):
+        if traffic in _CHANGES or self.creations.is_services(gate):
             what = f"{self.name} failed repeatedly to {traffic.value} servers and is asked again later: {gate.message}"
         else:
             what = (
@@ -226,7 +235,7 @@ class Admission:
         # The call on trial has to tell, whoever made it.
         if accused or not failed or before == "HalfOpen":
             _learn(self.circuit, error, now, failed=failed)
-        if traffic is Traffic.CHANGE:
+        if traffic in _CHANGES:
             failed = failed or isinstance(error, AuthenticationError)
             _learn(self._changes.circuit, error, now, failed=failed)
             if failed:

@@ -149,29 +149,31 @@ class Follower:
                 if len(hints) > MANY and not self._listener.asks_many:
                     self._listener.need_inventory(self._clock.now())
                     await self._clock.sleep(ATTENTION)
-                else:
-                    await asyncio.gather(*(self._look(provider_id) for provider_id in sorted(hints)))
+                elif not all(await asyncio.gather(*(self._look(provider_id) for provider_id in sorted(hints)))):
+                    # What happened there, an inventory has to tell: with events they are rare.
+                    self._listener.need_inventory(self._clock.now())
+                    await self._clock.sleep(ATTENTION)
             await self._clock.sleep(PAUSE)
 
-    async def _look(self, provider_id: str) -> None:
+    async def _look(self, provider_id: str) -> bool:
+        """Ask about one server. False where there was no answer."""
         try:
             lookup = await self._listener.ask(provider_id)
         except HostingError as error:
             log.debug("event of %s: %s", provider_id, error.message)
-            # What happened to it, the next inventory has to tell: with events they are rare.
-            self._listener.need_inventory(self._clock.now())
-            return
+            return False
         except Exception:
             log.exception("the event of %s was lost", provider_id)
-            return
+            return False
         if not self._is_news(provider_id, lookup):
-            return
+            return True
         self._seen[provider_id] = lookup.seen
         if not self._listener.changed(provider_id, lookup):
             self._foreign.add(provider_id)
         elif lookup.result is LookupResult.NOT_FOUND:
             # Gone, says a direct answer; whether for good, inventories tell.
             self._listener.need_inventory(self._clock.now())
+        return True
 
     def _is_news(self, provider_id: str, lookup: Lookup) -> bool:
         if provider_id in self._seen:

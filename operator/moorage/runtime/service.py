@@ -361,14 +361,16 @@ class ServiceConnection:
     async def delete(self, provider_id: str) -> None:
         """Ask for the end of a server. Raises HostingError; NotFound is success."""
         if self._deletes is None:
-            await self._change("delete", provider_id, self.backend.delete(provider_id))
+            call = self.backend.delete(provider_id)
+            with aside():
+                await self.admission.call("delete", provider_id, call, Traffic.DELETE)
             return
         with aside():
             await self._deletes.ask(provider_id)
 
     async def _delete_many(self, ids: Sequence[str]) -> Mapping[str, None]:
         assert isinstance(self.backend, BatchDelete)  # noqa: S101 - only then there is a batcher
-        await self.admission.call("delete_many", _about(ids), self.backend.delete_many(ids), Traffic.CHANGE)
+        await self.admission.call("delete_many", _about(ids), self.backend.delete_many(ids), Traffic.DELETE)
         return dict.fromkeys(ids)
 
     async def _change(self, operation: str, provider_id: str, call: Awaitable[None]) -> None:

@@ -30,13 +30,15 @@ def overhear(caplog: pytest.LogCaptureFixture) -> None:
 
 def kept_secret(credentials: Iterable[Mapping[str, bytes]], texts: Iterable[str]) -> None:
     """See that none of the texts tells a line of the credentials, or user-data with the marker, encoded or not."""
-    values = [value.decode(errors="replace") for each in credentials for value in each.values()]
+    values = [(name, value.decode(errors="replace")) for each in credentials for name, value in each.items()]
     # Every key in PEM begins and ends with the same line.
-    lines = [line.strip() for value in values for line in value.splitlines() if not line.startswith("-----")]
-    secrets = [MARKER, b64encode(SECRET_DATA.encode()).decode(), *(line for line in lines if len(line) > _PLAIN)]
-    for text in texts:
-        told = [secret for secret in secrets if secret in text]
-        assert not told, f"a secret is told: {told[0]}"
+    lines = [(n, line.strip()) for n, value in values for line in value.splitlines() if not line.startswith("-----")]
+    secrets = [("user-data", MARKER), ("user-data", b64encode(SECRET_DATA.encode()).decode())]
+    secrets += [(name, line) for name, line in lines if len(line) > _PLAIN]
+    # Told by its name alone: these may be credentials of a real account.
+    told = sorted({name for text in texts for name, secret in secrets if secret in text})
+    if told:
+        raise AssertionError(f"a secret is logged or raised: {', '.join(told)}")
 
 
 class DiscretionContract(Contract):

@@ -137,8 +137,9 @@ class InterruptionContract(Contract):
         fresh, used = (service.open(**service.short_timeouts(service.calm)) for _ in range(2))
         await repeat(used.account)
         began = time.monotonic()
-        await operation.check(stage, await operation.act(used, stage))
+        answer = await operation.act(used, stage)
         lasts = time.monotonic() - began
+        await operation.check(stage, answer)
         for backend, part in ((fresh, 0.0), *((used, part) for part in _parts(service))):
             stage = await again(stage, ended=operation.ends)
             doing = asyncio.create_task(outcome(operation.act(backend, stage)))

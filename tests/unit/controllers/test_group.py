@@ -14,7 +14,7 @@ from moorage.controllers.group import CREATIONS_AT_A_TIME, GroupController
 from moorage.controllers.group_world import GroupObserver
 from moorage.core.group import GroupPlan
 from moorage.core.rollout import Creation, Removal
-from moorage.kube.kinds import VIRTUAL_SERVER
+from moorage.kube.kinds import SERVER_GROUP, VIRTUAL_SERVER
 from moorage.kube.lanes import Lane, current_lane
 
 
@@ -97,3 +97,24 @@ async def test_many_servers_are_posted_a_few_at_a_time_after_what_is_urgent(benc
     await reconciling
     assert (posting.most, posting.posted) == (CREATIONS_AT_A_TIME, set(range(20)))
     assert posting.lanes == {Lane.COLD}
+
+
+async def test_a_group_that_began_to_go_while_its_servers_were_posted_gets_no_more_of_them(bench: Bench) -> None:
+    observer = await world(bench, "g", ceiling=None)
+    await change(bench, "g", scale={"member": "m", "replicas": 20})
+    posting = Posting(bench, observer)
+
+    async def reconcile() -> None:
+        while not posting.posted:
+            await posting.reconcile(("ns", "g"))
+            await bench.context.writer.flush()
+
+    reconciling = asyncio.create_task(reconcile())
+    async with asyncio.timeout(10):
+        await posting.full.wait()
+    stored = bench.api.stored(SERVER_GROUP, "ns", "g")
+    going = {**stored["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}
+    bench.context.store.ingest(SERVER_GROUP, bench.api.change(SERVER_GROUP, "ns", "g", metadata=going))
+    posting.go.set()
+    await reconciling
+    assert len(posting.posted) == CREATIONS_AT_A_TIME

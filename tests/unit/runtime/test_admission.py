@@ -21,7 +21,7 @@ from moorage.hosting.errors import (
     TimedOut,
     Unavailable,
 )
-from moorage.runtime.admission import THROTTLED_PAUSE
+from moorage.runtime.admission import THROTTLED_PAUSE, TRIAL_TIMEOUT, Traffic
 from moorage.runtime.budget import Budget
 from moorage.runtime.circuit import PAUSE_MAX, THRESHOLD
 from moorage.runtime.clock import ManualClock
@@ -96,6 +96,29 @@ async def test_creations_that_hang_starve_neither_deletions_nor_questions(scene:
     hangs.set()
     await asyncio.gather(*creations)
     assert scene.backend.calls.count("create") == 5
+
+
+async def test_changes_that_take_long_starve_no_deletions(scene: Scene) -> None:
+    hangs = asyncio.Event()
+    scene.backend.moods["retag"] = hangs
+    changes = [asyncio.create_task(scene.connection.retag("s1", {})) for _ in range(5)]
+    await scene.turns()
+    assert scene.backend.calls == ["retag"] * 3, "bounded"
+    await scene.connection.delete("s1")
+    hangs.set()
+    await asyncio.gather(*changes)
+
+
+async def test_a_call_on_trial_is_given_up_before_its_own_time_is_over(scene: Scene) -> None:
+    """Everybody waits for what becomes of it."""
+    admission, call = scene.connection.admission, asyncio.get_running_loop().create_future()
+    async with admission._admitted(call, Traffic.DELETE, None, None, 3600.0) as seconds:
+        assert seconds == 3600.0
+    for _ in range(THRESHOLD):
+        scene.connection.circuit.failed(scene.clock.monotonic())
+    scene.clock.advance(HOUR)
+    async with admission._admitted(call, Traffic.DELETE, None, None, 3600.0) as seconds:
+        assert seconds == TRIAL_TIMEOUT
 
 
 @pytest.mark.parametrize("status", [Unavailable, AuthenticationError])

@@ -17,7 +17,7 @@ from moorage.hosting.errors import HostingError, NotFound, Throttled, Unavailabl
 from moorage.runtime.budget import Budget
 from moorage.runtime.clock import ManualClock
 from moorage.runtime.events import MANY, RETRY_LONGEST
-from moorage.runtime.inventory import EVENTS_FACTOR, JITTER, patience
+from moorage.runtime.inventory import ATTENTION, EVENTS_FACTOR, JITTER, patience
 from moorage.runtime.service import Hooks, ServiceConnection
 
 INTERVAL = 30.0
@@ -121,6 +121,17 @@ async def test_a_change_whose_question_fails_is_told_by_an_inventory_soon(scene:
     await scene.passes(10)
     assert scene.heard == []
     assert "inventory" in scene.backend.calls
+
+
+async def test_a_server_that_nobody_can_be_asked_about_costs_few_inventories(scene: Scene) -> None:
+    await scene.begin()
+    for _ in range(60):
+        scene.backend.errors = [Throttled("429")]
+        scene.tell("s1")
+        await scene.passes(0.5)
+        scene.backend.errors.clear()
+        await scene.passes(0.5)
+    assert 1 <= scene.backend.calls.count("inventory") <= 60 / ATTENTION + 2
 
 
 async def test_a_change_is_noticed_within_a_second_and_told_once(scene: Scene) -> None:

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from moorage.hosting.errors import Unavailable
 from moorage.hosting.kubevirt import FACTORY
+from moorage.hosting.kubevirt import backend as kubevirt_backend
 from moorage.testing.service import Spec
 
 ERROR = b'{"type": "ERROR", "object": {"code": 410}}\n'
@@ -17,7 +18,10 @@ BOOKMARK = b'{"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "8"
 
 
 @pytest.mark.parametrize("said", [b"", ERROR, BOOKMARK], ids=["nothing", "an error", "a bookmark"])
-async def test_a_watch_that_ends_at_once_is_no_reason_to_ask_without_a_pause(said: bytes) -> None:
+async def test_a_watch_that_ends_at_once_is_no_reason_to_ask_without_a_pause(
+    said: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kubevirt_backend, "SHORTEST_WATCH", 60.0)
     asked: Counter[str] = Counter()
 
     async def answer(request: web.Request) -> web.Response:
