@@ -65,7 +65,7 @@ def open_backend(spec: ServiceSpec, credentials: Mapping[str, bytes]) -> Libclou
         endpoint_url(spec.endpoint, "the provider's API", plain=plain)
     tls = tls_context(settings.ca_bundle)
     secrets = _secrets(credentials)
-    client = Client(profile, {**profile.arguments(spec), **settings.arguments, **secrets}, tls, plain=plain)
+    client = Client(profile, {**profile.arguments(spec), **settings.arguments}, secrets, tls, plain=plain)
     stand_in = "\n".join((settings.driver, spec.endpoint or "", spec.region, settings.account or secrets["key"]))
     return variant(profile)(client, profile, settings, stand_in, spec.region)
 

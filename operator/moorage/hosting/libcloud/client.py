@@ -18,6 +18,8 @@ from moorage.hosting.threads import Threads
 T = TypeVar("T")
 CALLS: Final = 16
 """Calls at a time, each with a driver of its own."""
+SHORTEST_SECRET: Final = 8
+"""Characters. What is shorter may be a part of any word."""
 MARGIN: Final = 0.25
 """Seconds that a call gets less than its caller waits: it is over before it is given up."""
 
@@ -26,10 +28,17 @@ class Client:
     """One service, by one kind of driver."""
 
     def __init__(
-        self, profile: Profile, arguments: Mapping[str, Any], tls: ssl.SSLContext, *, plain: bool = False
+        self,
+        profile: Profile,
+        arguments: Mapping[str, Any],
+        secrets: Mapping[str, str],
+        tls: ssl.SSLContext,
+        *,
+        plain: bool = False,
     ) -> None:
         self._profile = profile
-        self._arguments = arguments
+        self._arguments = {**arguments, **secrets}
+        self._secrets = tuple(value for value in secrets.values() if len(value) >= SHORTEST_SECRET)
         self._plain = plain
         self._pool = pool_of(tls, CALLS)
         self._threads = Threads("libcloud", CALLS)
@@ -49,15 +58,23 @@ class Client:
                 return self._once(exchange, call)
             except Exception as error:  # noqa: BLE001 - drivers raise whatever their parsers stumble over
                 if not self._profile.expired(exchange):
-                    raise failure(what, error, exchange, self._profile, one=one) from None
+                    raise self._failure(what, error, exchange, one=one) from None
             # The session was over and nothing was done: once more, which begins a new one.
             exchange = Exchange(self._pool, deadline, plain=self._plain)
             try:
                 return self._once(exchange, call)
             except Exception as error:  # noqa: BLE001
-                raise failure(what, error, exchange, self._profile, one=one) from None
+                raise self._failure(what, error, exchange, one=one) from None
 
         return await self._threads.run(seconds, what, bounded, slow=slow)
+
+    def _failure(self, what: str, error: Exception, exchange: Exchange, *, one: bool) -> HostingError:
+        """What failed, without the credentials: a service's own words may repeat them."""
+        found = failure(what, error, exchange, self._profile, one=one)
+        for secret in self._secrets:
+            found.message = found.message.replace(secret, "…")
+        found.args = (found.message,)
+        return found
 
     def _once(self, exchange: Exchange, call: Callable[[Any, Exchange], T]) -> T:
         with exchanging(exchange), warnings.catch_warnings():
