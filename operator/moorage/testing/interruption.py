@@ -131,7 +131,7 @@ class InterruptionContract(Contract):
         self, service: ServiceUnderTest, name: str
     ) -> None:
         operation = BY_NAME[name]
-        if service.http and name not in {"create", "get"} and not tries_all(service):
+        if service.http and not tries_all(service):
             left_out(f"through the proxy it is cancelled at its calls; {EVERY_FAULT}=1 does so after some time, too")
         stage = await scene(service)
         fresh, used = (service.open(**service.short_timeouts(service.calm)) for _ in range(2))
