@@ -146,10 +146,8 @@ class Follower:
             if self._listener.is_settled:
                 self._hinted.clear()
                 hints, self._hints = self._hints, set()
-                if len(hints) > MANY and not self._listener.asks_many:
-                    self._listener.need_inventory(self._clock.now())
-                    await self._clock.sleep(ATTENTION)
-                elif not all(await asyncio.gather(*(self._look(provider_id) for provider_id in sorted(hints)))):
+                too_many = len(hints) > MANY and not self._listener.asks_many
+                if too_many or not all(await asyncio.gather(*map(self._look, sorted(hints)))):
                     # What happened there, an inventory has to tell: with events they are rare.
                     self._listener.need_inventory(self._clock.now())
                     await self._clock.sleep(ATTENTION)

@@ -361,9 +361,7 @@ class ServiceConnection:
     async def delete(self, provider_id: str) -> None:
         """Ask for the end of a server. Raises HostingError; NotFound is success."""
         if self._deletes is None:
-            call = self.backend.delete(provider_id)
-            with aside():
-                await self.admission.call("delete", provider_id, call, Traffic.DELETE)
+            await self._change("delete", provider_id, self.backend.delete(provider_id), Traffic.DELETE)
             return
         with aside():
             await self._deletes.ask(provider_id)
@@ -373,9 +371,11 @@ class ServiceConnection:
         await self.admission.call("delete_many", _about(ids), self.backend.delete_many(ids), Traffic.DELETE)
         return dict.fromkeys(ids)
 
-    async def _change(self, operation: str, provider_id: str, call: Awaitable[None]) -> None:
+    async def _change(
+        self, operation: str, provider_id: str, call: Awaitable[None], traffic: Traffic = Traffic.CHANGE
+    ) -> None:
         with aside():
-            await self.admission.call(operation, provider_id, call, Traffic.CHANGE)
+            await self.admission.call(operation, provider_id, call, traffic)
 
     async def retag(self, provider_id: str, tags: Mapping[str, str]) -> None:
         """Set tags. Raises HostingError."""

@@ -79,11 +79,11 @@ class Posting(GroupController):
         return True
 
 
-async def test_many_servers_are_posted_a_few_at_a_time_after_what_is_urgent(bench: Bench) -> None:
+async def begun(bench: Bench) -> tuple[Posting, asyncio.Task[None]]:
+    """A group of 20 servers of which as many as may be are being posted."""
     observer = await world(bench, "g", ceiling=None)
     await change(bench, "g", scale={"member": "m", "replicas": 20})
     posting = Posting(bench, observer)
-    current_lane.set(Lane.HOT)
 
     async def reconcile() -> None:
         while not posting.posted:
@@ -93,6 +93,12 @@ async def test_many_servers_are_posted_a_few_at_a_time_after_what_is_urgent(benc
     reconciling = asyncio.create_task(reconcile())
     async with asyncio.timeout(10):
         await posting.full.wait()
+    return posting, reconciling
+
+
+async def test_many_servers_are_posted_a_few_at_a_time_after_what_is_urgent(bench: Bench) -> None:
+    current_lane.set(Lane.HOT)
+    posting, reconciling = await begun(bench)
     posting.go.set()
     await reconciling
     assert (posting.most, posting.posted) == (CREATIONS_AT_A_TIME, set(range(20)))
@@ -100,18 +106,7 @@ async def test_many_servers_are_posted_a_few_at_a_time_after_what_is_urgent(benc
 
 
 async def test_a_group_that_began_to_go_while_its_servers_were_posted_gets_no_more_of_them(bench: Bench) -> None:
-    observer = await world(bench, "g", ceiling=None)
-    await change(bench, "g", scale={"member": "m", "replicas": 20})
-    posting = Posting(bench, observer)
-
-    async def reconcile() -> None:
-        while not posting.posted:
-            await posting.reconcile(("ns", "g"))
-            await bench.context.writer.flush()
-
-    reconciling = asyncio.create_task(reconcile())
-    async with asyncio.timeout(10):
-        await posting.full.wait()
+    posting, reconciling = await begun(bench)
     stored = bench.api.stored(SERVER_GROUP, "ns", "g")
     going = {**stored["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}
     bench.context.store.ingest(SERVER_GROUP, bench.api.change(SERVER_GROUP, "ns", "g", metadata=going))
